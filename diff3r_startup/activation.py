@@ -1,0 +1,151 @@
+"""Arms the plugin in a process that was started with the flag: argv, environment, import triggers."""
+
+import functools
+import importlib.util
+import os
+import sys
+
+from diff3r_startup import ENVIRONMENT, NAME, arguments
+
+#: module -> function that changes it once it has been imported
+_TRIGGERS = {}
+
+
+def arm() -> None:
+    """Take the flag from ``sys.argv`` and wait for Hydra and Lightning; idempotent."""
+    found = arguments.strip_flag(sys.argv)
+    if found is not None:
+        os.environ[ENVIRONMENT] = found
+    if arguments.active():
+        serve_drop_in(arguments.override_value(sys.argv, "rasterizer") or "auto")
+    if not any(isinstance(finder, _PostImportFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _PostImportFinder())
+    for name, change in _TRIGGERS.items():
+        if name in sys.modules:
+            change(sys.modules[name])
+
+
+def serve_drop_in(choice: str) -> None:
+    """Put the folder of the drop-in ``diff_gaussian_rasterization`` on ``sys.path``.
+
+    ``auto`` appends it, so that an installed rasteriser wins; ``drop_in`` puts it first; ``host`` leaves the path alone.
+    """
+    spec = importlib.util.find_spec("diff3r_plugin")
+    if choice == "host" or spec is None or not spec.submodule_search_locations:
+        return
+    folder = os.path.join(next(iter(spec.submodule_search_locations)), "drop_in", "site")
+    if folder not in sys.path and os.path.isdir(folder):
+        sys.path.insert(0 if choice == "drop_in" else len(sys.path), folder)
+
+
+class _PostImportFinder:
+    """Lets other finders find the watched modules, and changes each once it has been executed."""
+
+    def __init__(self) -> None:
+        self._searching = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _TRIGGERS or name in self._searching:
+            return None
+        self._searching.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._searching.discard(name)
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
+            return spec
+        execute, change = spec.loader.exec_module, _TRIGGERS[name]
+
+        def exec_module(module):
+            execute(module)
+            change(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _trigger(name):
+    def register(change):
+        _TRIGGERS[name] = change
+        return change
+
+    return register
+
+
+@_trigger("hydra")
+def _change_hydra(hydra) -> None:
+    """Wrap ``hydra.main``: the command line is put in order and the plugin begins when the decorated function runs."""
+    original = hydra.main
+    if getattr(original, "_diff3r_original", None) is not None:
+        return
+
+    @functools.wraps(original)
+    def main(*args, **kwargs):
+        decorate = original(*args, **kwargs)
+
+        def decorator(task):
+            @functools.wraps(task)  # Hydra follows __wrapped__ to find the host's config folder
+            def task_with_plugin(config, *rest, **named):
+                if arguments.active():
+                    from diff3r_plugin.plugin import session
+
+                    session.begin_or_exit(config, task)
+                return task(config, *rest, **named)
+
+            run = decorate(task_with_plugin)
+
+            @functools.wraps(run)
+            def run_with_plugin(*rest, **named):
+                found = arguments.strip_flag(sys.argv)
+                if found is not None:
+                    os.environ[ENVIRONMENT] = found
+                arguments.refuse_unknown(sys.argv[1:])
+                if arguments.active():
+                    arguments.force_overrides(sys.argv)
+                    _record_version(sys.argv)
+                return run(*rest, **named)
+
+            return run_with_plugin
+
+        return decorator
+
+    main._diff3r_original = original
+    hydra.main = main
+
+
+def _record_version(argv: list) -> None:
+    """Let the version of the plugin land in the host's saved configuration."""
+    if arguments.override_value(argv, "version") is None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            argv.append(f"++{NAME}.version={version('diff3r-plugin')}")
+        except PackageNotFoundError:
+            argv.append(f"++{NAME}.version=unknown")
+
+
+def _change_lightning(lightning) -> None:
+    """Wrap ``Trainer``'s entries, so that a host which never met the plugin is reported and not run without it."""
+    trainer = lightning.Trainer
+    for name in ("fit", "validate", "test", "predict"):
+        original = getattr(trainer, name)
+        if getattr(original, "_diff3r_original", None) is not None:
+            continue
+        setattr(trainer, name, _checked(original))
+
+
+def _checked(original):
+    @functools.wraps(original)
+    def entry(self, model=None, *args, **kwargs):
+        if arguments.active():
+            from diff3r_plugin.plugin import session
+
+            session.require_attached(model)
+        return original(self, model, *args, **kwargs)
+
+    entry._diff3r_original = original
+    return entry
+
+
+_trigger("lightning.pytorch")(_change_lightning)
+_trigger("pytorch_lightning")(_change_lightning)
