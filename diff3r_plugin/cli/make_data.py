@@ -1,0 +1,75 @@
+"""``diff3r make-data OUT``: write procedural scenes in the RealEstate10K chunk layout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+from diff3r_plugin.data.outliers import KINDS
+
+_HELP = {
+    "train": "training scenes",
+    "val": "validation scenes",
+    "test": "test scenes",
+    "frames": "frames per scene",
+    "size": "image height and width in pixels",
+    "seed": "seed; the same options give the same bytes",
+    "target_views": "target frames per scene in the evaluation indices",
+    "supersample": "rays per pixel along each axis",
+    "outlier_share": "share of context images to spoil, 0 to 1",
+    "outlier_kinds": f"how to spoil them: any of {', '.join(KINDS)}",
+    "outlier_splits": "splits in which to spoil context images",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "make-data",
+        help="write procedural scenes in the RealEstate10K chunk format",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=main)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option per field of `diff3r_plugin.data.DataOptions`, and OUT and --workers."""
+    from diff3r_plugin.data import DataOptions
+
+    parser.add_argument("out", type=Path, help="folder to write to")
+    for field in fields(DataOptions):
+        option = "--" + field.name.replace("_", "-")
+        if isinstance(field.default, tuple):
+            parser.add_argument(
+                option, nargs="+", default=list(field.default), metavar="NAME", help=_HELP[field.name]
+            )
+        else:
+            parser.add_argument(
+                option, type=type(field.default), default=field.default, metavar="N", help=_HELP[field.name]
+            )
+    parser.add_argument(
+        "--workers", type=int, default=None, metavar="N", help="processes; all cores by default"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the subcommand; returns the exit status."""
+    from diff3r_plugin.data import DataOptions, make_data
+
+    values = {field.name: getattr(args, field.name) for field in fields(DataOptions)}
+    try:
+        options = DataOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except ValueError as error:
+        print(f"diff3r make-data: {error}", file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    make_data(args.out, options, workers=args.workers, progress=sys.stderr.isatty())
+    scenes = options.train + options.val + options.test
+    print(
+        f"Wrote {scenes} scenes of {options.frames} frames to {args.out} in {time.monotonic() - start:.1f} s."
+    )
+    return 0

@@ -1,0 +1,109 @@
+"""Spoiled context images: wrong exposure, blur, an occluder in front of the lens, or a wrong pose."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from PIL import Image, ImageFilter
+
+KINDS = ("exposure", "blur", "occluder", "pose")
+
+
+def choose_outliers(
+    rng: np.random.Generator, images: list[tuple[str, int]], share: float, kinds: tuple[str, ...] = KINDS
+) -> dict[str, dict[int, str]]:
+    """Pick exactly ``round(share * len(images))`` of the images and say how each is to be spoiled.
+
+    Args:
+        images: (scene key, frame) of every candidate.
+        share: In [0, 1].
+        kinds: Ways to choose from; each is used equally often, up to one.
+
+    Returns:
+        Scene key -> frame -> kind.
+
+    Raises:
+        ValueError: if the share is outside [0, 1] or a kind is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> from diff3r_plugin.data.outliers import choose_outliers
+        >>> choose_outliers(np.random.default_rng(0), [("a", 0), ("a", 5)], share=0.5, kinds=("blur",))
+        {'a': {5: 'blur'}}
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"The share of outliers must be in [0, 1], got {share}.")
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown or not kinds:
+        raise ValueError(
+            f"Kinds of outliers must be among {', '.join(KINDS)}; got {', '.join(unknown) or 'none'}."
+        )
+    chosen: dict[str, dict[int, str]] = {}
+    picked = rng.permutation(len(images))[: round(share * len(images))]
+    for count, index in enumerate(picked):
+        scene, frame = images[index]
+        chosen.setdefault(scene, {})[frame] = kinds[count % len(kinds)]
+    return chosen
+
+
+def spoil(
+    rng: np.random.Generator,
+    kind: str,
+    image: UInt8[ndarray, "h w 3"],
+    world_to_camera: Float[ndarray, "4 4"],
+) -> tuple[UInt8[ndarray, "h w 3"], Float[ndarray, "4 4"], dict]:
+    """Apply one kind of defect.
+
+    Returns:
+        The image and the pose to be written, and what was done, with numbers, for the record. Translations there
+        are in metres, angles in degrees, lengths in pixels; a wrong pose comes with the true one.
+    """
+    if kind == "exposure":
+        gain = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.35, 0.7)))
+        tint = rng.uniform(0.9, 1.1, 3)
+        spoiled = np.clip(image * (gain * tint), 0, 255).astype(np.uint8)
+        return spoiled, world_to_camera, {"kind": kind, "gain": gain, "tint": tint.tolist()}
+    if kind == "blur":
+        radius = float(rng.uniform(0.02, 0.04) * max(image.shape[:2]))
+        spoiled = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+        return spoiled, world_to_camera, {"kind": kind, "radius": radius}
+    if kind == "occluder":
+        return _occlude(rng, image, world_to_camera)
+    if kind == "pose":
+        axis = rng.normal(size=3)
+        angle = np.deg2rad(rng.uniform(1.5, 4.0))
+        shift = rng.normal(size=3)
+        shift *= rng.uniform(0.05, 0.15) / np.linalg.norm(shift)
+        error = np.eye(4)
+        error[:3, :3] = _rotation(axis / np.linalg.norm(axis), angle)
+        error[:3, 3] = shift
+        note = {
+            "kind": kind,
+            "degrees": float(np.rad2deg(angle)),
+            "shift": shift.tolist(),
+            "true_world_to_camera": world_to_camera.tolist(),
+        }
+        return image, error @ world_to_camera, note
+    raise ValueError(f"Kind of outlier must be one of {', '.join(KINDS)}; got {kind!r}.")
+
+
+def _occlude(rng, image, world_to_camera):
+    """A flat-coloured ellipse, as a finger or a passer-by, over a tenth to a quarter of the picture."""
+    h, w = image.shape[:2]
+    radii = np.sqrt(rng.uniform(0.1, 0.25) / np.pi * np.array([h * h, w * w])) * np.array([1.2, 1 / 1.2])
+    center = rng.uniform(0.15, 0.85, 2) * (h, w)
+    y, x = np.mgrid[:h, :w] + 0.5
+    inside = ((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 < 1
+    color = rng.integers(10, 245, 3)
+    spoiled = image.copy()
+    spoiled[inside] = color
+    note = {"kind": "occluder", "center": center.tolist(), "radii": radii.tolist(), "color": color.tolist()}
+    return spoiled, world_to_camera, note
+
+
+def _rotation(axis: ndarray, angle: float) -> ndarray:
+    """Rotation matrix about a unit axis (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

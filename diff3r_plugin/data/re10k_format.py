@@ -1,0 +1,88 @@
+"""The RealEstate10K chunk layout that the pixelSplat family reads and writes.
+
+A split is a folder of chunks (``000000.torch``, ...) and an ``index.json`` that says which chunk holds which scene.
+A chunk is a list of scenes, saved with ``torch.save``. A scene is a dictionary:
+
+    key         name of the scene
+    url         where it comes from
+    timestamps  int64, [frames]
+    cameras     float32, [frames, 18]: fx fy cx cy (in units of image width and height), 0, 0, and the 3x4
+                world-to-camera matrix row by row, OpenCV axes
+    images      list of uint8 tensors, each a whole JPEG file
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from numpy import ndarray
+from PIL import Image
+from torch import Tensor
+
+
+def encode_jpeg(image: UInt8[ndarray, "h w 3"], quality: int = 95) -> bytes:
+    """A JPEG file, with full colour resolution (small images lose much to chroma subsampling)."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def decode_jpeg(file: UInt8[Tensor, " bytes"]) -> Float[Tensor, "3 h w"]:
+    """The picture of a JPEG file held in a uint8 tensor, in [0, 1]."""
+    with Image.open(BytesIO(file.numpy().tobytes())) as image:
+        pixels = np.array(image.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def camera_rows(
+    intrinsics: tuple[float, float, float, float], world_to_camera: Float[ndarray, "frames 4 4"]
+) -> Float32[ndarray, "frames 18"]:
+    """The ``cameras`` entry of a scene whose frames share their (normalised) intrinsics."""
+    rows = np.zeros((len(world_to_camera), 18), np.float32)
+    rows[:, :4] = intrinsics
+    rows[:, 6:] = world_to_camera[:, :3].reshape(-1, 12)
+    return rows
+
+
+def scene_record(
+    key: str, url: str, cameras: Float32[ndarray, "frames 18"], images: list[bytes], frame_rate: float = 30.0
+) -> dict:
+    """One scene of a chunk; timestamps are in microseconds, as in RealEstate10K."""
+    stamps = torch.arange(len(images), dtype=torch.int64) * round(1e6 / frame_rate)
+    return {
+        "key": key,
+        "url": url,
+        "timestamps": stamps,
+        "cameras": torch.from_numpy(cameras),
+        "images": [torch.from_numpy(np.frombuffer(file, np.uint8).copy()) for file in images],
+    }
+
+
+def write_chunk(folder: Path, number: int, scenes: list[dict]) -> dict[str, str]:
+    """Save a chunk; returns its part of the split's index."""
+    name = f"{number:06d}.torch"
+    torch.save(scenes, folder / name)
+    return {scene["key"]: name for scene in scenes}
+
+
+def read_split(folder: Path) -> dict[str, dict]:
+    """Every scene of a split, by key, in the order of its index. For small splits: everything is held in memory.
+
+    Raises:
+        FileNotFoundError: if the folder has no ``index.json``.
+    """
+    index_file = folder / "index.json"
+    if not index_file.is_file():
+        raise FileNotFoundError(
+            f"{index_file} does not exist; expected a split in the RealEstate10K chunk layout."
+        )
+    index = json.loads(index_file.read_text())
+    scenes: dict[str, dict] = {}
+    for chunk in dict.fromkeys(index.values()):
+        scenes |= {scene["key"]: scene for scene in torch.load(folder / chunk, weights_only=True)}
+    return {key: scenes[key] for key in index}
