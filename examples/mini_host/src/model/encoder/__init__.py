@@ -1,0 +1,17 @@
+from torch import nn
+
+from .encoder import Encoder
+from .encoder_planesweep import EncoderPlaneSweep, EncoderPlaneSweepCfg
+
+ENCODERS = {
+    "planesweep": (EncoderPlaneSweep, None),
+}
+
+EncoderCfg = EncoderPlaneSweepCfg
+
+
+def get_encoder(cfg: EncoderCfg) -> tuple[Encoder, nn.Module | None]:
+    """The encoder, and its visualiser if it has one."""
+    encoder_class, visualizer_class = ENCODERS[cfg.name]
+    encoder = encoder_class(cfg)
+    return encoder, None if visualizer_class is None else visualizer_class(encoder)
