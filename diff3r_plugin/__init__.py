@@ -1,0 +1,55 @@
+"""Diff3R for existing feed-forward 3D Gaussian Splatting repositories: a differentiable optimisation layer.
+
+>>> from diff3r_plugin import TTOConfig, TTOLayer
+>>> TTOLayer(TTOConfig(inner_steps=3)).config.inner_solver
+'gauss_newton'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from diff3r_plugin.config import TTOConfig
+    from diff3r_plugin.gaussians import Gaussians
+    from diff3r_plugin.info import Outcome, StationarityWarning, TTOInfo
+    from diff3r_plugin.layer import TTOLayer
+    from diff3r_plugin.proximal import ProximalWeights
+    from diff3r_plugin.uncertainty import UncertaintyHead
+    from diff3r_plugin.views import Views
+
+__all__ = [
+    "Gaussians",
+    "Outcome",
+    "ProximalWeights",
+    "StationarityWarning",
+    "TTOConfig",
+    "TTOInfo",
+    "TTOLayer",
+    "UncertaintyHead",
+    "Views",
+    "__version__",
+]
+
+_HOMES = {
+    "Gaussians": "gaussians",
+    "Outcome": "info",
+    "ProximalWeights": "proximal",
+    "StationarityWarning": "info",
+    "TTOConfig": "config",
+    "TTOInfo": "info",
+    "TTOLayer": "layer",
+    "UncertaintyHead": "uncertainty",
+    "Views": "views",
+}
+
+
+def __getattr__(name: str):
+    # Loaded on demand: the command line and the start-up hook must not wait for torch.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"diff3r_plugin.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

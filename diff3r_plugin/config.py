@@ -1,0 +1,102 @@
+"""Settings of the optimisation layer, checked where they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+INNER_SOLVERS = ("gauss_newton", "adam")
+BACKWARD_MODES = ("implicit", "unroll", "truncated", "first_order")
+PRECONDITIONERS = ("jacobi", "block_jacobi", "none")
+BACKENDS = ("auto", "native", "gsplat", "torch")
+GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", "poses")
+
+DEFAULT_LEARNING_RATES = MappingProxyType(
+    {"means": 0.1, "covariance": 0.02, "opacity": 0.05, "sh_dc": 0.02, "sh_rest": 0.005, "poses": 0.002}
+)
+"""Adam's step per group in the dimensionless coordinates; our choice, the paper's is not known."""
+
+
+@dataclass(frozen=True)
+class TTOConfig:
+    """How :class:`~diff3r_plugin.TTOLayer` optimises and differentiates.
+
+    Which values the paper uses is not public except for the backward system and its solution by PCG; every default
+    here is our own (``docs/settings.md`` gives the reasons).
+
+    Args:
+        inner_solver: "gauss_newton" (Levenberg-Marquardt with PCG) or "adam" (first order, as in the paper).
+        inner_steps: Steps of the inner solver, at least 0.
+        backward_mode: "implicit" (the theorem of implicit functions), "unroll", "truncated" (last
+            ``truncated_steps`` steps) or "first_order" (the gradient at the solution, passed to the start as it is).
+        truncated_steps: Steps that "truncated" differentiates, at least 1.
+        pcg_iterations: Products with the Gauss-Newton matrix in the implicit backward, at least 1.
+        pcg_tolerance: Relative residual at which PCG stops, forward and backward.
+        inner_pcg_iterations: The same within a step of "gauss_newton"; None for ``pcg_iterations``.
+        preconditioner: "jacobi", "block_jacobi" or "none".
+        groups: What may move, from means, covariance, opacity, sh_dc, sh_rest, poses.
+        backend: "auto", "native", "gsplat" or "torch".
+        damping: First Levenberg-Marquardt damping, relative to the diagonal of the matrix, positive.
+        learning_rates: Adam's step per group (missing groups take the default).
+        stationarity_tolerance: A scene is done when ‖∇E(θ)‖ / ‖∇E(θ₀)‖ falls below this.
+        stationarity_warning: Warn when the implicit gradient is taken above this; None for never.
+
+    Raises:
+        ValueError: with the value, what was expected, and the setting's name.
+
+    Example:
+        >>> from diff3r_plugin import TTOConfig
+        >>> TTOConfig(inner_steps=3).backward_mode
+        'implicit'
+    """
+
+    inner_solver: str = "gauss_newton"
+    inner_steps: int = 4
+    backward_mode: str = "implicit"
+    truncated_steps: int = 1
+    pcg_iterations: int = 8
+    pcg_tolerance: float = 1e-2
+    inner_pcg_iterations: int | None = None
+    preconditioner: str = "jacobi"
+    groups: tuple[str, ...] = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
+    backend: str = "auto"
+    damping: float = 1e-3
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    stationarity_tolerance: float = 1e-3
+    stationarity_warning: float | None = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(self.groups))
+        object.__setattr__(self, "learning_rates", dict(self.learning_rates))
+        for name, choices in (
+            ("inner_solver", INNER_SOLVERS),
+            ("backward_mode", BACKWARD_MODES),
+            ("preconditioner", PRECONDITIONERS),
+            ("backend", BACKENDS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}.")
+        minima = {"inner_steps": 0, "truncated_steps": 1, "pcg_iterations": 1, "inner_pcg_iterations": 1}
+        for name, smallest in minima.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < smallest):
+                raise ValueError(f"{name}={value!r} must be a whole number of at least {smallest}.")
+        for name in ("pcg_tolerance", "stationarity_tolerance"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must lie in [0, 1).")
+        if not self.damping > 0:
+            raise ValueError(f"damping={self.damping!r} must be positive.")
+        for label, names in (("groups", self.groups), ("learning_rates", self.learning_rates)):
+            wrong = [g for g in names if g not in GROUPS]
+            if wrong:
+                raise ValueError(f"{label} has unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
+        if not self.groups:
+            raise ValueError(f"groups is empty; name at least one of {', '.join(GROUPS)}.")
+        bad = {g: r for g, r in self.learning_rates.items() if not r > 0}
+        if bad:
+            raise ValueError(f"learning_rates must be positive, got {bad}.")
+
+    def learning_rate(self, group: str) -> float:
+        """Adam's step for a group."""
+        return self.learning_rates.get(group, DEFAULT_LEARNING_RATES[group])

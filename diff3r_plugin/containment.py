@@ -1,0 +1,65 @@
+"""Trouble stays in the scene it comes from: what may enter the arithmetic, and what takes the place of what may not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.views import Views
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """A tensor that autograd accepts: inference tensors are copied."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def ordinary_views(views: Views, dtype: torch.dtype) -> tuple[Views, Tensor]:
+    """Views without a graph in the layer's precision, and their images with the graph they came with."""
+    assert views.images is not None
+    images = ordinary(views.images).to(dtype)
+    detached = {
+        name: ordinary(getattr(views, name)).detach().to(dtype)
+        for name in ("world_to_camera", "intrinsics", "near", "far", "background")
+    }
+    return replace(views, images=images, **detached), images
+
+
+def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
+    return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors]).all(0)
+
+
+def valid_scenes(gaussians: Gaussians) -> Bool[Tensor, "B"]:
+    return Coordinates(gaussians, None, ("means",)).valid.all(1)
+
+
+def like(mask: Bool[Tensor, "B"], tensor: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (tensor.ndim - 1))
+
+
+def choose(mask: Bool[Tensor, "B"], first: Gaussians, second: Gaussians) -> Gaussians:
+    """``first`` where the mask holds, else ``second``; scene by scene."""
+    names = ("means", "covariances", "opacities", "harmonics", "scales", "quats")
+    chosen = {}
+    for name in names:
+        a, b = getattr(first, name), getattr(second, name)
+        chosen[name] = None if a is None else torch.where(like(mask, a), a, b)
+    return Gaussians(**chosen)
+
+
+def stand_in(gaussians: Gaussians, broken: Bool[Tensor, "B"]) -> Gaussians:
+    """Broken scenes replaced by empty ones, so that no NaN of theirs meets the arithmetic of the others."""
+    return choose(broken, gaussians.map(torch.zeros_like), gaussians)
+
+
+def stand_in_views(views: Views, broken: Bool[Tensor, "B"]) -> Views:
+    changes = {}
+    for name in ("world_to_camera", "intrinsics"):
+        own = getattr(views, name)
+        identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device)
+        changes[name] = torch.where(like(broken, own), identity, own)
+    return views.replace(**changes)

@@ -1,0 +1,138 @@
+"""The scene as every part of this package sees it: a batch of 3D Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A batch of scenes made of 3D Gaussians, in the world frame, with activations already applied.
+
+    The same class carries tangents (changes of a scene) and cotangents (gradients), so the constructor checks
+    shapes, never values. Shapes: B scenes, N Gaussians a scene, K = (SH degree + 1)² coefficients.
+
+    Args:
+        means: Centres, ``[B, N, 3]``, world units.
+        covariances: ``[B, N, 3, 3]``, symmetric, world units squared; or None when scales and quats are given.
+        opacities: ``[B, N]``, in [0, 1].
+        harmonics: Spherical-harmonics coefficients per colour channel, ``[B, N, 3, K]``, K in {1, 4, 9, 16, 25},
+            in the real basis that gsplat uses; colour = max(0, SH(direction) + 0.5).
+        scales: Standard deviations along the principal axes, ``[B, N, 3]``, world units.
+        quats: Rotations of the principal axes as wxyz quaternions, ``[B, N, 4]``; need not be normalised.
+
+    Raises:
+        ValueError: if a shape does not fit the others, or neither (or both) of covariances and scales + quats is given.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin import Gaussians
+        >>> means, covariances = torch.zeros(1, 5, 3), torch.eye(3).expand(1, 5, 3, 3)
+        >>> g = Gaussians(means, covariances, torch.full((1, 5), 0.5), torch.zeros(1, 5, 3, 4))
+        >>> g.num_gaussians, g.sh_degree
+        (5, 1)
+    """
+
+    means: Float[Tensor, "B N 3"]
+    covariances: Float[Tensor, "B N 3 3"] | None = None
+    opacities: Float[Tensor, "B N"] = None  # type: ignore[assignment]  # required; after an optional field
+    harmonics: Float[Tensor, "B N 3 K"] = None  # type: ignore[assignment]
+    scales: Float[Tensor, "B N 3"] | None = None
+    quats: Float[Tensor, "B N 4"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.opacities is None or self.harmonics is None:
+            raise ValueError("Gaussians need opacities [B, N] and harmonics [B, N, 3, K]; one of them is missing.")
+        if self.means.ndim != 3 or self.means.shape[-1] != 3:
+            raise ValueError(f"means must have shape [B, N, 3], got {list(self.means.shape)}.")
+        B, N, _ = self.means.shape
+        if (self.covariances is None) == (self.scales is None) or (self.scales is None) != (self.quats is None):
+            raise ValueError("Give either covariances, or scales together with quats (wxyz).")
+        expected = {
+            "covariances": (B, N, 3, 3),
+            "opacities": (B, N),
+            "scales": (B, N, 3),
+            "quats": (B, N, 4),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(
+                    f"{name} must have shape {list(shape)} to match means {[B, N, 3]}, got {list(value.shape)}."
+                )
+        K = self.harmonics.shape[-1]
+        if tuple(self.harmonics.shape) != (B, N, 3, K) or K not in (1, 4, 9, 16, 25):
+            raise ValueError(
+                f"harmonics must have shape [{B}, {N}, 3, K] with K = (degree + 1)² in 1, 4, 9, 16, 25, "
+                f"got {list(self.harmonics.shape)}."
+            )
+
+    @property
+    def batch_size(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def num_gaussians(self) -> int:
+        return self.means.shape[1]
+
+    @property
+    def sh_degree(self) -> int:
+        return int(self.harmonics.shape[-1] ** 0.5 + 0.5) - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.means.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.means.device
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
+        """Apply ``function`` to every tensor that is present."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Gaussians(**{k: None if v is None else function(v) for k, v in values.items()})
+
+    def detach(self) -> Gaussians:
+        """The same numbers without an autograd graph."""
+        return self.map(lambda t: t.detach())
+
+    def to(self, *args, **kwargs) -> Gaussians:
+        """``torch.Tensor.to`` on every tensor."""
+        return self.map(lambda t: t.to(*args, **kwargs))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors that are present, in field order."""
+        return tuple(v for f in fields(self) if (v := getattr(self, f.name)) is not None)
+
+    def with_covariances(self) -> Gaussians:
+        """The same scene with covariances R diag(scales²) Rᵀ in place of scales and quats (itself if it has them)."""
+        if self.covariances is not None:
+            return self
+        factor = rotation_matrices(self.quats) * self.scales[..., None, :]
+        return Gaussians(self.means, factor @ factor.mT, self.opacities, self.harmonics)
+
+
+def rotation_matrices(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation matrices of wxyz quaternions, which are normalised first (a zero quaternion gives the identity).
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.gaussians import rotation_matrices
+        >>> rotation_matrices(torch.tensor([2.0, 0.0, 0.0, 0.0])).diagonal()
+        tensor([1., 1., 1.])
+    """
+    squared = (quats * quats).sum(-1)
+    two_over_norm = torch.where(squared > 0, 2 / squared.clamp_min(torch.finfo(quats.dtype).tiny), 0)
+    w, x, y, z = quats.unbind(-1)
+    s = two_over_norm
+    rows = (
+        (1 - s * (y * y + z * z), s * (x * y - w * z), s * (x * z + w * y)),
+        (s * (x * y + w * z), 1 - s * (x * x + z * z), s * (y * z - w * x)),
+        (s * (x * z - w * y), s * (y * z + w * x), 1 - s * (x * x + y * y)),
+    )
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)

@@ -1,0 +1,6 @@
+"""Linear algebra without matrices: conjugate gradients and the preconditioners they use."""
+
+from diff3r_plugin.linalg.pcg import PCGReason, PCGResult, pcg
+from diff3r_plugin.linalg.preconditioners import BlockJacobi, Jacobi
+
+__all__ = ["BlockJacobi", "Jacobi", "PCGReason", "PCGResult", "pcg"]

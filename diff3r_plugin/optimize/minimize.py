@@ -1,0 +1,119 @@
+"""The loop around an inner solver's steps: statistics, early end, and which steps leave a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diff3r_plugin.objective import LinearizedObjective, Objective
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """Where a solver stands; each solver adds its own memory.
+
+    Args:
+        linearized: E around the current iterate.
+        best: Iterate of lowest energy so far, ``[B, P]``.
+        best_energy: Its energy, ``[B]``.
+        accepted_steps: Steps that lowered the energy, ``[B]``.
+    """
+
+    linearized: LinearizedObjective
+    best: Float[Tensor, "B P"]
+    best_energy: Float[Tensor, "B"]
+    accepted_steps: Int[Tensor, "B"]
+
+
+class InnerSolver(Protocol):
+    """One step at a time, so that the loop decides which steps are differentiated."""
+
+    def start(self, linearized: LinearizedObjective) -> Any:
+        """The state at θ0."""
+        ...
+
+    def step(self, objective: Objective, state: Any, active: Tensor) -> Any:
+        """One step for the scenes that are ``active`` ``[B]``; the others must not move."""
+        ...
+
+
+@dataclass(frozen=True)
+class InnerSolution:
+    """What an inner solver found.
+
+    Args:
+        theta: ``[B, P]``, of no higher energy than the start.
+        linearized: E around theta, ready for the backward.
+        energy: Lowest energy after each step, ``[steps + 1, B]``.
+        stationarity: ‖∇E(θ*)‖ / ‖∇E(θ0)‖, ``[B]`` (0 where the start is stationary).
+        accepted_steps: ``[B]``.
+        pcg_iterations: Products with H over all steps, ``[B]``.
+        pcg_relative_residual: Of the last linear solve, ``[B]``; NaN when there was none.
+        pcg_reason_codes: Index into ``PCGReason`` of the last linear solve, ``[B]``; -1 when there was none.
+    """
+
+    theta: Float[Tensor, "B P"]
+    linearized: LinearizedObjective
+    energy: Float[Tensor, "S B"]
+    stationarity: Float[Tensor, "B"]
+    accepted_steps: Int[Tensor, "B"]
+    pcg_iterations: Int[Tensor, "B"] = field(repr=False)
+    pcg_relative_residual: Float[Tensor, "B"] = field(repr=False)
+    pcg_reason_codes: Int[Tensor, "B"] = field(repr=False)
+
+
+def minimize(
+    solver: InnerSolver,
+    objective: Objective,
+    theta0: Float[Tensor, "B P"],
+    *,
+    steps: int,
+    differentiable_steps: int = 0,
+    stationarity_tolerance: float = 0.0,
+) -> InnerSolution:
+    """Run ``steps`` steps from ``theta0``; the last ``differentiable_steps`` of them leave an autograd graph.
+
+    A scene ends early when its gradient norm falls below ``stationarity_tolerance`` times the first one.
+    """
+    graph_from = steps - differentiable_steps
+    grad_enabled = torch.is_grad_enabled()
+
+    def graph_at(step: int) -> bool:
+        return grad_enabled and differentiable_steps > 0 and step >= graph_from
+
+    with torch.set_grad_enabled(graph_at(0)):
+        state = solver.start(objective.linearize(theta0))
+    first_norm = state.linearized.gradient.detach().norm(dim=-1)
+    energies = [state.best_energy.detach()]
+    for step in range(steps):
+        norm = state.linearized.gradient.detach().norm(dim=-1)
+        active = (norm > stationarity_tolerance * first_norm) & norm.isfinite()
+        if not active.any():
+            break
+        with torch.set_grad_enabled(graph_at(step)):
+            state = solver.step(objective, state, active)
+        energies.append(state.best_energy.detach())
+    energies += [energies[-1]] * (steps + 1 - len(energies))
+
+    linearized = state.linearized
+    if state.best is not linearized.theta:
+        with torch.no_grad():
+            linearized = objective.linearize(state.best.detach())
+    with torch.no_grad():
+        norm = linearized.gradient.norm(dim=-1)
+        stationarity = torch.where(first_norm > 0, norm / torch.where(first_norm > 0, first_norm, 1), 0)
+    nothing = torch.zeros_like(state.accepted_steps)
+    return InnerSolution(
+        theta=state.best,
+        linearized=linearized,
+        energy=torch.stack(energies),
+        stationarity=stationarity,
+        accepted_steps=state.accepted_steps,
+        pcg_iterations=getattr(state, "pcg_iterations", nothing),
+        pcg_relative_residual=getattr(state, "pcg_relative_residual", torch.full_like(stationarity, float("nan"))),
+        pcg_reason_codes=getattr(state, "pcg_reason_codes", nothing - 1),
+    )

@@ -1,0 +1,132 @@
+"""Pictures of Gaussians and their linearisation, by exchangeable backends.
+
+``render`` is an ordinary differentiable function; ``linearize`` gives the picture together with its Jacobian as an
+operator. Backends: ``torch`` (the oracle) and ``native`` (own C++ kernels, the default on a CPU).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.render import native_backend, torch_backend
+from diff3r_plugin.render.differentiable import render_differentiably
+from diff3r_plugin.render.linearization import GaussianGram, Linearization
+from diff3r_plugin.views import Views
+
+__all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
+
+BACKENDS: dict[str, ModuleType] = {"torch": torch_backend, "native": native_backend}
+
+
+def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """Names of the backends that work here for tensors on ``device``, the preferred one first."""
+    native = torch.device(device).type == "cpu" and native_backend.is_available()
+    return ("native", "torch") if native else ("torch",)
+
+
+def resolve_backend(backend: str, device: torch.device | str) -> str:
+    """The backend that ``backend`` ("auto" or a name) means on a device.
+
+    Raises:
+        ValueError: for an unknown name, or one that cannot work on this device or machine.
+    """
+    available = available_backends(device)
+    if backend == "auto":
+        return available[0]
+    if backend not in BACKENDS:
+        raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
+    if backend not in available:
+        raise ValueError(
+            f"The render backend {backend!r} is not available for tensors on {device} here (available: "
+            f"{', '.join(available)}); 'native' needs CPU tensors and a C++ compiler. Use backend='auto'."
+        )
+    return backend
+
+
+def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Linearization:
+    """Render once and keep what applying the Jacobian many times needs.
+
+    Args:
+        gaussians: The scenes; float32 or float64 (float16 and bfloat16 are computed in float32).
+        views: The cameras; their images are not used.
+        backend: "auto", "native" or "torch".
+
+    Returns:
+        A :class:`Linearization`: ``image`` ``[B, V, 3, H, W]`` and the products ``jvp``, ``vjp``,
+        ``gauss_newton_product`` and ``gram``.
+
+    Raises:
+        ValueError: if the batch sizes or devices of scenes and cameras differ, or the backend is not available.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin import Gaussians, Views
+        >>> from diff3r_plugin.render import linearize
+        >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
+        >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
+        >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
+        >>> lin = linearize(g, Views(None, torch.eye(4)[None, None], K, image_size=(16, 16)))
+        >>> brighter = lin.jvp(g.map(torch.zeros_like).map(lambda t: t + (t.ndim == 4 and t.shape[-1] == 1)))
+        >>> lin.image.shape, brighter.shape
+        (torch.Size([1, 1, 3, 16, 16]), torch.Size([1, 1, 3, 16, 16]))
+    """
+    gaussians, views = _prepare(gaussians, views)
+    module = BACKENDS[resolve_backend(backend, gaussians.device)]
+    with torch.autocast(gaussians.device.type, enabled=False):
+        return module.linearize(gaussians, views)
+
+
+def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[Tensor, "B V 3 H W"]:
+    """Pictures of the scenes from the cameras; differentiable in reverse and in forward mode.
+
+    Gradients and tangents reach every tensor of ``gaussians`` and ``views.world_to_camera``. The ``torch`` backend
+    can be differentiated any number of times, the others once.
+
+    Args:
+        gaussians: The scenes; float32 or float64 (float16 and bfloat16 are computed in float32).
+        views: The cameras; their images are not used.
+        backend: "auto", "native" or "torch".
+
+    Raises:
+        ValueError: if the batch sizes or devices of scenes and cameras differ, or the backend is not available.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin import Gaussians, Views
+        >>> from diff3r_plugin.render import render
+        >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
+        >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
+        >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
+        >>> render(g, Views(None, torch.eye(4)[None, None], K, image_size=(16, 16))).shape
+        torch.Size([1, 1, 3, 16, 16])
+    """
+    gaussians, views = _prepare(gaussians, views)
+    name = resolve_backend(backend, gaussians.device)
+    with torch.autocast(gaussians.device.type, enabled=False):
+        if name == "torch":
+            return torch_backend.render_image(gaussians, views)
+        return render_differentiably(gaussians.with_covariances(), views, BACKENDS[name])
+
+
+def _prepare(gaussians: Gaussians, views: Views) -> tuple[Gaussians, Views]:
+    if gaussians.batch_size != views.batch_size:
+        raise ValueError(
+            f"Gaussians hold {gaussians.batch_size} scenes but Views {views.batch_size}; give each scene its cameras."
+        )
+    if gaussians.device != views.device:
+        raise ValueError(f"Gaussians are on {gaussians.device} but Views on {views.device}; move one with .to(...).")
+    dtype = torch.promote_types(gaussians.dtype, torch.float32)
+    gaussians = gaussians.map(lambda t: t.to(dtype))
+    if views.world_to_camera.dtype == dtype and views.intrinsics.dtype == dtype:
+        return gaussians, views
+    return gaussians, views.replace(
+        **{
+            name: getattr(views, name).to(dtype)
+            for name in ("world_to_camera", "intrinsics", "near", "far", "background")
+        }
+    )

@@ -1,0 +1,79 @@
+"""Real spherical harmonics in PyTorch: the basis of 3D Gaussian splatting, degrees 0 to 4."""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SH_C0 = sqrt(1 / (4 * pi))
+"""Value of the constant basis function, so that colour = SH_C0 * coefficient + 0.5 at degree 0."""
+
+
+def spherical_harmonics_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch K"]:
+    """Values of the (degree + 1)² real basis functions at unit directions, in gsplat's order and signs.
+
+    Args:
+        directions: Unit vectors, ``[..., 3]``.
+        degree: 0 to 4.
+
+    Raises:
+        ValueError: if the degree is outside 0 to 4.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.render.spherical_harmonics import spherical_harmonics_basis
+        >>> spherical_harmonics_basis(torch.tensor([0.0, 0.0, 1.0]), 1)
+        tensor([0.2821, -0.0000, 0.4886, -0.0000])
+    """
+    if not 0 <= degree <= 4:
+        raise ValueError(f"SH degree must be 0 to 4, got {degree}.")
+    x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    bands = [[torch.full_like(x, SH_C0)]]
+    if degree >= 1:
+        c = sqrt(3 / (4 * pi))
+        bands.append([-c * y, c * z, -c * x])
+    if degree >= 2:
+        c = sqrt(15 / (4 * pi))
+        bands.append(
+            [
+                c * x * y,
+                -c * y * z,
+                sqrt(5 / (16 * pi)) * (3 * zz - 1),
+                -c * x * z,
+                c / 2 * (xx - yy),
+            ]
+        )
+    if degree >= 3:
+        c1, c2, c3 = sqrt(21 / (32 * pi)), sqrt(105 / (4 * pi)), sqrt(35 / (32 * pi))
+        bands.append(
+            [
+                -c3 * y * (3 * xx - yy),
+                c2 * x * y * z,
+                -c1 * y * (5 * zz - 1),
+                sqrt(7 / (16 * pi)) * z * (5 * zz - 3),
+                -c1 * x * (5 * zz - 1),
+                c2 / 2 * z * (xx - yy),
+                -c3 * x * (xx - 3 * yy),
+            ]
+        )
+    if degree >= 4:
+        c1, c2 = 3 * sqrt(5 / (8 * pi)), 3 * sqrt(5 / (16 * pi))
+        c3, c4 = 3 * sqrt(35 / (8 * pi)), 3 * sqrt(35 / (16 * pi))
+        bands.append(
+            [
+                c4 * x * y * (xx - yy),
+                -c3 / 2 * y * z * (3 * xx - yy),
+                c2 * x * y * (7 * zz - 1),
+                -c1 / 2 * y * z * (7 * zz - 3),
+                3 / 16 / sqrt(pi) * (35 * zz * zz - 30 * zz + 3),
+                -c1 / 2 * x * z * (7 * zz - 3),
+                c2 / 2 * (xx - yy) * (7 * zz - 1),
+                -c3 / 2 * x * z * (xx - 3 * yy),
+                c4 / 4 * (xx * (xx - 3 * yy) - yy * (3 * xx - yy)),
+            ]
+        )
+    return torch.stack([function for band in bands for function in band], -1)

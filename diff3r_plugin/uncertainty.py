@@ -1,0 +1,173 @@
+"""The uncertainty head: predicts the proximal weights Λ from what the network sees and draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diff3r_plugin.config import GROUPS
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.proximal import ProximalWeights
+from diff3r_plugin.render import render
+from diff3r_plugin.views import Views
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "means": 0.1,
+    "covariance": 0.1,
+    "opacity": 0.1,
+    "sh_dc": 1.0,
+    "sh_rest": 1.0,
+    "poses": 100.0,
+}
+"""Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
+
+RANGE = 6.0
+"""A pixel's weights stay within exp(± RANGE) of their group's base."""
+
+
+class UncertaintyHead(nn.Module):
+    """A small convolutional head for hosts with pixel-aligned Gaussians, in the order (view, row, column, surface).
+
+    Its input per context view: the photograph, the residual of the unrefined picture, and maps of the initial
+    Gaussians (opacity, size in pixels, relative depth), together with the host's tapped feature map where there is
+    one; all detached. Its output: one positive weight per Gaussian and group, exp(base + change). The base is learned
+    per group; the change starts at zero everywhere, so that training starts from ``initial_weights``.
+
+    Args:
+        groups: Which groups need weights.
+        feature_channels: Channels of the tapped feature map; 0 for none.
+        gaussians_per_pixel: How many Gaussians a pixel has.
+        hidden: Channels of the hidden layers.
+        initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
+
+    Example:
+        >>> from diff3r_plugin import UncertaintyHead
+        >>> head = UncertaintyHead(("means", "opacity"), initial_weights={"means": 0.5})
+        >>> round(head.base_weights()["means"], 3)
+        0.5
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[str],
+        *,
+        feature_channels: int = 0,
+        gaussians_per_pixel: int = 1,
+        hidden: int = 32,
+        initial_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        wrong = [g for g in (*groups, *(initial_weights or {})) if g not in GROUPS]
+        if wrong:
+            raise ValueError(f"Unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
+        start = {**DEFAULT_WEIGHTS, **(initial_weights or {})}
+        self.groups = tuple(g for g in GROUPS if g in groups)
+        bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
+        if bad:
+            raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
+        self.feature_channels, self.gaussians_per_pixel = feature_channels, gaussians_per_pixel
+        self._pixel_groups = tuple(g for g in self.groups if g != "poses")
+        self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
+        inputs = feature_channels + 6 + 3 * gaussians_per_pixel
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, hidden, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(hidden, len(self._pixel_groups) * gaussians_per_pixel, 1),
+        )
+        last = self.layers[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def base_weights(self) -> dict[str, float]:
+        """The learned weight of each group before any per-Gaussian change."""
+        return dict(zip(self.groups, self.log_base.detach().exp().tolist(), strict=True))
+
+    def forward(
+        self,
+        gaussians: Gaussians,
+        views: Views,
+        features: Float[Tensor, "B V C h w"] | None = None,
+        backend: str = "auto",
+    ) -> ProximalWeights:
+        """Weights for these scenes.
+
+        Args:
+            gaussians: The network's prediction, N = V·H·W·gaussians_per_pixel.
+            views: The context views with photographs in [0, 1].
+            features: The tapped feature map, at any resolution.
+            backend: Render backend for the unrefined picture.
+
+        Raises:
+            ValueError: if N or the channels of ``features`` do not fit.
+        """
+        inputs = self._inputs(gaussians, views, features, backend)
+        B, V = inputs.shape[:2]
+        changes = self.layers(rearrange(inputs, "b v c h w -> (b v) c h w"))
+        changes = RANGE * torch.tanh(changes / RANGE)
+        changes = rearrange(changes, "(b v) (g s) h w -> g b (v h w s) 1", b=B, v=V, g=len(self._pixel_groups))
+        weights: dict[str, Tensor] = {}
+        for i, group in enumerate(self.groups):
+            if group == "poses":
+                weights[group] = self.log_base[i].exp().expand(B, V, 1)
+            else:
+                weights[group] = (self.log_base[i] + changes[self._pixel_groups.index(group)]).exp()
+        return ProximalWeights(**weights)
+
+    @torch.no_grad()
+    def _inputs(
+        self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str
+    ) -> Float[Tensor, "B V C H W"]:
+        assert views.images is not None and views.image_size is not None
+        (H, W), V, s = views.image_size, views.num_views, self.gaussians_per_pixel
+        if gaussians.num_gaussians != V * H * W * s:
+            raise ValueError(
+                f"The head expects {s} Gaussian(s) for each pixel of {V} views of {H}x{W}, that is {V * H * W * s}, "
+                f"got {gaussians.num_gaussians}. Set gaussians_per_pixel, or give fixed weights instead of a head."
+            )
+        found = 0 if features is None else features.shape[2]
+        if found != self.feature_channels:
+            raise ValueError(f"The head was made for {self.feature_channels} feature channels, got {found}.")
+        parameter = self.log_base
+        scene = gaussians.detach().with_covariances()
+        assert scene.covariances is not None
+        residual = render(scene, views.detach(), backend) - views.images
+
+        def as_map(values: Float[Tensor, "B N"]) -> Float[Tensor, "B V s H W"]:
+            return rearrange(values, "b (v h w s) -> b v s h w", v=V, h=H, w=W)
+
+        # Depth of each Gaussian in the view that predicted it, relative to the scene's mean.
+        per_view = rearrange(scene.means, "b (v n) c -> b v n c", v=V)
+        forward, offset = views.world_to_camera[:, :, 2, :3], views.world_to_camera[:, :, 2, 3]
+        depth = (per_view * forward[:, :, None]).sum(-1) + offset[..., None]
+        depth = rearrange(depth, "b v n -> b (v n)").clamp_min(1e-6)
+        log_depth = depth.log()
+        variance = scene.covariances.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-20)
+        focal = views.intrinsics[:, :, 0, 0].mean(1, keepdim=True)
+        pixels = 0.5 * variance.log() - log_depth + focal.log()
+        maps = [
+            views.images - 0.5,
+            4 * residual,
+            as_map(scene.opacities - 0.5),
+            as_map(pixels.clamp(-5, 5)),
+            as_map(log_depth - log_depth.mean(1, keepdim=True)),
+        ]
+        if features is not None:
+            resized = functional.interpolate(
+                features.detach().flatten(0, 1).to(parameter.dtype),
+                size=(H, W),
+                mode="bilinear",
+                align_corners=False,
+            )
+            maps.append(resized.unflatten(0, features.shape[:2]))
+        inputs = torch.cat([m.to(parameter.dtype) for m in maps], 2)
+        # A scene the network broke must not break the head's weights with it.
+        return torch.nan_to_num(inputs, 0.0, 0.0, 0.0)
