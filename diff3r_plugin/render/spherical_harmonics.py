@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import pi, sqrt
 
 import torch
@@ -77,3 +78,46 @@ def spherical_harmonics_basis(directions: Float[Tensor, "*batch 3"], degree: int
             ]
         )
     return torch.stack([function for band in bands for function in band], -1)
+
+
+@cache
+def basis_change(rotation: tuple[tuple[float, float, float], ...], degree: int) -> Float[Tensor, "K K"]:
+    """The matrix M with Y(R d) = M Y(d): coefficients h of a field seen through R become hᵀM (float64, exact per band).
+
+    Args:
+        rotation: Rows of the orthogonal matrix R.
+        degree: 0 to 4.
+
+    Example:
+        >>> from diff3r_plugin.render.spherical_harmonics import E3NN_AXES, basis_change
+        >>> basis_change(E3NN_AXES, 1)[1:, 1:].abs()
+        tensor([[0., 0., 1.],
+                [1., 0., 0.],
+                [0., 1., 0.]], dtype=torch.float64)
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(512, 3, generator=generator, dtype=torch.float64)
+    directions = directions / directions.norm(dim=-1, keepdim=True)
+    turned = directions @ torch.tensor(rotation, dtype=torch.float64).T
+    before, after = (spherical_harmonics_basis(d, degree) for d in (directions, turned))
+    matrix = torch.linalg.lstsq(before, after).solution.T
+    # A rotation mixes nothing between bands; what the fit leaves there, and below rounding elsewhere, is noise.
+    band = torch.tensor([order for order in range(degree + 1) for _ in range(2 * order + 1)])
+    noise = (band[:, None] != band) | (matrix.abs() < 1e-12)
+    return torch.where(noise, 0, matrix)
+
+
+E3NN_AXES = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+"""Rasterisers of the pixelSplat family evaluate SH at (d_z, d_x, d_y), the axis order of e3nn."""
+
+
+def from_e3nn_order(harmonics: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """SH coefficients of a pixelSplat-family host (e3nn axes) as coefficients of the basis used here."""
+    degree = round(harmonics.shape[-1] ** 0.5) - 1
+    return harmonics @ basis_change(E3NN_AXES, degree).to(harmonics)
+
+
+def to_e3nn_order(harmonics: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """The inverse of :func:`from_e3nn_order`."""
+    degree = round(harmonics.shape[-1] ** 0.5) - 1
+    return harmonics @ basis_change(E3NN_AXES, degree).to(harmonics).mT
