@@ -116,12 +116,9 @@ def _change_hydra(hydra) -> None:
 def _record_version(argv: list) -> None:
     """Let the version of the plugin land in the host's saved configuration."""
     if arguments.override_value(argv, "version") is None:
-        from importlib.metadata import PackageNotFoundError, version
+        import diff3r_plugin
 
-        try:
-            argv.append(f"++{NAME}.version={version('diff3r-plugin')}")
-        except PackageNotFoundError:
-            argv.append(f"++{NAME}.version=unknown")
+        argv.append(f"++{NAME}.version={diff3r_plugin.__version__}")
 
 
 def _change_lightning(lightning) -> None:

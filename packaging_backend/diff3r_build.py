@@ -1,7 +1,7 @@
 """Build backend: setuptools, plus the files that must lie directly in ``site-packages``.
 
 An ordinary wheel can hold a ``.pth`` file only by tricks that editable installs do not follow. Here setuptools builds
-the wheel and the start-up files are added to it; an editable wheel is written directly: a path line for the checkout,
+the wheel and the start-up files are added to it; an editable wheel is written directly: a path file for the checkout,
 the start-up files, and a small ``diff3r_adapters`` package that points to the checkout's ``adapters`` folder.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import shutil
 import tempfile
 import zipfile
@@ -63,7 +62,9 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     files["diff3r_adapters/__init__.py"] = REDIRECT.format(
         folder=str(adapters), init=str(adapters / "__init__.py")
     ).encode()
-    files["diff3r_startup.pth"] = f"{ROOT}{os.linesep}{HOOK}".encode()
+    # read before diff3r_startup.pth, for path files are read in the order of their names
+    files["__editable__.diff3r_plugin.pth"] = f"{ROOT}\n".encode()
+    files["diff3r_startup.pth"] = HOOK.encode()
     files["diff3r_startup.start"] = START.encode()
     name = f"{info.name.removesuffix('.dist-info')}-0.editable-py3-none-any.whl"
     _write(Path(wheel_directory) / name, files)

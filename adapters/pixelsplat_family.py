@@ -1,0 +1,166 @@
+"""What pixelSplat and the hosts that grew from it share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diff3r_adapters.harmonics import e3nn_to_standard
+from diff3r_plugin import Gaussians, Views
+from diff3r_plugin.plugin import Expectation, HostAdapter
+
+MODEL_WRAPPER = "src/model/model_wrapper.py"
+DECODER = "src/model/decoder/decoder_splatting_cuda.py"
+
+RASTERISER_NEAR = 0.2
+"""The family's rasterisers draw nothing nearer than this (in the units they are given)."""
+
+EVALUATED = 16
+"""Coefficients the family's rasterisers evaluate (degree 3), whatever the host predicts."""
+
+
+class PixelSplatFamily(HostAdapter):
+    """Base of the adapters for pixelSplat's family.
+
+    Attributes:
+        e3nn_harmonics: Whether the host's SH are in e3nn's order (it rotates them with e3nn) or in the usual one.
+        scale_invariant: Whether the host's decoder rescales each scene so that near becomes 1.
+    """
+
+    e3nn_harmonics: bool = True
+    scale_invariant: bool = True
+    fingerprints = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
+    expectations = (
+        Expectation("src/model/types.py", "Gaussians", ("means", "covariances", "harmonics", "opacities"), "the scene"),
+        Expectation(MODEL_WRAPPER, "ModelWrapper.__init__", ("encoder", "decoder", "losses"), "attaching the head"),
+        Expectation(MODEL_WRAPPER, "ModelWrapper.training_step", ("batch", "batch_idx"), "refining in training"),
+        Expectation(MODEL_WRAPPER, "ModelWrapper.validation_step", ("batch", "batch_idx"), "refining in validation"),
+        Expectation(MODEL_WRAPPER, "ModelWrapper.test_step", ("batch", "batch_idx"), "refining at test"),
+        Expectation(MODEL_WRAPPER, "ModelWrapper.configure_optimizers", (), "training the head"),
+        Expectation(
+            DECODER,
+            "DecoderSplattingCUDA.forward",
+            ("gaussians", "extrinsics", "intrinsics", "near", "far", "image_shape"),
+            "drawing targets before refinement",
+        ),
+    )
+
+    # ---------------------------------------------------------------- the host's objects
+
+    def encoder(self, wrapper: nn.Module) -> nn.Module:
+        return wrapper.encoder  # type: ignore[return-value]
+
+    def scene(self, output: Any) -> Any:
+        """The host's Gaussians dataclass in an encoder's output."""
+        return output
+
+    def with_scene(self, output: Any, scene: Any) -> Any:
+        """The same kind of output with another scene."""
+        return scene
+
+    def gaussians(self, output: Any) -> Gaussians:
+        scene = self.scene(output)
+        harmonics = scene.harmonics[..., :EVALUATED]
+        return Gaussians(
+            scene.means,
+            scene.covariances,
+            scene.opacities,
+            self._turned(harmonics, to_standard=True),
+        )
+
+    def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
+        scene = self.scene(output)
+        harmonics = self._turned(refined.harmonics, to_standard=False)
+        untouched = scene.harmonics[..., EVALUATED:]  # never drawn, so never refined
+        if untouched.shape[-1]:
+            harmonics = torch.cat([harmonics, untouched.to(harmonics)], -1)
+        changed = dataclasses.replace(
+            scene,
+            means=refined.means,
+            covariances=refined.covariances,
+            harmonics=harmonics,
+            opacities=refined.opacities,
+        )
+        return self.with_scene(output, changed)
+
+    def _turned(self, harmonics: Float[Tensor, "B N 3 K"], to_standard: bool) -> Float[Tensor, "B N 3 K"]:
+        degree = int(harmonics.shape[-1] ** 0.5 + 0.5) - 1
+        if not self.e3nn_harmonics or degree == 0:
+            return harmonics
+        matrix = e3nn_to_standard(degree).to(harmonics)
+        return harmonics @ (matrix.T if to_standard else matrix)
+
+    # ---------------------------------------------------------------- cameras and pictures
+
+    def context_images(self, context: Any) -> Float[Tensor, "B V 3 H W"]:
+        """The context photographs in [0, 1]."""
+        return context["image"]
+
+    def context_views(self, wrapper: nn.Module, context: Any) -> Views:
+        images = self.context_images(context)
+        height, width = images.shape[-2:]
+        near = context["near"]
+        return Views(
+            images,
+            world_to_camera(context["extrinsics"]),
+            symmetric_intrinsics(context["intrinsics"], height, width),
+            near=RASTERISER_NEAR * near if self.scale_invariant else torch.full_like(near, RASTERISER_NEAR),
+            background=self.background(wrapper),
+        )
+
+    def background(self, wrapper: nn.Module) -> Any:
+        """The colour behind all Gaussians."""
+        return getattr(wrapper.decoder, "background_color", (0.0, 0.0, 0.0))
+
+    def target_images(self, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+        return batch["target"]["image"]
+
+    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+        target = batch["target"]
+        height, width = target["image"].shape[-2:]
+        drawn = wrapper.decoder.forward(
+            self.scene(output),
+            target["extrinsics"],
+            target["intrinsics"],
+            target["near"],
+            target["far"],
+            (height, width),
+        )
+        return drawn.color
+
+    def scores_folder(self, wrapper: nn.Module, config: Any) -> Path:
+        return Path(wrapper.test_cfg.output_path) / config["wandb"]["name"]  # type: ignore[union-attr,arg-type]
+
+
+def world_to_camera(extrinsics: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 4 4"]:
+    """Inverse of the family's camera-to-world matrices (OpenCV axes), computed in float64."""
+    return torch.linalg.inv(extrinsics.double()).to(extrinsics.dtype)
+
+
+def symmetric_intrinsics(
+    normalised: Float[Tensor, "B V 3 3"], height: int, width: int
+) -> Float[Tensor, "B V 3 3"]:
+    """The pinhole that the family's decoders draw with, in pixels.
+
+    They take the angle between the rays through the middles of opposite image edges and build a symmetric frustum
+    with it, whatever the principal point says; for a principal point in the middle that is the camera as given.
+    """
+    inverse = torch.linalg.inv(normalised.double())
+
+    def angle(first: tuple[float, float], second: tuple[float, float]) -> Float[Tensor, "B V"]:
+        rays = inverse @ inverse.new_tensor([[first[0], second[0]], [first[1], second[1]], [1.0, 1.0]])
+        a, b = (rays / rays.norm(dim=-2, keepdim=True)).unbind(-1)
+        return torch.linalg.vector_norm(a - b, dim=-1).div(2).asin().mul(2)  # 2 asin(|a-b|/2): accurate for small ones
+
+    intrinsics = torch.zeros_like(inverse)
+    intrinsics[..., 0, 0] = 0.5 * width / torch.tan(0.5 * angle((0.0, 0.5), (1.0, 0.5)))
+    intrinsics[..., 1, 1] = 0.5 * height / torch.tan(0.5 * angle((0.5, 0.0), (0.5, 1.0)))
+    intrinsics[..., 0, 2] = 0.5 * width
+    intrinsics[..., 1, 2] = 0.5 * height
+    intrinsics[..., 2, 2] = 1
+    return intrinsics.to(normalised.dtype)

@@ -1,0 +1,109 @@
+"""What the plugin has to be told about a host: the base class of all adapters."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.plugin.checkout import Checkout, Expectation
+from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.feature_tap import Tap
+from diff3r_plugin.views import Views
+
+
+class HostAdapter(ABC):
+    """Everything the plugin knows of one host, and nothing else.
+
+    Attributes:
+        name: Short name, as in ``diff3r.adapter=NAME``.
+        repository: Where the host's source can be had.
+        verified_commits: Commits this adapter was run against (first characters are enough).
+        fingerprints: Files that all exist in the host's checkout.
+        expectations: What the adapter relies on, checked by ``diff3r doctor``.
+        wrapper: ``module:class`` of the host's LightningModule.
+        tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
+        unrefined: Dotted methods of the LightningModule within which encoder calls are left alone.
+
+    Example: see ``diff3r_adapters.mini_host``.
+    """
+
+    name: str = ""
+    repository: str = ""
+    verified_commits: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+    wrapper: str = "src.model.model_wrapper:ModelWrapper"
+    tap: Tap | None = None
+    unrefined: tuple[str, ...] = ()
+
+    @classmethod
+    def recognises(cls, checkout: Checkout) -> bool:
+        """Whether a checkout is this host (or a close variant of it)."""
+        return bool(cls.fingerprints) and checkout.has(*cls.fingerprints)
+
+    def problems(self, checkout: Checkout) -> list[str]:
+        """What in a checkout differs from what this adapter relies on."""
+        return [problem for e in self.expectations if (problem := e.problem(checkout)) is not None]
+
+    def verified(self, checkout: Checkout) -> bool:
+        """Whether the checkout stands at a commit this adapter was run against."""
+        return checkout.commit is not None and any(checkout.commit.startswith(c) for c in self.verified_commits)
+
+    def wrapper_class(self) -> type[nn.Module]:
+        """The host's LightningModule class, which the host has imported by now.
+
+        Raises:
+            PluginError: if the module or class is not there.
+        """
+        module, _, name = self.wrapper.partition(":")
+        try:
+            loaded = sys.modules.get(module) or importlib.import_module(module)
+            return getattr(loaded, name)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"adapter {self.name!r} needs {self.wrapper}, which cannot be had: {error}") from error
+
+    @abstractmethod
+    def encoder(self, wrapper: nn.Module) -> nn.Module:
+        """The module whose calls are refined."""
+
+    def gaussians_per_pixel(self, encoder: nn.Module) -> int:
+        """How many Gaussians the encoder predicts a pixel; they stand in the order view, row, column, sample."""
+        return 1
+
+    def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The context views among the arguments of an encoder call."""
+        return arguments[0] if arguments else named["context"]
+
+    @abstractmethod
+    def context_views(self, wrapper: nn.Module, context: Any) -> Views:
+        """Cameras and images of the context views; images in [0, 1], intrinsics in pixels."""
+
+    @abstractmethod
+    def gaussians(self, output: Any) -> Gaussians:
+        """The scene in an encoder's output, with its graph."""
+
+    @abstractmethod
+    def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
+        """The same kind of output with another scene; what the plugin does not refine is carried over."""
+
+    @abstractmethod
+    def target_images(self, batch: Any) -> Tensor:
+        """Ground truth of the target views, ``[B, V, 3, H, W]`` in [0, 1]."""
+
+    @abstractmethod
+    def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:
+        """The target views as the host's own decoder draws them, ``[B, V, 3, H, W]``."""
+
+    def scene_names(self, batch: Any) -> list[str]:
+        """Names of the scenes of a batch."""
+        return [str(name) for name in batch["scene"]]
+
+    def scores_folder(self, wrapper: nn.Module, config: Any) -> Path:
+        """Where the host writes the scores of its test."""
+        return Path.cwd()

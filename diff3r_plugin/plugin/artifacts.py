@@ -1,0 +1,116 @@
+"""Pictures, weight maps and scenes that a test writes on request."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.plugin.refinement import Refinement
+
+if TYPE_CHECKING:
+    from diff3r_plugin.plugin.attachment import Attachment
+
+
+def write(
+    attachment: Attachment, folder: Path, refinement: Refinement, truth: Tensor, before: Tensor, after: Tensor
+) -> None:
+    """Write what the settings ask for, below ``folder/diff3r/SCENE``."""
+    settings = attachment.settings
+    for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
+        place = folder / "diff3r" / scene
+        if settings.save_pictures:
+            for view, image in enumerate(refinement.views.images[index]):
+                save_picture(image, place / f"context_{view}.png")
+            for view in range(truth.shape[1]):
+                pictures = {"truth": truth, "before": before, "after": after}
+                for name, images in pictures.items():
+                    save_picture(images[index, view], place / f"target_{view}_{name}.png")
+                for name, images in (("before", before), ("after", after)):
+                    error = (images[index, view] - truth[index, view]).abs().mean(0)
+                    save_picture(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
+            for group, maps in weight_maps(refinement, index).items():
+                logs = maps.log10()
+                for view, image in enumerate(logs):
+                    save_picture(
+                        heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
+                    )
+        if settings.save_ply:
+            save_ply(refinement.gaussians, index, place / "before.ply")
+            save_ply(refinement.refined, index, place / "after.ply")
+
+
+def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "V H W"]]:
+    """Geometric mean of the proximal weights of each pixel's Gaussians, for groups whose weights vary by pixel."""
+    views, height, width = refinement.views.num_views, *refinement.views.image_size
+    maps = {}
+    for group, weight in refinement.weights.tensors().items():
+        if group == "poses" or not isinstance(weight, Tensor) or weight.ndim != 3:
+            continue
+        per_gaussian = weight.detach()[index].float().log().mean(-1)
+        if per_gaussian.numel() % (views * height * width) == 0:
+            maps[group] = per_gaussian.reshape(views, height, width, -1).mean(-1).exp()
+    return maps
+
+
+def heat(values: Float[Tensor, "H W"], low: float, high: float) -> Float[Tensor, "3 H W"]:
+    """A map as a picture: black, red, yellow, white from low to high."""
+    t = ((values - low) / max(high - low, 1e-12)).clamp(0, 1)
+    return torch.stack([(3 * t).clamp(0, 1), (3 * t - 1).clamp(0, 1), (3 * t - 2).clamp(0, 1)])
+
+
+def save_picture(image: Float[Tensor, "3 H W"], path: Path) -> None:
+    """Write a picture in [0, 1] as PNG."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
+    height, width, _ = pixels.shape
+    Image.frombytes("RGB", (width, height), bytes(pixels.flatten().tolist())).save(path)
+
+
+def save_ply(scenes: Gaussians, index: int, path: Path) -> None:
+    """Write one scene in the PLY layout that 3D Gaussian splatting viewers read (log scales, logit opacities)."""
+    covariances = scenes.with_covariances().covariances[index].double()
+    variances, axes = torch.linalg.eigh(covariances)
+    axes = axes * torch.linalg.det(axes).sign()[:, None, None]
+    harmonics = scenes.harmonics[index].double()
+    columns = {
+        **dict(zip("xyz", scenes.means[index].double().unbind(-1), strict=True)),
+        **{f"f_dc_{c}": harmonics[:, c, 0] for c in range(3)},
+        **{f"f_rest_{i}": v for i, v in enumerate(harmonics[:, :, 1:].flatten(1).unbind(-1))},
+        "opacity": torch.logit(scenes.opacities[index].double(), eps=1e-6),
+        **{f"scale_{i}": v for i, v in enumerate(variances.clamp_min(1e-20).sqrt().log().unbind(-1))},
+        **{f"rot_{i}": v for i, v in enumerate(quaternions(axes).unbind(-1))},
+    }
+    table = torch.stack(list(columns.values()), -1).float().cpu()
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
+    header += [f"property float {name}" for name in columns] + ["end_header", ""]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat = table.flatten().tolist()
+    path.write_bytes("\n".join(header).encode() + struct.pack(f"<{len(flat)}f", *flat))
+
+
+def quaternions(rotations: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N 4"]:
+    """Unit wxyz quaternions of rotation matrices (the largest component, found first, keeps the division safe)."""
+    r = rotations
+    trace = r.diagonal(dim1=-2, dim2=-1)
+    x, y, z = trace.unbind(-1)
+    squares = torch.stack([1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z], -1).clamp_min(0)
+    candidates = torch.stack(
+        [
+            torch.stack([squares[:, 0], r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1]], -1),
+            torch.stack([r[:, 2, 1] - r[:, 1, 2], squares[:, 1], r[:, 1, 0] + r[:, 0, 1], r[:, 0, 2] + r[:, 2, 0]], -1),
+            torch.stack([r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] + r[:, 0, 1], squares[:, 2], r[:, 2, 1] + r[:, 1, 2]], -1),
+            torch.stack([r[:, 1, 0] - r[:, 0, 1], r[:, 0, 2] + r[:, 2, 0], r[:, 2, 1] + r[:, 1, 2], squares[:, 3]], -1),
+        ],
+        1,
+    )
+    best = squares.argmax(-1)
+    chosen = candidates[torch.arange(len(best), device=best.device), best]
+    return chosen / chosen.norm(dim=-1, keepdim=True)

@@ -1,0 +1,24 @@
+"""The one kind of error the plugin raises for things that its user can put right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PluginError(Exception):
+    """A setting, name, checkout or checkpoint that the plugin cannot work with; the message says what to do."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], cure: str = "") -> PluginError:
+    """An error for a name that does not exist, with the nearest known one.
+
+    >>> print(unknown_name("setting", "diff3r.iner_steps", ["diff3r.inner_steps", "diff3r.backend"]))
+    unknown setting 'diff3r.iner_steps'. Did you mean 'diff3r.inner_steps'? Known: diff3r.backend, diff3r.inner_steps.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return PluginError(
+        f"unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.{' ' + cure if cure else ''}"
+    )

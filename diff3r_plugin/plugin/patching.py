@@ -1,0 +1,83 @@
+"""Every change the plugin makes to a host's classes: small, listed, reversible."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One attribute of one class (or object) that is replaced.
+
+    Args:
+        owner: The class or object.
+        attribute: Name of the attribute.
+        make: Receives the present value (None when there is none) and returns the new one.
+        why: One line for ``diff3r doctor``.
+    """
+
+    owner: Any
+    attribute: str
+    make: Callable[[Any], Any]
+    why: str
+
+    def __str__(self) -> str:
+        owner = self.owner if isinstance(self.owner, type) else type(self.owner)
+        return f"{owner.__module__}.{owner.__qualname__}.{self.attribute}: {self.why}"
+
+
+@dataclass
+class Patches:
+    """Patches that are in force, newest last.
+
+    Example:
+        >>> from diff3r_plugin.plugin.patching import Patch, Patches
+        >>> class Host:
+        ...     def step(self): return "plain"
+        >>> patches = Patches()
+        >>> patches.apply(Patch(Host, "step", lambda old: lambda self: old(self) + "!", "shouts"))
+        >>> Host().step()
+        'plain!'
+        >>> patches.revert(); Host().step()
+        'plain'
+    """
+
+    applied: list[tuple[Patch, Any]] = field(default_factory=list)
+
+    def apply(self, patch: Patch) -> None:
+        """Put a patch in force."""
+        previous = vars(patch.owner).get(patch.attribute, _ABSENT)
+        setattr(patch.owner, patch.attribute, patch.make(getattr(patch.owner, patch.attribute, None)))
+        self.applied.append((patch, previous))
+
+    def revert(self) -> None:
+        """Undo all patches, newest first; every attribute is what it was."""
+        while self.applied:
+            patch, previous = self.applied.pop()
+            if previous is _ABSENT:
+                delattr(patch.owner, patch.attribute)
+            else:
+                setattr(patch.owner, patch.attribute, previous)
+
+    def __iter__(self):
+        return (patch for patch, _ in self.applied)
+
+
+def around(before_and_after: Callable[..., Any]) -> Callable[[Callable[..., Any] | None], Callable[..., Any]]:
+    """A `Patch.make` from a function ``(original, self, *args, **kwargs)``; a missing original does nothing."""
+
+    def make(original: Callable[..., Any] | None) -> Callable[..., Any]:
+        original = original or (lambda self, *args, **kwargs: None)
+
+        @functools.wraps(original)
+        def patched(self, *args, **kwargs):
+            return before_and_after(original, self, *args, **kwargs)
+
+        return patched
+
+    return make

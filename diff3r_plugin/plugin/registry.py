@@ -1,0 +1,100 @@
+"""Which adapters there are, and which of them a checkout is for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pluggy
+
+from diff3r_plugin.plugin import hookspecs
+from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.checkout import Checkout
+from diff3r_plugin.plugin.errors import PluginError, unknown_name
+
+LOAD_ONLY = "DIFF3R_LOAD_PLUGINS"
+"""Environment variable: comma-separated entry-point names; when set, only these are loaded (none if empty)."""
+
+
+FAILED: dict[str, Exception] = {}
+"""Entry points that could not be imported; a broken third-party adapter must not stop the others."""
+
+
+@lru_cache(maxsize=1)
+def manager() -> pluggy.PluginManager:
+    """The plugin manager, with everything registered under the entry-point group ``diff3r``.
+
+    Raises:
+        PluginError: if ``DIFF3R_LOAD_PLUGINS`` names an entry point that does not exist.
+    """
+    made = pluggy.PluginManager("diff3r")
+    made.add_hookspecs(hookspecs)
+    only = os.environ.get(LOAD_ONLY)
+    found = {point.name: point for point in entry_points(group="diff3r")}
+    wanted = found if only is None else [part.strip() for part in only.split(",") if part.strip()]
+    for name in wanted:
+        if name not in found:
+            raise unknown_name("plugin", name, found, f"{LOAD_ONLY} may name installed entry points only.")
+        try:
+            made.register(found[name].load(), name=name)
+        except Exception as error:
+            FAILED[name] = error
+            warnings.warn(f"diff3r: the plugin {name!r} could not be loaded: {error!r}", stacklevel=2)
+    made.check_pending()
+    return made
+
+
+def adapters() -> dict[str, type[HostAdapter]]:
+    """All registered adapters by name.
+
+    Raises:
+        PluginError: if two adapters share a name.
+    """
+    found: dict[str, type[HostAdapter]] = {}
+    for classes in manager().hook.diff3r_adapters():
+        for adapter in classes:
+            if adapter.name in found and found[adapter.name] is not adapter:
+                raise PluginError(
+                    f"two adapters are called {adapter.name!r}: {found[adapter.name].__module__} and "
+                    f"{adapter.__module__}; uninstall one or load one by {LOAD_ONLY}."
+                )
+            found[adapter.name] = adapter
+    return dict(sorted(found.items()))
+
+
+def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
+    """The adapter for a host's folder.
+
+    Args:
+        name: "auto" to recognise the host, or an adapter's name to force one.
+        start: The host's main file or folder; the checkout is looked for here and in the folders above.
+
+    Raises:
+        PluginError: for an unknown name, an unrecognised checkout or an ambiguous one.
+    """
+    known = adapters()
+    folder = Path(start).resolve()
+    folders = [folder, *folder.parents][:4]
+    if name != "auto":
+        if name not in known:
+            raise unknown_name("adapter", name, known, "Set diff3r.adapter to one of these, or leave it out.")
+        root = next((f for f in folders if (f / "src").is_dir()), folder if folder.is_dir() else folder.parent)
+        return known[name](), Checkout(root)
+    for candidate in folders:
+        checkout = Checkout(candidate)
+        matches = [adapter for adapter in known.values() if adapter.recognises(checkout)]
+        if len(matches) > 1:
+            raise PluginError(
+                f"{candidate} looks like several hosts: {', '.join(a.name for a in matches)}. "
+                f"Choose one, for instance diff3r.adapter={matches[0].name}."
+            )
+        if matches:
+            return matches[0](), checkout
+    raise PluginError(
+        f"{folder} is no host that an adapter knows. Known: {', '.join(known) or 'none'}. "
+        "If it is a variant of one of them, force that adapter: diff3r.adapter=NAME; "
+        "for a new host, write one: diff3r adapters new NAME."
+    )

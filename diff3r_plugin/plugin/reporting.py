@@ -1,0 +1,202 @@
+"""Metrics for the host's logger, scores for the test record."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from diff3r_plugin.info import Outcome
+from diff3r_plugin.plugin import artifacts
+from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.plugin.scores import TestRecord, psnr, ssim
+from diff3r_plugin.render import render
+
+if TYPE_CHECKING:
+    from diff3r_plugin.plugin.attachment import Attachment
+
+WARN_EVERY = 1000
+FALLBACKS = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NO_DESCENT)
+
+
+class Reporter:
+    """Reports what refinement did, for one attached model."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self.attachment = attachment
+        self.record = TestRecord()
+        self.fallbacks = 0
+        self._next_warning = 0
+
+    def report(self, refinement: Refinement) -> None:
+        """At the end of a step of the host in which its encoder was refined."""
+        stage, wrapper = self.attachment.stage, self.attachment.wrapper
+        figures = solver_figures(refinement)
+        self._count_fallbacks(refinement)
+        if stage == "test":
+            self._record_test(refinement)
+            return
+        if stage == "val" or int(wrapper.global_step) % self.attachment.settings.log_every == 0:
+            figures |= {name: float(value.mean()) for name, value in self.scores(refinement).items()}
+        if stage == "train":
+            self._warn_if_not_stationary(figures["stationarity"])
+        prefix = "diff3r/val/" if stage == "val" else "diff3r/"
+        if stage == "train":
+            figures["fallbacks_total"] = float(self.fallbacks)
+            if self.attachment.optimizer is not None:
+                figures["head_lr"] = self.attachment.optimizer.learning_rate
+                figures["head_steps_skipped"] = float(self.attachment.optimizer.skipped)
+        for name, value in figures.items():
+            if math.isfinite(value):
+                # hosts validate on rank 0 only: nothing here may wait for the other ranks
+                batch_size = len(refinement.info.outcomes)
+                wrapper.log(prefix + name, value, batch_size=batch_size, rank_zero_only=stage == "val")
+
+    def scores(self, refinement: Refinement) -> dict[str, Tensor]:
+        """PSNR before and after per scene ``[B]``: on the context with our renderer, on the target with the host's."""
+        attachment = self.attachment
+        backend = attachment.settings.tto.backend
+        with torch.inference_mode(False), torch.no_grad():
+            views = refinement.views
+            context = {
+                "psnr_context_before": psnr(views.images, render(refinement.gaussians, views, backend)).mean(-1),
+                "psnr_context_after": psnr(views.images, render(refinement.refined, views, backend)).mean(-1),
+            }
+        with torch.no_grad():
+            truth = attachment.adapter.target_images(attachment.batch)
+            before, after = self._target_pictures(refinement)
+        return context | {
+            "psnr_target_before": psnr(truth, before).mean(-1),
+            "psnr_target_after": psnr(truth, after).mean(-1),
+        }
+
+    def _target_pictures(self, refinement: Refinement) -> tuple[Tensor, Tensor]:
+        adapter, wrapper, batch = self.attachment.adapter, self.attachment.wrapper, self.attachment.batch
+        return (
+            adapter.render_targets(wrapper, refinement.before, batch),
+            adapter.render_targets(wrapper, refinement.after, batch),
+        )
+
+    def _count_fallbacks(self, refinement: Refinement) -> None:
+        fallen = [outcome for outcome in refinement.info.outcomes if outcome in FALLBACKS]
+        if fallen:
+            self.fallbacks += len(fallen)
+            if self.fallbacks <= 3 or self.fallbacks % 100 == 0:
+                names = ", ".join(sorted({str(outcome) for outcome in fallen}))
+                self.attachment.say(
+                    f"{self.fallbacks} scene(s) so far kept their initial Gaussians; now: {names} in "
+                    f"{', '.join(self.attachment.adapter.scene_names(self.attachment.batch))}"
+                )
+
+    def _warn_if_not_stationary(self, stationarity: float) -> None:
+        tto, step = self.attachment.settings.tto, int(self.attachment.wrapper.global_step)
+        limit = tto.stationarity_warning
+        if tto.backward_mode != "implicit" or limit is None or not stationarity > limit or step < self._next_warning:
+            return
+        self._next_warning = step + WARN_EVERY
+        self.attachment.say(
+            f"step {step}: the gradient of the energy is still {stationarity:.2g} of its start where the implicit "
+            f"gradient is taken (limit {limit:g}); it may be wrong, even in sign. Raise diff3r.inner_steps or "
+            "diff3r.inner_pcg_iterations, or the weights; diff3r/stationarity is logged. Next such line after "
+            f"{WARN_EVERY} steps."
+        )
+
+    # ---------------------------------------------------------------- test
+
+    def _record_test(self, refinement: Refinement) -> None:
+        attachment = self.attachment
+        with torch.no_grad():
+            truth = attachment.adapter.target_images(attachment.batch)
+            before, after = self._target_pictures(refinement)
+        scores = self.scores_of_test(truth, before, after, refinement)
+        info = refinement.info
+        for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
+            self.record.add(
+                scene,
+                {name: float(values[index]) for name, values in scores["before"].items()},
+                {name: float(values[index]) for name, values in scores["after"].items()},
+                {
+                    "seconds": refinement.seconds / len(info.outcomes),
+                    "outcome": str(info.outcomes[index]),
+                    "energy": info.energy[:, index].tolist(),
+                    "stationarity": float(info.stationarity[index]),
+                    "accepted_steps": int(info.accepted_steps[index]),
+                    "pcg_iterations": int(info.pcg_iterations[index]),
+                },
+            )
+        artifacts.write(attachment, self.folder(), refinement, truth, before, after)
+
+    def scores_of_test(
+        self, truth: Tensor, before: Tensor, after: Tensor, refinement: Refinement
+    ) -> dict[str, dict[str, Tensor]]:
+        """Scores per scene ``[B]``, means over the views."""
+        views, backend = refinement.views, self.attachment.settings.tto.backend
+        with torch.inference_mode(False), torch.no_grad():
+            drawn = {
+                "before": render(refinement.gaussians, views, backend),
+                "after": render(refinement.refined, views, backend),
+            }
+        return {
+            side: {
+                "psnr": psnr(truth, target).mean(-1),
+                "ssim": ssim(truth, target).mean(-1),
+                "psnr_context": psnr(views.images, drawn[side]).mean(-1),
+            }
+            for side, target in (("before", before), ("after", after))
+        }
+
+    def folder(self) -> Path:
+        """Where the plugin writes at test."""
+        attachment = self.attachment
+        if attachment.settings.output:
+            return Path(attachment.settings.output)
+        return attachment.adapter.scores_folder(attachment.wrapper, attachment.session.config)
+
+    def finish_test(self) -> None:
+        """Write ``diff3r_scores.json`` and print the table."""
+        if not self.record.entries:
+            return
+        attachment = self.attachment
+        rank = int(getattr(attachment.wrapper, "global_rank", 0))
+        path = self.folder() / ("diff3r_scores.json" if rank == 0 else f"diff3r_scores_rank{rank}.json")
+        header: dict[str, Any] = {
+            "adapter": attachment.adapter.name,
+            "version": attachment.settings.version,
+            "head": attachment.settings.head,
+            "head_from_checkpoint": attachment.head_loaded,
+            "context_poses": attachment.settings.context_poses,
+            "settings": attachment.session.described_settings(),
+            "fallbacks": self.fallbacks,
+        }
+        self.record.write(path, header)
+        if rank == 0:
+            print(self.record.table())
+            print(f"[diff3r] scores before and after refinement: {path}")
+        self.record = TestRecord()
+
+
+def solver_figures(refinement: Refinement) -> dict[str, float]:
+    """What the solver reports, as means over the scenes of a batch."""
+    info = refinement.info
+    energy = info.energy.double()
+    figures = {
+        "seconds": refinement.seconds,
+        "stationarity": _mean(info.stationarity),
+        "energy_ratio": _mean(energy[-1] / energy[0].clamp_min(1e-30)),
+        "accepted_steps": _mean(info.accepted_steps),
+        "pcg_iterations": _mean(info.pcg_iterations),
+        "pcg_relative_residual": _mean(info.pcg_relative_residual),
+        "fallbacks": float(sum(outcome in FALLBACKS for outcome in info.outcomes)),
+    }
+    for group, weight in refinement.weights.tensors().items():
+        figures[f"weight_{group}"] = float(torch.as_tensor(weight).detach().double().log().mean().exp())
+    return figures
+
+
+def _mean(values: Tensor) -> float:
+    values = values.detach().double()
+    values = values[values.isfinite()]
+    return float(values.mean()) if values.numel() else math.nan

@@ -1,0 +1,147 @@
+"""The plugin in one process: begins when the host's configuration is known, ends with the process."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from diff3r_plugin.plugin import registry
+from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.patching import Patches
+from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.wrapper_patches import attachment_of, wrapper_patches
+
+_current: Session | None = None
+
+
+class Session:
+    """Settings, adapter and patches for one host.
+
+    Args:
+        config: The host's composed configuration (an OmegaConf node or a mapping).
+        start: The host's main file, from which its checkout is found.
+
+    Raises:
+        PluginError: for bad settings, or a host that no adapter knows.
+    """
+
+    def __init__(self, config: Any, start: Path | str) -> None:
+        self.config = config
+        self.settings = PluginSettings.parse(_plugin_node(config))
+        self.adapter, self.checkout = registry.choose(self.settings.adapter, start)
+        self.patches = Patches()
+
+    def begin(self) -> None:
+        """Patch the host's classes and say so.
+
+        Raises:
+            PluginError: if the checkout lacks what the adapter relies on.
+        """
+        problems = self.adapter.problems(self.checkout)
+        if problems:
+            listed = "\n  ".join(problems)
+            raise PluginError(
+                f"this checkout of {self.adapter.name} ({self.checkout.root}) differs from what its adapter needs:\n"
+                f"  {listed}\nCompare with {self.adapter.repository or 'the host'}"
+                f"{' at ' + self.adapter.verified_commits[0] if self.adapter.verified_commits else ''}; "
+                "diff3r doctor shows the same list."
+            )
+        for patch in wrapper_patches(self, self.adapter.wrapper_class()):
+            self.patches.apply(patch)
+        stages = "/".join(self.settings.refine) or "no stage"
+        self.say(
+            f"{self.settings.version or 'source'}: adapter {self.adapter.name}, refining in {stages}, "
+            f"{self.settings.tto.inner_steps} {self.settings.tto.inner_solver} steps, "
+            f"{self.settings.tto.backward_mode} backward, {self.settings.head} weights, {_rasteriser()}"
+        )
+
+    def end(self) -> None:
+        """Take every patch back."""
+        global _current
+        self.patches.revert()
+        if _current is self:
+            _current = None
+
+    def registry_hook(self, name: str, **arguments: Any) -> Any:
+        """Call a hook of other plugins with this session's adapter and settings."""
+        hook = getattr(registry.manager().hook, name)
+        return hook(adapter=self.adapter, settings=self.settings, **arguments)
+
+    def described_settings(self) -> dict[str, Any]:
+        """All settings in force, as plain values."""
+        return asdict(self.settings)
+
+    @staticmethod
+    def say(message: str) -> None:
+        """One line for the user, once per run."""
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"[diff3r] {message}", file=sys.stderr, flush=True)
+
+
+def begin(config: Any, start: Path | str) -> Session:
+    """Begin the session of this process, or return the one that has begun.
+
+    Raises:
+        PluginError: for bad settings, an unknown host or a checkout that does not fit.
+    """
+    global _current
+    if _current is None:
+        session = Session(config, start)
+        session.begin()
+        _current = session
+    return _current
+
+
+def begin_or_exit(config: Any, task: Any) -> None:
+    """`begin` for a host's main function; whatever the user can put right ends the process with one message."""
+    try:
+        begin(config, Path(inspect.getfile(inspect.unwrap(task))))
+    except PluginError as error:
+        sys.exit(f"diff3r: {error}")
+
+
+def current() -> Session | None:
+    """The session of this process, if one has begun."""
+    return _current
+
+
+def require_attached(model: Any) -> None:
+    """Stop before a run in which the plugin was asked for but has no part.
+
+    Raises:
+        SystemExit: with what was found instead.
+    """
+    if model is None or attachment_of(model) is not None:
+        return
+    if _current is None:
+        reason = "its main function does not run under hydra.main, so the plugin never saw its configuration"
+    else:
+        reason = f"adapter {_current.adapter.name!r} expects {_current.adapter.wrapper}"
+    sys.exit(
+        f"diff3r: the plugin was asked for, but the model {type(model).__module__}.{type(model).__qualname__} was "
+        f"built without it ({reason}). Nothing was run; leave out the flag to run the host plainly."
+    )
+
+
+def _rasteriser() -> str:
+    """Which rasteriser the host has imported."""
+    module = sys.modules.get("diff_gaussian_rasterization")
+    if module is None:
+        return "rasteriser not imported yet"
+    where = str(getattr(module, "__file__", ""))
+    return "drop-in rasteriser" if os.path.join("drop_in", "site") in where else f"the host's rasteriser ({where})"
+
+
+def _plugin_node(config: Any) -> dict[str, Any]:
+    node = config.get("diff3r") if hasattr(config, "get") else None
+    if node is None:
+        return {}
+    if isinstance(node, dict):
+        return node
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]

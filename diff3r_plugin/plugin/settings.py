@@ -1,0 +1,151 @@
+"""Settings under ``diff3r.*`` in a host's Hydra configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.plugin.errors import PluginError, unknown_name
+
+STAGES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class PluginSettings:
+    """How the plugin attaches itself; every field but ``tto`` is the key ``diff3r.<field>``.
+
+    Args:
+        adapter: Name of the host's adapter, or "auto".
+        rasterizer: "auto" (the host's rasteriser if installed, else the drop-in), "host" or "drop_in".
+        refine: Stages in which scenes are refined, some of train, val, test.
+        refine_extra: Also refine encoder calls made for videos and visualisers, not for losses and metrics.
+        warm_up_steps: Host steps before refinement starts; until then the host trains plainly.
+        head: "learned" (the uncertainty head predicts the proximal weights) or "fixed" (``weights`` is used).
+        head_width: Channels of the head's hidden layers.
+        head_lr_multiplier: Learning rate of the head, in units of the host's current (largest) one.
+        weights: Proximal weight per parameter group: where the head starts, or what "fixed" uses.
+        context_poses: "batch": the context cameras of the batch.
+        log_every: Training steps between two reports of the metrics that need extra pictures.
+        save_pictures: Write context, ground truth, before, after, error and weight maps at test.
+        save_ply: Write the scenes before and after refinement at test.
+        output: Folder for what the plugin writes at test; "" means beside the host's own scores.
+        version: Set by the plugin itself, so that saved configurations tell it.
+        tto: The fields of :class:`diff3r_plugin.TTOConfig`, which are keys ``diff3r.<field>`` as well.
+
+    Example:
+        >>> from diff3r_plugin.plugin.settings import PluginSettings
+        >>> PluginSettings.parse({"inner_steps": 3, "refine": "test"}).refine
+        ('test',)
+    """
+
+    adapter: str = "auto"
+    rasterizer: str = "auto"
+    refine: tuple[str, ...] = STAGES
+    refine_extra: bool = False
+    warm_up_steps: int = 0
+    head: str = "learned"
+    head_width: int = 32
+    head_lr_multiplier: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    context_poses: str = "batch"
+    log_every: int = 50
+    save_pictures: bool = False
+    save_ply: bool = False
+    output: str = ""
+    version: str = ""
+    tto: TTOConfig = field(default_factory=TTOConfig)
+
+    def __post_init__(self) -> None:
+        _one_of("rasterizer", self.rasterizer, ("auto", "host", "drop_in"))
+        _one_of("head", self.head, ("learned", "fixed"))
+        _one_of("context_poses", self.context_poses, ("batch",))
+        for stage in self.refine:
+            _one_of("refine", stage, STAGES)
+        for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1)):
+            if getattr(self, name) < least:
+                raise PluginError(f"diff3r.{name} must be at least {least}, got {getattr(self, name)!r}.")
+        if not self.head_lr_multiplier >= 0:
+            raise PluginError(f"diff3r.head_lr_multiplier must not be negative, got {self.head_lr_multiplier!r}.")
+        for group, weight in self.weights.items():
+            if group not in self.tto.groups:
+                raise unknown_name("parameter group", f"diff3r.weights.{group}", _weight_keys(self.tto))
+            if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 < weight < float("inf"):
+                raise PluginError(f"diff3r.weights.{group} must be a positive number, got {weight!r}.")
+
+    @classmethod
+    def parse(cls, mapping: Mapping[str, Any] | None) -> PluginSettings:
+        """Settings from the contents of a host's ``diff3r`` node.
+
+        Raises:
+            PluginError: for an unknown key (with the nearest known one) or a value of the wrong kind or range.
+        """
+        own = {f.name: f for f in fields(cls) if f.name != "tto"}
+        inner = {f.name: f for f in fields(TTOConfig) if f.init}
+        mine: dict[str, Any] = {}
+        theirs: dict[str, Any] = {}
+        for key, value in (mapping or {}).items():
+            key = str(key)
+            if key in own:
+                mine[key] = _converted(key, value, _default(own[key]))
+            elif key in inner:
+                theirs[key] = _converted(key, value, _default(inner[key]))
+            else:
+                raise unknown_name("setting", f"diff3r.{key}", [f"diff3r.{name}" for name in (*own, *inner)])
+        try:
+            tto = TTOConfig(**theirs)
+        except (ValueError, TypeError) as error:
+            given = ", ".join(f"diff3r.{k}={v!r}" for k, v in theirs.items())
+            raise PluginError(f"these settings do not work ({given}): {error}") from error
+        return cls(**mine, tto=tto)
+
+
+def _default(item: Any) -> Any:
+    if item.default is not MISSING:
+        return item.default
+    return item.default_factory() if item.default_factory is not MISSING else None
+
+
+def _converted(key: str, value: Any, default: Any) -> Any:
+    """The value in the type of the default (a number where a number stands, a tuple where a tuple stands, ...)."""
+    problem = PluginError(f"diff3r.{key} must be a {_kind(default)}, like {default!r}; got {value!r}.")
+    if default is None or value is None:
+        return tuple(value) if isinstance(value, list) else value
+    if isinstance(default, tuple):
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, (list, tuple)):
+            raise problem
+        return tuple(value)
+    if isinstance(default, Mapping):
+        if not isinstance(value, Mapping):
+            raise problem
+        return {str(k): v for k, v in value.items()}
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise problem
+        return value
+    if isinstance(default, int):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or int(value) != value:
+            raise problem
+        return int(value)
+    if isinstance(default, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise problem
+        return float(value)
+    return str(value) if isinstance(default, str) else value
+
+
+def _kind(default: Any) -> str:
+    kinds: dict[type, str] = {bool: "true or false", int: "whole number", float: "number", str: "word", tuple: "list"}
+    return kinds.get(type(default), "mapping of names to numbers")
+
+
+def _weight_keys(tto: TTOConfig) -> list[str]:
+    return [f"diff3r.weights.{group}" for group in tto.groups]
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise unknown_name(f"value of diff3r.{name}:", value, known)
