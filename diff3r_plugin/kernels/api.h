@@ -1,0 +1,64 @@
+// The C interface of the CPU kernels: raw pointers to contiguous row-major arrays, sizes, and an opaque linearisation.
+// Every function exists for float (suffix _f32) and double (_f64) and returns a Status. Nothing throws.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+enum Diff3rStatus : int32_t {
+    DIFF3R_OK = 0,
+    DIFF3R_OUT_OF_MEMORY = 1,
+    DIFF3R_TOO_MANY_INTERSECTIONS = 2,  // (splat, tile) pairs exceed what `max_intersections` allows
+};
+
+// B scenes of N Gaussians, V cameras each. Pointers are read by every later call, so they must stay valid.
+struct Diff3rScene {
+    int64_t batch, views, gaussians, bases, height, width;
+    int64_t max_intersections;
+    const void* means;            // [B, N, 3]
+    const void* covariances;      // [B, N, 3, 3]; the mean of the two triangles is used
+    const void* opacities;        // [B, N]
+    const void* harmonics;        // [B, N, 3, bases]
+    const void* world_to_camera;  // [B, V, 4, 4]
+    const void* intrinsics;       // [B, V, 3, 3]
+    const void* near_planes;      // [B, V]
+    const void* far_planes;       // [B, V]
+    const void* background;       // [3]
+};
+
+// A tangent (read) or a cotangent (written), shaped like the scene. world_to_camera may be null.
+struct Diff3rVector {
+    void* means;
+    void* covariances;
+    void* opacities;
+    void* harmonics;
+    void* world_to_camera;
+};
+
+struct Diff3rCounts {
+    int64_t visible;        // (Gaussian, view) pairs that touch the picture
+    int64_t degenerate;     // pairs left out for a non-finite or degenerate projection, depth in range
+    int64_t intersections;  // (splat, tile) pairs
+    int64_t bytes;          // held by the linearisation
+};
+
+#define DIFF3R_DECLARE(SUFFIX)                                                                                                    \
+    /* Projects, sorts and draws the picture [B, V, 3, H, W]; handle may be null when nothing is to be kept. */                   \
+    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene*, int32_t threads, void* picture, Diff3rCounts* counts, void** handle);   \
+    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* picture_tangent);               \
+    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* picture_cotangent, const Diff3rVector* cotangent);     \
+    /* Jt W J v with pixel_weights [B, V, H, W]. */                                                                               \
+    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,   \
+                                         const Diff3rVector* cotangent);                                                          \
+    /* core [B, N, 13, 13], rest [B, N, 3, bases - 1]. */                                                                         \
+    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest);               \
+    void diff3r_free_##SUFFIX(void* handle);
+DIFF3R_DECLARE(f32)
+DIFF3R_DECLARE(f64)
+#undef DIFF3R_DECLARE
+
+// The constants of constants.h, in the order they stand there, and the number of float lanes.
+int32_t diff3r_constants(double* out, int32_t capacity);
+int32_t diff3r_float_lanes();
+}

@@ -1,0 +1,13 @@
+// What a picture of Gaussians is. The same names and numbers stand in render/semantics.py; a test compares them.
+#pragma once
+
+namespace diff3r {
+
+constexpr double DILATION = 0.3;             // px², on both diagonal entries of the projected covariance
+constexpr double ALPHA_CAP = 0.99;           // largest alpha of one splat at one pixel
+constexpr double ALPHA_SKIP = 1.0 / 255.0;   // smaller alphas are not drawn
+constexpr double TRANSMITTANCE_STOP = 1e-4;  // a splat that would bring a pixel below this ends it
+constexpr double FRUSTUM_MARGIN = 0.3;       // of tan(fov / 2): how far outside the image the Jacobian follows
+constexpr double COLOR_OFFSET = 0.5;         // colour = max(0, SH + offset)
+
+}  // namespace diff3r

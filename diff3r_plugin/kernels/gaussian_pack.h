@@ -1,0 +1,67 @@
+// Gaussians of one scene, a pack of them at a time, as the per-splat kernels read them.
+#pragma once
+
+#include "dual.h"
+#include "harmonics.h"
+#include "state.h"
+
+namespace diff3r {
+
+constexpr int64_t PACKS_PER_TASK = 32;
+
+template <class T> int64_t pack_tasks(int64_t gaussians) {
+    const int64_t per_task = PACKS_PER_TASK * Pack<T>::lanes;
+    return (gaussians + per_task - 1) / per_task;
+}
+
+// Calls body(first, count) for each pack of task `task` out of pack_tasks(gaussians).
+template <class T, class Body> DIFF3R_INLINE void for_each_pack(int64_t task, int64_t gaussians, const Body& body) {
+    const int64_t begin = task * PACKS_PER_TASK * Pack<T>::lanes;
+    int64_t end = begin + PACKS_PER_TASK * Pack<T>::lanes;
+    if (end > gaussians) end = gaussians;
+    for (int64_t first = begin; first < end; first += Pack<T>::lanes)
+        body(first, int(end - first < Pack<T>::lanes ? end - first : Pack<T>::lanes));
+}
+
+template <class T> DIFF3R_INLINE void load_vector3(const T* array, int64_t first, int count, Pack<T>* out) {
+    for (int j = 0; j < 3; ++j) out[j] = load_strided(array + 3 * first + j, 3, count);
+}
+
+// Six numbers of the symmetric part.
+template <class T> DIFF3R_INLINE void load_symmetric(const T* array, int64_t first, int count, Pack<T>* out) {
+    const T* p = array + 9 * first;
+    int entry = 0;
+    for (int i = 0; i < 3; ++i)
+        for (int j = i; j < 3; ++j) {
+            out[entry] = load_strided(p + 3 * i + j, 9, count);
+            if (i != j) out[entry] = T(0.5) * (out[entry] + load_strided(p + 3 * j + i, 9, count));
+            ++entry;
+        }
+}
+
+template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t image, Camera<Pack<T>>& camera) {
+    Camera<T> one;
+    set_lens(one, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
+    const T* matrix = scene.world_to_camera + 16 * image;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = Pack<T>(matrix[4 * i + j]);
+        camera.translation[i] = Pack<T>(matrix[4 * i + 3]);
+    }
+    camera.fx = one.fx, camera.fy = one.fy, camera.cx = one.cx, camera.cy = one.cy;
+    camera.x_low = one.x_low, camera.x_high = one.x_high, camera.y_low = one.y_low, camera.y_high = one.y_high;
+    camera.near_plane = one.near_plane, camera.far_plane = one.far_plane;
+}
+
+// Which of the pack's Gaussians are drawn in an image.
+template <class T> DIFF3R_INLINE bool load_drawn(const int32_t* tile_counts, int64_t first, int count, PackMask<T>& drawn) {
+    Pack<T> flag(T(0));
+    int32_t seen = 0;
+    for (int i = 0; i < count; ++i) {
+        seen |= tile_counts[first + i];
+        flag.v[i] = tile_counts[first + i] ? T(1) : T(0);
+    }
+    drawn = flag > Pack<T>(T(0));
+    return seen != 0;
+}
+
+}  // namespace diff3r

@@ -1,0 +1,123 @@
+"""The compiled CPU kernels as Python objects: ctypes signatures, and the one place that decides whether they exist."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import warnings
+from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+
+import torch
+
+from diff3r_plugin.kernels.build import BuildError, library_path
+
+OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
+"""Statuses that every kernel returns (``api.h``)."""
+
+CONSTANT_NAMES = (
+    "DILATION",
+    "ALPHA_CAP",
+    "ALPHA_SKIP",
+    "TRANSMITTANCE_STOP",
+    "FRUSTUM_MARGIN",
+    "COLOR_OFFSET",
+)
+
+
+class Scene(Structure):
+    """``Diff3rScene``: sizes and contiguous inputs."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width", "max_intersections")),
+        *(
+            (name, c_void_p)
+            for name in (
+                "means",
+                "covariances",
+                "opacities",
+                "harmonics",
+                "world_to_camera",
+                "intrinsics",
+                "near_planes",
+                "far_planes",
+                "background",
+            )
+        ),
+    )
+
+
+class Vector(Structure):
+    """``Diff3rVector``: a tangent or a cotangent of the scene."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("means", "covariances", "opacities", "harmonics", "world_to_camera"))
+
+
+class Counts(Structure):
+    """``Diff3rCounts``: what became of the Gaussians."""
+
+    _fields_ = tuple((name, c_int64) for name in ("visible", "degenerate", "intersections", "bytes"))
+
+
+class Kernels:
+    """The kernels of one floating-point type."""
+
+    def __init__(self, library: ctypes.CDLL, suffix: str) -> None:
+        def function(name: str, *arguments: type, result: type | None = c_int32):
+            f = getattr(library, f"diff3r_{name}_{suffix}")
+            f.argtypes, f.restype = arguments, result
+            return f
+
+        vector = POINTER(Vector)
+        self.linearize = function("linearize", POINTER(Scene), c_int32, c_void_p, POINTER(Counts), POINTER(c_void_p))
+        self.jvp = function("jvp", c_void_p, c_int32, vector, c_void_p)
+        self.vjp = function("vjp", c_void_p, c_int32, c_void_p, vector)
+        self.gauss_newton = function("gauss_newton", c_void_p, c_int32, vector, c_void_p, vector)
+        self.gram = function("gram", c_void_p, c_int32, c_void_p, c_void_p, c_void_p)
+        self.free = function("free", c_void_p, result=None)
+
+
+class Library:
+    """All kernels, and what they were built with."""
+
+    def __init__(self, path: str) -> None:
+        library = ctypes.CDLL(path)
+        self.path = path
+        self.by_dtype = {torch.float32: Kernels(library, "f32"), torch.float64: Kernels(library, "f64")}
+        library.diff3r_constants.argtypes = (POINTER(c_double), c_int32)
+        library.diff3r_constants.restype = c_int32
+        values = (c_double * len(CONSTANT_NAMES))()
+        count = library.diff3r_constants(values, len(values))
+        self.constants = dict(zip(CONSTANT_NAMES, list(values)[:count], strict=True))
+        self.float_lanes = int(library.diff3r_float_lanes())
+
+
+_failure: str | None = None
+
+
+@functools.lru_cache(maxsize=1)
+def load() -> Library | None:
+    """The kernels, compiled first if need be; None (after one warning) where that is impossible.
+
+    Example:
+        >>> from diff3r_plugin.kernels import library
+        >>> kernels = library.load()
+        >>> kernels is None or kernels.float_lanes >= 4
+        True
+    """
+    global _failure
+    try:
+        return Library(str(library_path()))
+    except (BuildError, OSError, AttributeError) as error:
+        _failure = str(error)
+        warnings.warn(
+            f"diff3r's CPU kernels are not available, rendering falls back to the slow 'torch' backend: {_failure}\n"
+            "Install a C++17 compiler (g++ >= 9 or clang++ >= 10), or name one in $DIFF3R_CXX, and start again.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def failure() -> str | None:
+    """Why :func:`load` gave None."""
+    return _failure

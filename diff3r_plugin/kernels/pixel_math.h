@@ -1,0 +1,71 @@
+// Per-(pixel, splat) mathematics: alpha of a splat at a pixel, one step of front-to-back blending, and its transpose.
+#pragma once
+
+#include "constants.h"
+#include "scalar.h"
+
+namespace diff3r {
+
+// The 2D splat as a pixel sees it: centre (px), conic (px⁻²) and opacity.
+template <class S> struct Footprint {
+    S x, y, a, b, c, opacity;
+};
+
+template <class S> struct Coverage {
+    S dx, dy;         // from the splat's centre to the pixel's
+    S alpha;          // capped
+    MaskOf<S> drawn;  // alpha is not below the skip threshold
+    MaskOf<S> free;   // alpha is below the cap, so it has a derivative
+};
+
+template <class S> DIFF3R_INLINE Coverage<S> cover(const Footprint<S>& splat, const S& pixel_x, const S& pixel_y) {
+    using R = Real<S>;
+    Coverage<S> r;
+    r.dx = pixel_x - splat.x;
+    r.dy = pixel_y - splat.y;
+    const S exponent = r.dx * (R(0.5) * splat.a * r.dx + splat.b * r.dy) + R(0.5) * splat.c * r.dy * r.dy;
+    const S raw = splat.opacity * exponential(-exponent);
+    r.free = value(raw) <= R(ALPHA_CAP);
+    r.alpha = select(r.free, raw, S(R(ALPHA_CAP)));
+    r.drawn = both(value(r.alpha) >= R(ALPHA_SKIP), value(exponent) >= R(0));
+    return r;
+}
+
+template <class S> struct Blend {
+    S weight;         // transmittance times alpha, zero where the splat does not contribute
+    MaskOf<S> taken;  // the splat contributes
+};
+
+// One step from front to back. The sign of the transmittance says whether the ray goes on: a splat that would bring
+// it below the stop threshold does not contribute and turns it negative, and nothing contributes from there on.
+template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha, const MaskOf<S>& drawn) {
+    using R = Real<S>;
+    const S next = transmittance * (R(1) - alpha);
+    const auto reached = both(drawn, value(transmittance) > R(0));
+    const auto goes_on = value(next) >= R(TRANSMITTANCE_STOP);
+    Blend<S> r;
+    r.taken = both(reached, goes_on);
+    r.weight = select(r.taken, transmittance * alpha, S(R(0)));
+    transmittance = select(r.taken, next, select(but_not(reached, goes_on), -transmittance, transmittance));
+    return r;
+}
+
+// Derivative of the pixel with respect to ln(alpha) of a splat that it takes: what the splat adds minus what it hides.
+// light: the splat's colour; behind: all light from behind the splat (background included) that reaches the camera.
+template <class S>
+DIFF3R_INLINE S log_alpha_derivative(const S& weight, const S& alpha, const S& light, const S& behind) {
+    return weight * light - behind * (alpha / (Real<S>(1) - alpha));
+}
+
+// Sums over pixels of s·(1, dx, dy, dx², dx dy, dy²) with s the cotangent of ln(alpha) become cotangents of the
+// footprint, because d ln(alpha) = (a dx + b dy) dx₀ + (b dx + c dy) dy₀ - ½ dx² da - dx dy db - ½ dy² dc + do / o.
+template <class R> DIFF3R_INLINE void footprint_cotangent(const Footprint<R>& splat, const R* moments, R* out) {
+    out[0] = splat.a * moments[1] + splat.b * moments[2];
+    out[1] = splat.b * moments[1] + splat.c * moments[2];
+    out[2] = R(-0.5) * moments[3];
+    out[3] = -moments[4];
+    out[4] = R(-0.5) * moments[5];
+    out[5] = moments[0] / splat.opacity;
+}
+
+}  // namespace diff3r

@@ -1,0 +1,40 @@
+// One pack of Gaussians in one image on the way back: what the gradient slots add up to, and the projection again.
+#pragma once
+
+#include "gaussian_pack.h"
+
+namespace diff3r {
+
+// Adds up `numbers` values per slot over the slots of each Gaussian, in order; zero for those that are not drawn.
+template <class T, int numbers>
+DIFF3R_INLINE void gather_slots(const Linearization<T>& lin, const T* slots, int64_t at, int count, Pack<T>* out) {
+    T total[numbers][Pack<T>::lanes] = {};
+    for (int l = 0; l < count; ++l) {
+        const T* slot = slots + int64_t(lin.slot_starts[at + l]) * numbers;
+        for (int32_t k = lin.tile_counts[at + l]; k > 0; --k, slot += numbers)
+            for (int j = 0; j < numbers; ++j) total[j][l] += slot[j];
+    }
+    for (int j = 0; j < numbers; ++j) out[j] = Pack<T>::load(total[j]);
+}
+
+// Channels that are clamped at zero have no derivative: 1 where lit.
+template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int64_t at, int count, Pack<T>* lit) {
+    for (int c = 0; c < 3; ++c) {
+        lit[c] = Pack<T>(T(0));
+        for (int l = 0; l < count; ++l)
+            if (lin.tile_counts[at + l]) lit[c].v[l] = T(lin.splats[at + l].lit >> c & 1);
+    }
+}
+
+// Gaussians that are not drawn may hold anything, NaN too: zero them, so that nothing of it reaches a product with 0.
+template <class T> DIFF3R_INLINE void keep_drawn(const PackMask<T>& drawn, Pack<T>* numbers, int count) {
+    for (int j = 0; j < count; ++j) numbers[j] = select(drawn, numbers[j], Pack<T>(T(0)));
+}
+template <class T> DIFF3R_INLINE void keep_drawn(const PackMask<T>& drawn, Projection<Pack<T>>& p) {
+    Pack<T>* const vectors[] = {p.point, p.axis_x, p.axis_y, p.image_x, p.image_y, p.spread_x, p.spread_y};
+    Pack<T>* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.a, &p.b, &p.c};
+    for (Pack<T>* vector : vectors) keep_drawn(drawn, vector, 3);
+    for (Pack<T>* number : numbers) keep_drawn(drawn, number, 1);
+}
+
+}  // namespace diff3r

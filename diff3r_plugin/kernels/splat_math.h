@@ -1,0 +1,183 @@
+// Per-splat mathematics: a 3D Gaussian seen by a pinhole camera becomes a 2D Gaussian (EWA splatting: Zwicker et al.
+// 2001), and the transpose of that map's derivative. The derivative itself comes from running it on dual numbers.
+#pragma once
+
+#include "constants.h"
+#include "scalar.h"
+
+namespace diff3r {
+
+// [R|t] are numbers like any other (they have derivatives); the lens is constant.
+template <class S> struct Camera {
+    S rotation[9];
+    S translation[3];
+    Real<S> fx, fy, cx, cy;
+    Real<S> x_low, x_high, y_low, y_high;  // bounds of X/Z and Y/Z in the perspective Jacobian
+    Real<S> near_plane, far_plane;
+};
+
+template <class R> DIFF3R_INLINE void set_lens(Camera<R>& camera, const R* intrinsics, R near_plane, R far_plane, R width, R height) {
+    camera.fx = intrinsics[0];
+    camera.cx = intrinsics[2];
+    camera.fy = intrinsics[4];
+    camera.cy = intrinsics[5];
+    R margin_x = R(FRUSTUM_MARGIN * 0.5) * width / camera.fx;
+    R margin_y = R(FRUSTUM_MARGIN * 0.5) * height / camera.fy;
+    camera.x_low = -(camera.cx / camera.fx + margin_x);
+    camera.x_high = (width - camera.cx) / camera.fx + margin_x;
+    camera.y_low = -(camera.cy / camera.fy + margin_y);
+    camera.y_high = (height - camera.cy) / camera.fy + margin_y;
+    camera.near_plane = near_plane;
+    camera.far_plane = far_plane;
+}
+
+// Everything that the projection of one Gaussian computes on its way and that its transpose needs again.
+// Symmetric 3x3 matrices are six numbers: xx, xy, xz, yy, yz, zz.
+template <class S> struct Projection {
+    S point[3];                  // camera coordinates
+    S inverse_depth;
+    S ratio_x, ratio_y;          // X/Z and Y/Z
+    S slope_x, slope_y;          // the same, clamped
+    S axis_x[3], axis_y[3];      // rows of J R / inverse_depth / focal length
+    S image_x[3], image_y[3];    // rows of J R
+    S spread_x[3], spread_y[3];  // covariance times those rows
+    S x, y;                      // centre, px
+    S cov_xx, cov_xy, cov_yy;    // px², dilated
+    S a, b, c;                   // conic: exponent = (a dx² + c dy²) / 2 + b dx dy
+    MaskOf<S> inside_x, inside_y;
+    MaskOf<S> visible;           // in front of the camera, finite and not degenerate
+};
+
+template <class S> DIFF3R_INLINE S dot3(const S* a, const S* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+template <class S> DIFF3R_INLINE void symmetric_times(const S* m, const S* x, S* out) {
+    out[0] = m[0] * x[0] + m[1] * x[1] + m[2] * x[2];
+    out[1] = m[1] * x[0] + m[3] * x[1] + m[4] * x[2];
+    out[2] = m[2] * x[0] + m[4] * x[1] + m[5] * x[2];
+}
+
+template <class S> DIFF3R_INLINE void project(const S* mean, const S* covariance, const Camera<S>& camera, Projection<S>& p) {
+    using R = Real<S>;
+    const S* rotation = camera.rotation;
+    for (int i = 0; i < 3; ++i) p.point[i] = dot3(rotation + 3 * i, mean) + camera.translation[i];
+    p.inverse_depth = R(1) / p.point[2];
+    p.ratio_x = p.point[0] * p.inverse_depth;
+    p.ratio_y = p.point[1] * p.inverse_depth;
+    p.x = camera.fx * p.ratio_x + camera.cx;
+    p.y = camera.fy * p.ratio_y + camera.cy;
+
+    const auto rx = value(p.ratio_x), ry = value(p.ratio_y);
+    p.inside_x = both(rx >= camera.x_low, rx <= camera.x_high);
+    p.inside_y = both(ry >= camera.y_low, ry <= camera.y_high);
+    p.slope_x = select(p.inside_x, p.ratio_x, select(rx < camera.x_low, S(camera.x_low), S(camera.x_high)));
+    p.slope_y = select(p.inside_y, p.ratio_y, select(ry < camera.y_low, S(camera.y_low), S(camera.y_high)));
+    const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
+    for (int j = 0; j < 3; ++j) {
+        p.axis_x[j] = rotation[j] - p.slope_x * rotation[6 + j];
+        p.axis_y[j] = rotation[3 + j] - p.slope_y * rotation[6 + j];
+        p.image_x[j] = scale_x * p.axis_x[j];
+        p.image_y[j] = scale_y * p.axis_y[j];
+    }
+    symmetric_times(covariance, p.image_x, p.spread_x);
+    symmetric_times(covariance, p.image_y, p.spread_y);
+    p.cov_xx = dot3(p.image_x, p.spread_x) + R(DILATION);
+    p.cov_xy = dot3(p.image_x, p.spread_y);
+    p.cov_yy = dot3(p.image_y, p.spread_y) + R(DILATION);
+    const S determinant = p.cov_xx * p.cov_yy - p.cov_xy * p.cov_xy;
+    const S inverse = R(1) / determinant;
+    p.a = p.cov_yy * inverse;
+    p.b = -(p.cov_xy * inverse);
+    p.c = p.cov_xx * inverse;
+
+    const auto depth = value(p.point[2]);
+    p.visible = both(both(depth > camera.near_plane, depth < camera.far_plane), value(determinant) > R(0));
+    p.visible = both(p.visible, both(value(p.cov_xx) > R(0), is_finite(p.x + p.y)));
+    p.visible = both(p.visible, is_finite(p.a + p.b + p.c + p.cov_xx + p.cov_yy));
+}
+
+// Cotangents of one Gaussian seen by one camera. The covariance's is that of its six numbers as one symmetric matrix:
+// the entries of the full 3x3 cotangent, each of the off-diagonal ones standing for half of the derivative.
+template <class S> struct ProjectionCotangent {
+    S mean[3];
+    S covariance[6];
+    S rotation[9];
+    S translation[3];
+};
+
+// (dx, dy, da, db, dc) of the 2D splat back to the Gaussian and the camera.
+template <class S>
+DIFF3R_INLINE void project_transposed(const S* mean, const Camera<S>& camera, const Projection<S>& p, const S& dx, const S& dy,
+                                      const S& da, const S& db, const S& dc, bool with_camera, ProjectionCotangent<S>& out) {
+    using R = Real<S>;
+    // conic = inverse(cov): d cov = -conic G conic with G the symmetric matrix [[da, db/2], [db/2, dc]].
+    const S half = R(0.5) * db;
+    const S g00 = p.a * da + p.b * half, g01 = p.a * half + p.b * dc;
+    const S g10 = p.b * da + p.c * half, g11 = p.b * half + p.c * dc;
+    const S cov_xx = -(g00 * p.a + g01 * p.b);
+    const S cov_xy = -(g00 * p.b + g01 * p.c + g10 * p.a + g11 * p.b);
+    const S cov_yy = -(g10 * p.b + g11 * p.c);
+
+    const S* u = p.image_x;
+    const S* w = p.image_y;
+    const S half_xy = R(0.5) * cov_xy;
+    S row_x[3], row_y[3];
+    for (int j = 0; j < 3; ++j) {
+        row_x[j] = cov_xx * u[j] + half_xy * w[j];
+        row_y[j] = half_xy * u[j] + cov_yy * w[j];
+    }
+    int entry = 0;
+    for (int i = 0; i < 3; ++i)
+        for (int j = i; j < 3; ++j) out.covariance[entry++] = u[i] * row_x[j] + w[i] * row_y[j];
+
+    S image_x[3], image_y[3];
+    for (int j = 0; j < 3; ++j) {
+        image_x[j] = R(2) * cov_xx * p.spread_x[j] + cov_xy * p.spread_y[j];
+        image_y[j] = cov_xy * p.spread_x[j] + R(2) * cov_yy * p.spread_y[j];
+    }
+    const S* forward = camera.rotation + 6;
+    const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
+    const S zero = S(R(0));
+    const S slope_x = select(p.inside_x, -(scale_x * dot3(forward, image_x)), zero);
+    const S slope_y = select(p.inside_y, -(scale_y * dot3(forward, image_y)), zero);
+    const S ratio_x = slope_x + camera.fx * dx;
+    const S ratio_y = slope_y + camera.fy * dy;
+    const S inverse_depth = camera.fx * dot3(p.axis_x, image_x) + camera.fy * dot3(p.axis_y, image_y) +
+                            p.point[0] * ratio_x + p.point[1] * ratio_y;
+    const S point[3] = {p.inverse_depth * ratio_x, p.inverse_depth * ratio_y,
+                        -(p.inverse_depth * p.inverse_depth * inverse_depth)};
+    for (int j = 0; j < 3; ++j)
+        out.mean[j] = camera.rotation[j] * point[0] + camera.rotation[3 + j] * point[1] + camera.rotation[6 + j] * point[2];
+    if (!with_camera) return;
+    for (int j = 0; j < 3; ++j) {
+        const S along_x = scale_x * image_x[j], along_y = scale_y * image_y[j];
+        out.rotation[j] = point[0] * mean[j] + along_x;
+        out.rotation[3 + j] = point[1] * mean[j] + along_y;
+        out.rotation[6 + j] = point[2] * mean[j] - p.slope_x * along_x - p.slope_y * along_y;
+        out.translation[j] = point[j];
+    }
+}
+
+// From the camera centre to the Gaussian, not normalised: mean - (-Rᵀ t).
+template <class S> DIFF3R_INLINE void offset_from_camera(const S* mean, const Camera<S>& camera, S* offset) {
+    for (int j = 0; j < 3; ++j)
+        offset[j] = mean[j] + (camera.rotation[j] * camera.translation[0] + camera.rotation[3 + j] * camera.translation[1] +
+                               camera.rotation[6 + j] * camera.translation[2]);
+}
+
+// Unit vector along offset (zero for a zero offset); returns 1 / length.
+template <class S> DIFF3R_INLINE S normalize(const S* offset, S* direction) {
+    using R = Real<S>;
+    const S squared = dot3(offset, offset);
+    const auto nonzero = value(squared) > R(0);
+    const S inverse = select(nonzero, R(1) / square_root(select(nonzero, squared, S(R(1)))), S(R(0)));
+    for (int j = 0; j < 3; ++j) direction[j] = offset[j] * inverse;
+    return inverse;
+}
+
+// Cotangent of the direction back to the offset.
+template <class S> DIFF3R_INLINE void normalize_transposed(const S* direction, const S& inverse_length, const S* cotangent, S* out) {
+    const S along = dot3(direction, cotangent);
+    for (int j = 0; j < 3; ++j) out[j] = (cotangent[j] - direction[j] * along) * inverse_length;
+}
+
+}  // namespace diff3r

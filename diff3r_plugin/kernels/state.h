@@ -1,0 +1,132 @@
+// What a linearisation keeps: projected splats and, per tile, the list of splats from front to back. Nothing per ray.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "api.h"
+#include "pack.h"
+#include "pixel_math.h"
+#include "splat_math.h"
+
+namespace diff3r {
+
+constexpr int TILE = 16;  // px
+
+// Uninitialised memory that is freed with its owner. Pages that nobody writes cost nothing.
+template <class T> class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(int64_t count) { allocate(count); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() { std::free(data_); }
+    void allocate(int64_t count) {
+        std::free(data_);
+        data_ = nullptr;
+        count_ = count;
+        const size_t bytes = size_t(count) * sizeof(T);
+        const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+        if (posix_memalign(reinterpret_cast<void**>(&data_), alignment, bytes ? bytes : 64)) {
+            data_ = nullptr;
+            throw std::bad_alloc();
+        }
+#ifdef MADV_HUGEPAGE
+        if (bytes >= HUGE_PAGE) madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+    }
+    T* get() { return data_; }
+    const T* get() const { return data_; }
+    T& operator[](int64_t i) { return data_[i]; }
+    const T& operator[](int64_t i) const { return data_[i]; }
+    int64_t count() const { return count_; }
+    int64_t bytes() const { return count_ * int64_t(sizeof(T)); }
+
+  private:
+    static constexpr size_t HUGE_PAGE = size_t(2) << 20;
+    T* data_ = nullptr;
+    int64_t count_ = 0;
+};
+
+// One Gaussian in one view. The last pixels x1, y1 belong to the box.
+template <class T> struct alignas(64) Splat {
+    T x, y, a, b, c, opacity;
+    T color[3];
+    int32_t x0, y0, x1, y1;
+    int32_t lit;  // bit c: channel c is not clamped at zero
+};
+
+// How a splat moves, or the gradient with respect to it: x, y, a, b, c, opacity, red, green, blue.
+constexpr int SPLAT_NUMBERS = 9;
+template <class T> struct alignas(64) SplatTangent {
+    T number[SPLAT_NUMBERS];
+};
+
+template <class T> struct Scene {
+    int64_t batch, views, gaussians, bases, height, width, max_intersections;
+    const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
+
+    explicit Scene(const Diff3rScene& s)
+        : batch(s.batch), views(s.views), gaussians(s.gaussians), bases(s.bases), height(s.height), width(s.width),
+          max_intersections(s.max_intersections), means(static_cast<const T*>(s.means)),
+          covariances(static_cast<const T*>(s.covariances)), opacities(static_cast<const T*>(s.opacities)),
+          harmonics(static_cast<const T*>(s.harmonics)), world_to_camera(static_cast<const T*>(s.world_to_camera)),
+          intrinsics(static_cast<const T*>(s.intrinsics)), near_planes(static_cast<const T*>(s.near_planes)),
+          far_planes(static_cast<const T*>(s.far_planes)), background(static_cast<const T*>(s.background)) {}
+    int64_t images() const { return batch * views; }
+    int64_t tiles_x() const { return (width + TILE - 1) / TILE; }
+    int64_t tiles_y() const { return (height + TILE - 1) / TILE; }
+    int64_t tiles() const { return tiles_x() * tiles_y(); }
+};
+
+template <class T> struct VectorView {
+    T *means, *covariances, *opacities, *harmonics, *world_to_camera;
+    explicit VectorView(const Diff3rVector& v)
+        : means(static_cast<T*>(v.means)), covariances(static_cast<T*>(v.covariances)), opacities(static_cast<T*>(v.opacities)),
+          harmonics(static_cast<T*>(v.harmonics)), world_to_camera(static_cast<T*>(v.world_to_camera)) {}
+};
+
+template <class T> struct Linearization {
+    Scene<T> scene;
+    Buffer<Splat<T>> splats;       // [images, N]; only entries with tiles are written
+    Buffer<int32_t> tile_counts;   // [images, N]; 0: not drawn
+    Buffer<int32_t> slot_starts;   // [images, N]; first of the splat's gradient slots
+    Buffer<int64_t> tile_starts;   // [images * tiles + 1]
+    Buffer<int32_t> tile_splats;   // [intersections]; index in 0..N of each tile's splats, front to back
+    Buffer<int32_t> tile_slots;    // [intersections]; gradient slot of each: all slots of a splat are neighbours
+    Buffer<T> tiled_picture;       // [images * tiles, blocks, 3, lanes]
+    int64_t intersections = 0;
+    Diff3rCounts counts{};
+
+    explicit Linearization(const Diff3rScene& s) : scene(s) {}
+    int64_t bytes() const {
+        return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_splats.bytes() +
+               tile_slots.bytes() + tiled_picture.bytes();
+    }
+};
+
+// project.cpp: splats, tile_counts, counts and the depths [images, N] of visible splats.
+template <class T> void project_splats(Linearization<T>& lin, T* depths, int threads);
+// binning.cpp: sorts by depth and fills the tile lists; false if there are more intersections than allowed.
+template <class T> bool fill_tiles(Linearization<T>& lin, const T* depths, int threads);
+// The columns of tiles [first, last] that a splat touches in one row of tiles (empty: first > last).
+template <class T> void tile_columns(const Splat<T>& splat, int32_t tile_row, int32_t& first, int32_t& last);
+// rasterize.cpp
+template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads);
+// rasterize_jvp.cpp
+template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* picture, int threads);
+// rasterize_vjp.cpp, rasterize_product.cpp: gradients [intersections, SPLAT_NUMBERS] by slot.
+template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cotangent, T* slots, int threads);
+template <class T>
+void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tangents, const T* weights, T* slots, int threads);
+// rasterize_gram.cpp: [intersections, GRAM_NUMBERS] by slot.
+constexpr int GRAM_NUMBERS = 34;  // 15 geometry moments, 6 x 3 geometry times colour, 1 colour
+template <class T> void rasterize_gram(const Linearization<T>& lin, const T* weights, T* slots, int threads);
+// splat_jvp.cpp, splat_vjp.cpp, splat_gram.cpp: between splats and Gaussians.
+template <class T> void push_tangents(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads);
+template <class T> void pull_cotangents(const Linearization<T>& lin, const T* slots, const VectorView<T>& out, int threads);
+template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T* core, T* rest, int threads);
+
+}  // namespace diff3r
