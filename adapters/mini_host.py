@@ -21,7 +21,7 @@ class MiniHost(PixelSplatFamily):
         *PixelSplatFamily.expectations,
         Expectation(ENCODER, "EncoderPlaneSweep.forward", ("context", "global_step"), "refining its output"),
     )
-    tap = Tap("to_gaussians", "input", "(b v) c h w")
+    tap = Tap(("to_gaussians",), "input", "(b v) c h w")
 
     def scores_folder(self, wrapper: Any, config: Any) -> Path:
         return Path(wrapper.test_cfg.output_path)

@@ -29,11 +29,13 @@ class PixelSplatFamily(HostAdapter):
 
     Attributes:
         e3nn_harmonics: Whether the host's SH are in e3nn's order (it rotates them with e3nn) or in the usual one.
-        scale_invariant: Whether the host's decoder rescales each scene so that near becomes 1.
+        scale_invariant: Whether the host's decoder rescales each scene so that near becomes 1 (where the decoder has
+            no switch of its own, ``make_scale_invariant``).
     """
 
     e3nn_harmonics: bool = True
     scale_invariant: bool = True
+    unrefined = ("render_video_generic", "encoder_visualizer.visualize")
     fingerprints = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
     expectations = (
         Expectation("src/model/types.py", "Gaussians", ("means", "covariances", "harmonics", "opacities"), "the scene"),
@@ -63,7 +65,7 @@ class PixelSplatFamily(HostAdapter):
         """The same kind of output with another scene."""
         return scene
 
-    def gaussians(self, output: Any) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int) -> Gaussians:
         scene = self.scene(output)
         harmonics = scene.harmonics[..., :EVALUATED]
         return Gaussians(
@@ -105,11 +107,12 @@ class PixelSplatFamily(HostAdapter):
         images = self.context_images(context)
         height, width = images.shape[-2:]
         near = context["near"]
+        scale_invariant = getattr(wrapper.decoder, "make_scale_invariant", self.scale_invariant)
         return Views(
             images,
             world_to_camera(context["extrinsics"]),
             symmetric_intrinsics(context["intrinsics"], height, width),
-            near=RASTERISER_NEAR * near if self.scale_invariant else torch.full_like(near, RASTERISER_NEAR),
+            near=RASTERISER_NEAR * near if scale_invariant else torch.full_like(near, RASTERISER_NEAR),
             background=self.background(wrapper),
         )
 
@@ -142,9 +145,7 @@ def world_to_camera(extrinsics: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 
     return torch.linalg.inv(extrinsics.double()).to(extrinsics.dtype)
 
 
-def symmetric_intrinsics(
-    normalised: Float[Tensor, "B V 3 3"], height: int, width: int
-) -> Float[Tensor, "B V 3 3"]:
+def symmetric_intrinsics(normalised: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
     """The pinhole that the family's decoders draw with, in pixels.
 
     They take the angle between the rays through the middles of opposite image edges and build a symmetric frustum

@@ -10,7 +10,7 @@ KNOWN = (NAME,)
 
 
 def strip_flag(arguments: list) -> "str | None":
-    """Remove every ``--plugin NAME`` / ``--plugin=NAME`` of a known plugin, in place; return the name, if any was there.
+    """Remove every ``--plugin NAME`` / ``--plugin=NAME`` of a known plugin, in place; return the name if there was one.
 
     Names that are not ours stay where they are: the program may have an option of the same name. `refuse_unknown`
     reports them once it is certain that the program is a host.

@@ -84,9 +84,13 @@ class HostAdapter(ABC):
     def context_views(self, wrapper: nn.Module, context: Any) -> Views:
         """Cameras and images of the context views; images in [0, 1], intrinsics in pixels."""
 
+    def refinable(self, output: Any) -> bool:
+        """Whether an encoder's output holds a scene at all."""
+        return True
+
     @abstractmethod
-    def gaussians(self, output: Any) -> Gaussians:
-        """The scene in an encoder's output, with its graph."""
+    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+        """The ``scenes`` scenes in an encoder's output that are to be refined, with their graph."""
 
     @abstractmethod
     def with_gaussians(self, output: Any, refined: Gaussians) -> Any:

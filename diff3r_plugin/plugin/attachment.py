@@ -68,6 +68,9 @@ class Attachment:
         self.reporter = Reporter(self)
 
         self.patches.apply(Patch(encoder, "forward", self._refining, "refines what the encoder returns"))
+        self.patches.apply(
+            Patch(wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too")
+        )
         if callable(getattr(wrapper, "data_shim", None)):
             self.patches.apply(Patch(wrapper, "data_shim", self._watching, "notes the batch the host works with"))
         if not self.settings.refine_extra:
@@ -119,10 +122,20 @@ class Attachment:
 
         return data_shim
 
+    def _loading(self, original):
+        def load_state_dict(state_dict, *args, **kwargs):
+            result = original(state_dict, *args, **kwargs)
+            checkpoints.load_from_metadata(self, state_dict)
+            return result
+
+        return load_state_dict
+
     # ---------------------------------------------------------------- refinement
 
     def _refining(self, original):
         def forward(*args, **kwargs):
+            if self.tap is not None:
+                self.tap.forget()
             output = original(*args, **kwargs)
             if self.stage is None or self._quiet:
                 return output
@@ -134,7 +147,7 @@ class Attachment:
         on = self.stage in self.settings.refine
         if self.stage == "train":
             on = on and int(self.wrapper.global_step) >= self.settings.warm_up_steps
-        if not on:
+        if not on or not self.adapter.refinable(output):
             return output
         if torch.is_grad_enabled():
             self.latest = self._solve(output, context)
@@ -145,8 +158,8 @@ class Attachment:
 
     def _solve(self, output: Any, context: Any) -> Refinement:
         started = time.perf_counter()
-        gaussians = self.adapter.gaussians(output).map(usable)
         views = self.adapter.context_views(self.wrapper, context)
+        gaussians = self.adapter.gaussians(output, views.batch_size).map(usable)
         views = views.replace(images=usable(views.images)).to()
         self._check_images(views.images)
         batch, count, _, height, width = views.images.shape
@@ -155,8 +168,14 @@ class Attachment:
         refined, info = self.layer(gaussians, views, weights)
         seconds = time.perf_counter() - started
         return Refinement(
-            output, self.adapter.with_gaussians(output, refined), gaussians.detach(), refined.detach(), views,
-            weights, info, seconds,
+            output,
+            self.adapter.with_gaussians(output, refined),
+            gaussians.detach(),
+            refined.detach(),
+            views,
+            weights,
+            info,
+            seconds,
         )
 
     def _check_images(self, images: torch.Tensor) -> None:

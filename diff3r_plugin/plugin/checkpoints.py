@@ -46,6 +46,11 @@ def save(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
     if attachment.optimizer is not None:
         entry["optimizer"] = attachment.optimizer.state_dict()
     checkpoint[KEY] = entry
+    # Some hosts pass a checkpoint's state dict to load_state_dict themselves and never look at the rest. PyTorch keeps
+    # versions of modules in this attribute and ignores what it does not know.
+    metadata = getattr(checkpoint.get("state_dict"), "_metadata", None)
+    if metadata is not None:
+        metadata[KEY] = {name: value for name, value in entry.items() if name != "optimizer"}
 
 
 def load(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
@@ -72,4 +77,12 @@ def load(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
             "same diff3r.groups and diff3r.head_width, or diff3r.head=fixed to do without the head."
         ) from error
     attachment.head_loaded = True
-    attachment.restore_optimizer(entry.get("optimizer"))
+    if attachment.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimiser anew
+        attachment.restore_optimizer(entry.get("optimizer"))
+
+
+def load_from_metadata(attachment: Attachment, state_dict: Any) -> None:
+    """Take the head from a state dict alone, unless it came from the checkpoint's own entry already."""
+    entry = (getattr(state_dict, "_metadata", None) or {}).get(KEY)
+    if entry and not attachment.head_loaded:
+        load(attachment, {KEY: entry})

@@ -31,9 +31,7 @@ def diff3r_adapters() -> list[type[HostAdapter]]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def diff3r_head(
-    adapter: HostAdapter, settings: PluginSettings, feature_channels: int
-) -> nn.Module | None:
+def diff3r_head(adapter: HostAdapter, settings: PluginSettings, feature_channels: int) -> nn.Module | None:
     """The module that predicts the proximal weights; the first answer that is not None is taken.
 
     It is called like :class:`diff3r_plugin.UncertaintyHead`. ``feature_channels`` is 0 for a host without a tap.

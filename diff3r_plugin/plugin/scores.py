@@ -31,7 +31,7 @@ def ssim(truth: Float[Tensor, "*batch 3 H W"], picture: Float[Tensor, "*batch 3 
     The same figure as scikit-image's ``structural_similarity(win_size=11, gaussian_weights=True, data_range=1.0)``,
     which the hosts report. Pictures smaller than the window give NaN.
     """
-    batch, (channels, height, width) = truth.shape[:-3], truth.shape[-3:]
+    batch, (height, width) = truth.shape[:-3], truth.shape[-2:]
     if min(height, width) < 11:
         return truth.new_full(batch, math.nan)
     x, y = (t.reshape(-1, 1, height, width).double() for t in (truth, picture))

@@ -1,0 +1,41 @@
+"""Adapter for NoPoSplat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from diff3r_adapters.pixelsplat_family import PixelSplatFamily
+from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+
+ENCODER = "src/model/encoder/encoder_noposplat.py"
+
+
+class NoPoSplat(PixelSplatFamily):
+    """github.com/cvg/NoPoSplat: predicts in the first camera's frame; its encoder does not see the context poses.
+
+    The refinement uses the context poses of the batch (``diff3r.context_poses=batch``), which the host's own loss uses
+    as well, but its encoder does not: results at test must say so.
+    """
+
+    name = "noposplat"
+    repository = "https://github.com/cvg/NoPoSplat"
+    verified_commits = ("9b04307ebe17",)
+    e3nn_harmonics = False
+    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations = (
+        *PixelSplatFamily.expectations,
+        Expectation(ENCODER, "EncoderNoPoSplat.forward", ("context", "global_step"), "refining its output"),
+    )
+    # One head for the first view and one for the others; before the last convolution and its dropout.
+    tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
+
+    def context_images(self, context: Any) -> Tensor:
+        return context["image"] * 0.5 + 0.5  # the host normalises the context (only) to [-1, 1], in place
+
+
+@hookimpl
+def diff3r_adapters():
+    """The adapter of this module."""
+    return [NoPoSplat]
