@@ -43,7 +43,7 @@ template <class T> int32_t jvp(const Linearization<T>& lin, int threads, const D
 }
 
 template <class T> int32_t vjp(const Linearization<T>& lin, int threads, const T* picture, const Diff3rVector* cotangent) {
-    Buffer<T> slots(lin.intersections * SPLAT_NUMBERS);
+    Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
     rasterize_vjp(lin, picture, slots.get(), threads);
     pull_cotangents(lin, slots.get(), VectorView<T>(*cotangent), threads);
     return DIFF3R_OK;
@@ -52,7 +52,7 @@ template <class T> int32_t vjp(const Linearization<T>& lin, int threads, const T
 template <class T>
 int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVector* tangent, const T* weights, const Diff3rVector* cotangent) {
     Buffer<SplatTangent<T>> tangents(lin.scene.images() * lin.scene.gaussians);
-    Buffer<T> slots(lin.intersections * SPLAT_NUMBERS);
+    Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
     push_tangents(lin, VectorView<T>(*tangent), tangents.get(), threads);
     rasterize_product(lin, tangents.get(), weights, slots.get(), threads);
     pull_cotangents(lin, slots.get(), VectorView<T>(*cotangent), threads);
@@ -60,7 +60,7 @@ int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVecto
 }
 
 template <class T> int32_t gram(const Linearization<T>& lin, int threads, const T* weights, T* core, T* rest) {
-    Buffer<T> slots(lin.intersections * GRAM_NUMBERS);
+    Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
     rasterize_gram(lin, weights, slots.get(), threads);
     pull_gram(lin, slots.get(), core, rest, threads);
     return DIFF3R_OK;

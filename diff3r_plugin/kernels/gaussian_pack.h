@@ -3,6 +3,7 @@
 
 #include "dual.h"
 #include "harmonics.h"
+#include "rows.h"
 #include "state.h"
 
 namespace diff3r {
@@ -25,6 +26,13 @@ template <class T, class Body> DIFF3R_INLINE void for_each_pack(int64_t task, in
 
 template <class T> DIFF3R_INLINE void load_vector3(const T* array, int64_t first, int count, Pack<T>* out) {
     for (int j = 0; j < 3; ++j) out[j] = load_strided(array + 3 * first + j, 3, count);
+}
+
+// The coefficients of `array` [B, N, 3, bases] in their order.
+template <class T>
+DIFF3R_INLINE void load_coefficients(const Scene<T>& scene, const T* array, int64_t first, int count, Pack<T>* out) {
+    const int numbers = int(3 * scene.bases);
+    load_rows(array + first * numbers, numbers, numbers, count, (scene.batch * scene.gaussians - first) * numbers, out);
 }
 
 // Six numbers of the symmetric part.

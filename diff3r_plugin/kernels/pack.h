@@ -101,6 +101,19 @@ DIFF3R_INLINE Pack<float> select(const PackMask<float>& m, const Pack<float>& a,
 DIFF3R_INLINE Pack<double> select(const PackMask<double>& m, const Pack<double>& a, const Pack<double>& b) {
     return Pack<double>::of((Pack<double>::Values)_mm512_mask_blend_pd((__mmask8)m.bits, (__m512d)b.v, (__m512d)a.v));
 }
+// The larger and the smaller of bound and x; NaN if x is.
+DIFF3R_INLINE Pack<float> at_least(float bound, const Pack<float>& x) {
+    return Pack<float>::of((Pack<float>::Values)_mm512_max_ps(_mm512_set1_ps(bound), (__m512)x.v));
+}
+DIFF3R_INLINE Pack<float> at_most(float bound, const Pack<float>& x) {
+    return Pack<float>::of((Pack<float>::Values)_mm512_min_ps(_mm512_set1_ps(bound), (__m512)x.v));
+}
+DIFF3R_INLINE Pack<double> at_least(double bound, const Pack<double>& x) {
+    return Pack<double>::of((Pack<double>::Values)_mm512_max_pd(_mm512_set1_pd(bound), (__m512d)x.v));
+}
+DIFF3R_INLINE Pack<double> at_most(double bound, const Pack<double>& x) {
+    return Pack<double>::of((Pack<double>::Values)_mm512_min_pd(_mm512_set1_pd(bound), (__m512d)x.v));
+}
 template <class T> DIFF3R_INLINE bool any(const PackMask<T>& m) { return m.bits != 0; }
 template <class T> DIFF3R_INLINE bool lane(const PackMask<T>& m, int i) { return (m.bits >> i) & 1u; }
 #else
@@ -114,6 +127,12 @@ DIFF3R_COMPARE(==)
 #undef DIFF3R_COMPARE
 template <class T> DIFF3R_INLINE Pack<T> select(const PackMask<T>& m, const Pack<T>& a, const Pack<T>& b) {
     return Pack<T>::of(m.bits ? a.v : b.v);
+}
+template <class T> DIFF3R_INLINE Pack<T> at_least(T bound, const Pack<T>& x) {
+    return Pack<T>::of(Pack<T>(bound).v > x.v ? Pack<T>(bound).v : x.v);
+}
+template <class T> DIFF3R_INLINE Pack<T> at_most(T bound, const Pack<T>& x) {
+    return Pack<T>::of(Pack<T>(bound).v < x.v ? Pack<T>(bound).v : x.v);
 }
 template <class T> DIFF3R_INLINE bool any(const PackMask<T>& m) {
     long long seen = 0;
@@ -149,7 +168,7 @@ DIFF3R_INLINE Pack<double> square_root(const Pack<double>& x) {
 // Arguments are clamped to the range of normal results; NaN gives NaN.
 DIFF3R_INLINE Pack<float> exponential(const Pack<float>& argument) {
     using P = Pack<float>;
-    const P x = select(argument < P(-87.0f), P(-87.0f), select(argument > P(88.0f), P(88.0f), argument));
+    const P x = at_least(-87.0f, at_most(88.0f, argument));
     const P shifted = x * 1.44269504f + 12582912.0f;
     const P n = shifted - 12582912.0f;
     const P r = (x - n * 0.693145751953125f) - n * 1.42860682e-6f;
@@ -160,7 +179,7 @@ DIFF3R_INLINE Pack<float> exponential(const Pack<float>& argument) {
 }
 DIFF3R_INLINE Pack<double> exponential(const Pack<double>& argument) {
     using P = Pack<double>;
-    const P x = select(argument < P(-708.0), P(-708.0), select(argument > P(709.0), P(709.0), argument));
+    const P x = at_least(-708.0, at_most(709.0, argument));
     const P shifted = x * 1.4426950408889634 + 6755399441055744.0;
     const P n = shifted - 6755399441055744.0;
     const P r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;

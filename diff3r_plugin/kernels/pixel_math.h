@@ -59,13 +59,15 @@ DIFF3R_INLINE S log_alpha_derivative(const S& weight, const S& alpha, const S& l
 
 // Sums over pixels of s·(1, dx, dy, dx², dx dy, dy²) with s the cotangent of ln(alpha) become cotangents of the
 // footprint, because d ln(alpha) = (a dx + b dy) dx₀ + (b dx + c dy) dy₀ - ½ dx² da - dx dy db - ½ dy² dc + do / o.
-template <class R> DIFF3R_INLINE void footprint_cotangent(const Footprint<R>& splat, const R* moments, R* out) {
-    out[0] = splat.a * moments[1] + splat.b * moments[2];
-    out[1] = splat.b * moments[1] + splat.c * moments[2];
+// The opacity is the caller's to divide by: out[5] is o times the cotangent of o.
+template <class S> DIFF3R_INLINE void footprint_cotangent(const S& a, const S& b, const S& c, const S* moments, S* out) {
+    using R = Real<S>;
+    out[0] = a * moments[1] + b * moments[2];
+    out[1] = b * moments[1] + c * moments[2];
     out[2] = R(-0.5) * moments[3];
     out[3] = -moments[4];
     out[4] = R(-0.5) * moments[5];
-    out[5] = moments[0] / splat.opacity;
+    out[5] = moments[0];
 }
 
 }  // namespace diff3r

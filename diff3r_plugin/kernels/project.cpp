@@ -10,13 +10,13 @@ namespace {
 template <class T> int32_t clamp_pixel(T value, T limit) { return int32_t(value < T(-1) ? T(-1) : value > limit ? limit : value); }
 
 template <class T> void colors(const Scene<T>& scene, int64_t first, int count, const Pack<T>* direction, Pack<T>* out) {
-    Pack<T> basis[MAX_BASES];
+    Pack<T> basis[MAX_BASES], coefficients[padded<T>(3 * MAX_BASES)];
     const int bases = int(scene.bases);
+    load_coefficients(scene, scene.harmonics, first, count, coefficients);
     harmonic_basis(bases, direction[0], direction[1], direction[2], basis);
     for (int c = 0; c < 3; ++c) {
-        const T* p = scene.harmonics + (first * 3 + c) * bases;
         out[c] = Pack<T>(T(COLOR_OFFSET));
-        for (int k = 0; k < bases; ++k) out[c] += load_strided(p + k, 3 * bases, count) * basis[k];
+        for (int k = 0; k < bases; ++k) out[c] += coefficients[c * bases + k] * basis[k];
     }
 }
 

@@ -77,7 +77,7 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
                 sums.number[GRAM_NUMBERS - 1] += w * step.weight * step.weight;
                 if (ended(ray)) live &= ~(1ull << block);
             }
-            for (int j = 0; j < GRAM_NUMBERS; ++j) slot[j] = sum(sums.number[j]);
+            write_sums<GRAM_NUMBERS>(sums.number, slot);
         }
     });
 }

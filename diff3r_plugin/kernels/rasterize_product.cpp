@@ -92,7 +92,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 const auto pulls = both(alpha > zero, alpha < P(T(ALPHA_CAP)));
                 pull.add(block, s, step, alpha, pulls, tile.block_x(block) - s.x, tile.block_y(block) - s.y, sums);
             }
-            sums.write(s, slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
+            sums.write(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
         }
         if (i < drawn_end) pull.transmittance = rays_later;
         live = live_later;
@@ -108,7 +108,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 pull.add(block, s, step.weight, covered.alpha, both(step.taken, covered.free), covered.dx, covered.dy, sums);
                 if (ended(ray)) live &= ~(1ull << block);
             }
-            sums.write(s, slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
+            sums.write(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
         }
         for (; i < tile.end; ++i) clear_slot(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
     });

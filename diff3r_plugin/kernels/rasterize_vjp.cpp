@@ -34,7 +34,7 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
                 pull.add(block, s, step.weight, covered.alpha, both(step.taken, covered.free), covered.dx, covered.dy, sums);
                 if (ended(ray)) live &= ~(1ull << block);
             }
-            sums.write(s, slot);
+            sums.write(slot);
         }
     });
 }

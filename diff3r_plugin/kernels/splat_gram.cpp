@@ -63,7 +63,7 @@ void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<
     using P = Pack<T>;
     const Scene<T>& scene = job.lin.scene;
     const int bases = int(scene.bases);
-    P mean[3], covariance[6], sums[GRAM_NUMBERS], lit[3];
+    P mean[3], covariance[6], sums[padded<T>(GRAM_NUMBERS)], lit[3];
     load_vector3(scene.means, job.n, job.count, mean);
     load_symmetric(scene.covariances, job.n, job.count, covariance);
     P opacity = load_strided(scene.opacities + job.n, 1, job.count);
@@ -83,7 +83,7 @@ void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<
     for (int r = 0; r < 5; ++r) {
         P seed[5];
         for (int j = 0; j < 5; ++j) seed[j] = P(T(j == r));
-        ProjectionCotangent<P> back;
+        ProjectionCotangent<P> back{};
         project_transposed(mean, camera, p, seed[0], seed[1], seed[2], seed[3], seed[4], false, back);
         for (int j = 0; j < 3; ++j) rows[r][j] = back.mean[j];
         // An off-diagonal number moves two entries of the matrix.
@@ -94,12 +94,12 @@ void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<
     keep_drawn(drawn, offset, 3);
     const P inverse_length = normalize(offset, direction);
     harmonic_basis_with_gradient(bases, direction, basis, gradient);
-    const T* coefficients = scene.harmonics + job.n * 3 * bases;
+    P coefficients[padded<T>(3 * MAX_BASES)];
+    if (bases > 1) load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
     for (int c = 0; c < 3; ++c) {
         P turn[3] = {P(T(0)), P(T(0)), P(T(0))};
         for (int k = 1; k < bases; ++k) {
-            const P coefficient = load_strided(coefficients + c * bases + k, 3 * bases, job.count);
-            for (int j = 0; j < 3; ++j) turn[j] += coefficient * gradient[k][j];
+            for (int j = 0; j < 3; ++j) turn[j] += coefficients[c * bases + k] * gradient[k][j];
         }
         normalize_transposed(direction, inverse_length, turn, rows[6 + c]);
         for (int j = 0; j < 3; ++j) rows[6 + c][j] = lit[c] * rows[6 + c][j];
@@ -147,7 +147,7 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
     parallel_for(scene.batch * tasks, threads, [&](int64_t task, int) {
         const int64_t batch = task / tasks;
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
-            P core[CORE][CORE], rest[3 * MAX_BASES];
+            P core[CORE][CORE], rest[padded<T>(3 * MAX_BASES)];
             for (auto& row : core)
                 for (auto& entry : row) entry = P(T(0));
             for (int64_t k = 0; k < rests; ++k) rest[k] = P(T(0));
@@ -160,10 +160,11 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
                 pull_pack(Job<T>{lin, slots, batch * scene.gaussians + first, image * scene.gaussians + first, count}, camera, drawn, core, rest);
             }
             const int64_t n = batch * scene.gaussians + first;
+            P full[padded<T>(CORE * CORE)];
             for (int i = 0; i < CORE; ++i)
-                for (int j = 0; j < CORE; ++j)
-                    store_strided(i >= j ? core[i][j] : core[j][i], core_out + (n * CORE + i) * CORE + j, CORE * CORE, count);
-            for (int64_t k = 0; k < rests; ++k) store_strided(rest[k], rest_out + n * rests + k, rests, count);
+                for (int j = 0; j < CORE; ++j) full[i * CORE + j] = i >= j ? core[i][j] : core[j][i];
+            store_rows(full, CORE * CORE, core_out + n * CORE * CORE, CORE * CORE, count);
+            store_rows(rest, int(rests), rest_out + n * rests, rests, count);
         });
     });
 }

@@ -29,12 +29,12 @@ void color_tangents(const Scene<T>& scene, const T* tangents, int64_t first, int
     D basis[MAX_BASES];
     const int bases = int(scene.bases);
     harmonic_basis(bases, direction[0], direction[1], direction[2], basis);
+    Pack<T> moved[padded<T>(3 * MAX_BASES)], still[padded<T>(3 * MAX_BASES)];
+    load_coefficients(scene, tangents, first, count, moved);
+    if (bases > 1) load_coefficients(scene, scene.harmonics, first, count, still);
     for (int c = 0; c < 3; ++c) {
-        const int64_t offset = (first * 3 + c) * bases;
-        out[c] = load_strided(tangents + offset, 3 * bases, count) * basis[0].v;
-        for (int k = 1; k < bases; ++k)
-            out[c] += load_strided(tangents + offset + k, 3 * bases, count) * basis[k].v +
-                      load_strided(scene.harmonics + offset + k, 3 * bases, count) * basis[k].d[0];
+        out[c] = moved[c * bases] * basis[0].v;
+        for (int k = 1; k < bases; ++k) out[c] += moved[c * bases + k] * basis[k].v + still[c * bases + k] * basis[k].d[0];
     }
 }
 

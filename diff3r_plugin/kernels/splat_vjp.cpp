@@ -8,7 +8,7 @@ namespace {
 constexpr int CAMERA_NUMBERS = 12;  // [R|t], row by row
 
 template <class T> struct GaussianSums {
-    Pack<T> mean[3], covariance[6], opacity, harmonics[3 * MAX_BASES];
+    Pack<T> mean[3], covariance[6], opacity, harmonics[padded<T>(3 * MAX_BASES)];
 };
 
 template <class T> struct Pulled {
@@ -30,7 +30,7 @@ void pull_pack(const Pulled<T>& job, const Camera<Pack<T>>& camera, const PackMa
     using P = Pack<T>;
     const Scene<T>& scene = job.lin.scene;
     const int bases = int(scene.bases);
-    P mean[3], covariance[6], slot[SPLAT_NUMBERS], lit[3];
+    P mean[3], covariance[6], slot[padded<T>(SPLAT_NUMBERS)], splat[6], lit[3];
     load_vector3(scene.means, job.n, job.count, mean);
     load_symmetric(scene.covariances, job.n, job.count, covariance);
     keep_drawn(drawn, mean, 3);
@@ -39,11 +39,13 @@ void pull_pack(const Pulled<T>& job, const Camera<Pack<T>>& camera, const PackMa
     load_lit(job.lin, job.at, job.count, lit);
 
     Projection<P> p;
-    ProjectionCotangent<P> back;
+    ProjectionCotangent<P> back{};
     project(mean, covariance, camera, p);
     keep_drawn(drawn, p);
-    project_transposed(mean, camera, p, slot[0], slot[1], slot[2], slot[3], slot[4], job.with_camera, back);
-    sums.opacity += slot[5];
+    footprint_cotangent(p.a, p.b, p.c, slot, splat);
+    project_transposed(mean, camera, p, splat[0], splat[1], splat[2], splat[3], splat[4], job.with_camera, back);
+    P opacity = load_strided(scene.opacities + job.n, 1, job.count);
+    sums.opacity += splat[5] / select(drawn, opacity, P(T(1)));
     for (int j = 0; j < 6; ++j) sums.covariance[j] += back.covariance[j];
 
     P color[3];
@@ -59,12 +61,13 @@ void pull_pack(const Pulled<T>& job, const Camera<Pack<T>>& camera, const PackMa
         const P inverse_length = normalize(offset, direction);
         harmonic_basis_with_gradient(bases, direction, basis, gradient);
         zero(turn, 3);
-        const T* coefficients = scene.harmonics + job.n * 3 * bases;
+        P coefficients[padded<T>(3 * MAX_BASES)];
+        load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
         for (int k = 0; k < bases; ++k) {
             P shared(T(0));
             for (int c = 0; c < 3; ++c) {
                 sums.harmonics[c * bases + k] += color[c] * basis[k];
-                if (k) shared += color[c] * load_strided(coefficients + c * bases + k, 3 * bases, job.count);
+                if (k) shared += color[c] * coefficients[c * bases + k];
             }
             for (int j = 0; j < 3 && k; ++j) turn[j] += shared * gradient[k][j];
         }
@@ -85,7 +88,7 @@ void pull_pack(const Pulled<T>& job, const Camera<Pack<T>>& camera, const PackMa
     }
 }
 
-template <class T> void store_sums(const GaussianSums<T>& sums, int64_t n, int count, int64_t bases, const VectorView<T>& out) {
+template <class T> void store_sums(GaussianSums<T>& sums, int64_t n, int count, int64_t bases, const VectorView<T>& out) {
     for (int j = 0; j < 3; ++j) store_strided(sums.mean[j], out.means + 3 * n + j, 3, count);
     int entry = 0;
     for (int i = 0; i < 3; ++i)
@@ -94,7 +97,7 @@ template <class T> void store_sums(const GaussianSums<T>& sums, int64_t n, int c
             if (i != j) store_strided(sums.covariance[entry], out.covariances + 9 * n + 3 * j + i, 9, count);
         }
     store_strided(sums.opacity, out.opacities + n, 1, count);
-    for (int64_t k = 0; k < 3 * bases; ++k) store_strided(sums.harmonics[k], out.harmonics + 3 * bases * n + k, 3 * bases, count);
+    store_rows(sums.harmonics, int(3 * bases), out.harmonics + 3 * bases * n, 3 * bases, count);
 }
 
 }  // namespace

@@ -117,7 +117,9 @@ template <class T> void tile_columns(const Splat<T>& splat, int32_t tile_row, in
 template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads);
 // rasterize_jvp.cpp
 template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* picture, int threads);
-// rasterize_vjp.cpp, rasterize_product.cpp: gradients [intersections, SPLAT_NUMBERS] by slot.
+// rasterize_vjp.cpp, rasterize_product.cpp: by slot, six moments (footprint_cotangent) and three colours, of
+// [intersections, SPLAT_NUMBERS]. All slot arrays have SLOT_PADDING more numbers.
+constexpr int SLOT_PADDING = 64;
 template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cotangent, T* slots, int threads);
 template <class T>
 void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tangents, const T* weights, T* slots, int threads);

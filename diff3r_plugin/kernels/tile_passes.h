@@ -3,33 +3,26 @@
 
 #include "canvas.h"
 #include "dual.h"
+#include "rows.h"
 
 namespace diff3r {
 
 // Sums over a tile's pixels for one splat; see footprint_cotangent for what they mean.
 template <class T> struct SplatSums {
-    Pack<T> moments[6];
-    Pack<T> color[3];
+    Pack<T> number[SPLAT_NUMBERS];  // six moments, three colours
     DIFF3R_INLINE SplatSums() {
-        for (auto& m : moments) m = Pack<T>(T(0));
-        for (auto& c : color) c = Pack<T>(T(0));
+        for (auto& x : number) x = Pack<T>(T(0));
     }
     DIFF3R_INLINE void add_geometry(const Pack<T>& pull, const Pack<T>& dx, const Pack<T>& dy) {
         const Pack<T> along_x = pull * dx, along_y = pull * dy;
-        moments[0] += pull;
-        moments[1] += along_x;
-        moments[2] += along_y;
-        moments[3] += along_x * dx;
-        moments[4] += along_x * dy;
-        moments[5] += along_y * dy;
+        number[0] += pull;
+        number[1] += along_x;
+        number[2] += along_y;
+        number[3] += along_x * dx;
+        number[4] += along_x * dy;
+        number[5] += along_y * dy;
     }
-    // To the nine numbers of a gradient slot.
-    DIFF3R_INLINE void write(const Splat<T>& s, T* slot) const {
-        T total[6];
-        for (int m = 0; m < 6; ++m) total[m] = sum(moments[m]);
-        footprint_cotangent(Footprint<T>{s.x, s.y, s.a, s.b, s.c, s.opacity}, total, slot);
-        for (int c = 0; c < 3; ++c) slot[6 + c] = sum(color[c]);
-    }
+    DIFF3R_INLINE void write(T* slot) { write_sums<SPLAT_NUMBERS>(number, slot); }
 };
 
 DIFF3R_INLINE void clear_slot(float* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(float)); }
@@ -60,9 +53,9 @@ template <class T> struct Pull {
         rest = rest - weight * light;
         const Pack<T> pull = select(pulls, log_alpha_derivative(weight, alpha, light, rest), Pack<T>(T(0)));
         sums.add_geometry(pull, dx, dy);
-        sums.color[0] += weight * red;
-        sums.color[1] += weight * green;
-        sums.color[2] += weight * blue;
+        sums.number[6] += weight * red;
+        sums.number[7] += weight * green;
+        sums.number[8] += weight * blue;
     }
 };
 
