@@ -7,8 +7,9 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from diff3r_plugin.data.outliers import KINDS
+from diff3r_plugin.data import OUTLIER_KINDS, DataOptions
 
 _HELP = {
     "train": "training scenes",
@@ -20,7 +21,7 @@ _HELP = {
     "target_views": "target frames per scene in the evaluation indices",
     "supersample": "rays per pixel along each axis",
     "outlier_share": "share of context images to spoil, 0 to 1",
-    "outlier_kinds": f"how to spoil them: any of {', '.join(KINDS)}",
+    "outlier_kinds": f"how to spoil them: any of {', '.join(OUTLIER_KINDS)}",
     "outlier_splits": "splits in which to spoil context images",
 }
 
@@ -38,38 +39,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option per field of `diff3r_plugin.data.DataOptions`, and OUT and --workers."""
-    from diff3r_plugin.data import DataOptions
-
     parser.add_argument("out", type=Path, help="folder to write to")
     for field in fields(DataOptions):
         option = "--" + field.name.replace("_", "-")
         if isinstance(field.default, tuple):
-            parser.add_argument(
-                option, nargs="+", default=list(field.default), metavar="NAME", help=_HELP[field.name]
-            )
+            parser.add_argument(option, nargs="+", default=list(field.default), metavar="NAME", help=_HELP[field.name])
         else:
             parser.add_argument(
                 option, type=type(field.default), default=field.default, metavar="N", help=_HELP[field.name]
             )
-    parser.add_argument(
-        "--workers", type=int, default=None, metavar="N", help="processes; all cores by default"
-    )
+    parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; all cores by default")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
-    from diff3r_plugin.data import DataOptions, make_data
-
-    values = {field.name: getattr(args, field.name) for field in fields(DataOptions)}
+    values: dict[str, Any] = {}
+    for field in fields(DataOptions):
+        value = getattr(args, field.name)
+        values[field.name] = tuple(value) if isinstance(value, list) else value
     try:
-        options = DataOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        options = DataOptions(**values)
     except ValueError as error:
         print(f"diff3r make-data: {error}", file=sys.stderr)
         return 2
+    from diff3r_plugin.data import make_data  # brings NumPy and Pillow
+
     start = time.monotonic()
     make_data(args.out, options, workers=args.workers, progress=sys.stderr.isatty())
     scenes = options.train + options.val + options.test
-    print(
-        f"Wrote {scenes} scenes of {options.frames} frames to {args.out} in {time.monotonic() - start:.1f} s."
-    )
+    print(f"Wrote {scenes} scenes of {options.frames} frames to {args.out} in {time.monotonic() - start:.1f} s.")
     return 0

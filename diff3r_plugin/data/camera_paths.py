@@ -48,20 +48,13 @@ def sample_path(
         inside = (centers > low + _MARGIN) & (centers < high - np.array([_MARGIN, 0.8, 2.0]))
         if inside.all():
             return np.stack(
-                [
-                    look_at(c, p, roll)
-                    for c, p, roll in zip(centers, looks, _sway(rng, frames, 0.012), strict=True)
-                ]
+                [look_at(c, p, roll) for c, p, roll in zip(centers, looks, _sway(rng, frames, 0.012), strict=True)]
             )
-    raise ValueError(
-        f"No camera path of {total:.2f} m fits into the room from {low} to {high}; give a smaller length."
-    )
+    raise ValueError(f"No camera path of {total:.2f} m fits into the room from {low} to {high}; give a smaller length.")
 
 
-def look_at(
-    center: Float[ndarray, "3"], target: Float[ndarray, "3"], roll: float = 0.0
-) -> Float[ndarray, "4 4"]:
-    """Camera-to-world matrix (OpenCV axes) of a camera at ``center`` that looks at ``target``; y is down in the world."""
+def look_at(center: Float[ndarray, "3"], target: Float[ndarray, "3"], roll: float = 0.0) -> Float[ndarray, "4 4"]:
+    """Camera-to-world matrix (OpenCV axes) of a camera at ``center`` that looks at ``target``; world y is down."""
     forward = (target - center) / np.linalg.norm(target - center)
     right = np.cross([0.0, 1.0, 0.0], forward)
     right /= np.linalg.norm(right)
@@ -103,11 +96,7 @@ def _sample_curve(rng, low, high, frames, total):
     elif kind == "arc":
         angle = t * total / max(distance, 1.0) * rng.choice([-1.0, 1.0])
         spoke = -ahead * distance
-        centers = (
-            target
-            + np.cos(angle)[:, None] * spoke
-            + np.sin(angle)[:, None] * np.cross(spoke, [0.0, 1.0, 0.0])
-        )
+        centers = target + np.cos(angle)[:, None] * spoke + np.sin(angle)[:, None] * np.cross(spoke, [0.0, 1.0, 0.0])
         centers[:, 1] = start[1]
     else:
         heading = rng.uniform(-0.4, 1.2) + t * rng.uniform(-1.2, 1.2)

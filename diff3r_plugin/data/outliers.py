@@ -7,11 +7,11 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageFilter
 
-KINDS = ("exposure", "blur", "occluder", "pose")
+from diff3r_plugin.data.options import OUTLIER_KINDS
 
 
 def choose_outliers(
-    rng: np.random.Generator, images: list[tuple[str, int]], share: float, kinds: tuple[str, ...] = KINDS
+    rng: np.random.Generator, images: list[tuple[str, int]], share: float, kinds: tuple[str, ...] = OUTLIER_KINDS
 ) -> dict[str, dict[int, str]]:
     """Pick exactly ``round(share * len(images))`` of the images and say how each is to be spoiled.
 
@@ -23,22 +23,12 @@ def choose_outliers(
     Returns:
         Scene key -> frame -> kind.
 
-    Raises:
-        ValueError: if the share is outside [0, 1] or a kind is unknown.
-
     Example:
         >>> import numpy as np
         >>> from diff3r_plugin.data.outliers import choose_outliers
         >>> choose_outliers(np.random.default_rng(0), [("a", 0), ("a", 5)], share=0.5, kinds=("blur",))
         {'a': {5: 'blur'}}
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"The share of outliers must be in [0, 1], got {share}.")
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown or not kinds:
-        raise ValueError(
-            f"Kinds of outliers must be among {', '.join(KINDS)}; got {', '.join(unknown) or 'none'}."
-        )
     chosen: dict[str, dict[int, str]] = {}
     picked = rng.permutation(len(images))[: round(share * len(images))]
     for count, index in enumerate(picked):
@@ -85,7 +75,7 @@ def spoil(
             "true_world_to_camera": world_to_camera.tolist(),
         }
         return image, error @ world_to_camera, note
-    raise ValueError(f"Kind of outlier must be one of {', '.join(KINDS)}; got {kind!r}.")
+    raise ValueError(f"Kind of outlier must be one of {', '.join(OUTLIER_KINDS)}; got {kind!r}.")
 
 
 def _occlude(rng, image, world_to_camera):

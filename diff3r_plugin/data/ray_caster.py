@@ -91,9 +91,7 @@ def _screen_window(part: Part, pose, intrinsics, shape) -> tuple[slice, slice] |
 def _room_exit(room: Room, origin, directions) -> ndarray:
     """Depth at which each ray leaves the room."""
     inverse = _reciprocal(directions)
-    ahead = np.where(
-        inverse > 0, (room.high - origin).astype(np.float32), (room.low - origin).astype(np.float32)
-    )
+    ahead = np.where(inverse > 0, (room.high - origin).astype(np.float32), (room.low - origin).astype(np.float32))
     return _smallest(ahead * inverse)
 
 
@@ -157,9 +155,9 @@ def _shade_walls(room: Room, points, directions, width) -> ndarray:
     low, high = room.low.astype(np.float32), room.high.astype(np.float32)
     from_low, from_high = points - low, high - points
     x, y, z = np.minimum(np.abs(from_low), np.abs(from_high)).T
-    axis = np.where(x < y, np.where(x < z, 0, 2), np.where(y < z, 1, 2))
-    rows = np.arange(len(axis))
-    wall = 2 * axis + (from_high[rows, axis] < from_low[rows, axis])
+    nearest = np.where(x < y, np.where(x < z, 0, 2), np.where(y < z, 1, 2))
+    rows = np.arange(len(nearest))
+    wall = 2 * nearest + (from_high[rows, nearest] < from_low[rows, nearest])
     # Corners and edges get less light (cheap ambient occlusion): the second least distance to a wall decides.
     second = np.maximum(np.minimum(x, y), np.minimum(np.maximum(x, y), z))
     occlusion = 1 - 0.3 * np.exp(second * -4)

@@ -78,9 +78,7 @@ def read_split(folder: Path) -> dict[str, dict]:
     """
     index_file = folder / "index.json"
     if not index_file.is_file():
-        raise FileNotFoundError(
-            f"{index_file} does not exist; expected a split in the RealEstate10K chunk layout."
-        )
+        raise FileNotFoundError(f"{index_file} does not exist; expected a split in the RealEstate10K chunk layout.")
     index = json.loads(index_file.read_text())
     scenes: dict[str, dict] = {}
     for chunk in dict.fromkeys(index.values()):

@@ -113,9 +113,7 @@ def sample_room(
 def _free_spot(rng, low, high, keep_free, distance) -> ndarray | None:
     """A point of the floor at least ``distance`` (horizontally) from every point of ``keep_free``, or None."""
     for _ in range(20):
-        spot = np.array(
-            [rng.uniform(low[0] + 0.6, high[0] - 0.6), 0.0, rng.uniform(low[2] + 0.6, high[2] - 0.6)]
-        )
+        spot = np.array([rng.uniform(low[0] + 0.6, high[0] - 0.6), 0.0, rng.uniform(low[2] + 0.6, high[2] - 0.6)])
         if np.hypot(*(keep_free - spot)[:, [0, 2]].T).min() > distance:
             return spot
     return None
@@ -251,7 +249,5 @@ def _picture(rng, low, high) -> Part:
         1: ((high[0], y, along_z), (0.04, h, w)),
         2: ((along_x, y, high[2]), (w, h, 0.04)),
     }[wall]
-    texture = sample_texture(
-        rng, scale=float(rng.uniform(0.5, 1.0)), kinds=("noise", "stripes", "dots", "checker")
-    )
+    texture = sample_texture(rng, scale=float(rng.uniform(0.5, 1.0)), kinds=("noise", "stripes", "dots", "checker"))
     return Part("box", np.array(center), np.array(half), np.eye(3), texture)

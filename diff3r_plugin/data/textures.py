@@ -9,9 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 KINDS = ("noise", "checker", "stripes", "bricks", "planks", "dots", "gradient")
-_LATTICE = (
-    32  # side of the table of random numbers behind a texture's noise (a power of two); it repeats after that
-)
+_LATTICE = 32  # side of the table of random numbers behind a texture's noise (a power of two); it repeats after that
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class ViewSamplerBounded(ViewSampler):
             first = int(draw(0, num_frames - 1 - gap))
             target = draw(first + margin, first + gap - margin, self.cfg.num_target_views)
         else:  # the same views every time
-            gap, first = most, (num_frames - 1 - most) // 2
+            gap = (least + most) // 2
+            first = (num_frames - 1 - gap) // 2
             target = torch.linspace(first + margin, first + gap - margin, self.cfg.num_target_views).long()
         context = torch.linspace(first, first + gap, self.cfg.num_context_views).round().long()
         return context, target

@@ -15,7 +15,7 @@ from ...geometry.projection import sample_image_grid
 from ..types import Gaussians
 from .encoder import Encoder
 from .gaussian_adapter import GaussianAdapter, GaussianAdapterCfg
-from .planesweep.blocks import Backbone, ResidualBlock, conv_block
+from .planesweep.blocks import Backbone, conv_block
 from .planesweep.depth_predictor import DepthPredictor
 
 PATCH_SIZE = 8  # the lowest resolution of the network is an eighth of the image's
@@ -41,11 +41,12 @@ class EncoderPlaneSweep(Encoder):
         d_full = cfg.d_feature // 2
         self.backbone = Backbone(cfg.d_feature, cfg.d_matching)
         self.depth_predictor = DepthPredictor(cfg.d_feature, cfg.d_refine, cfg.num_depth_candidates)
+        self.reduce = nn.Conv2d(cfg.d_refine, d_full, 1)
         self.refine_full = nn.Sequential(
-            conv_block(d_full + cfg.d_refine + 5, cfg.d_refine), ResidualBlock(cfg.d_refine)
+            conv_block(2 * d_full + 5, cfg.d_feature), conv_block(cfg.d_feature, cfg.d_feature)
         )
         self.gaussian_adapter = GaussianAdapter(cfg.gaussian_adapter)
-        self.to_gaussians = nn.Conv2d(cfg.d_refine, 1 + self.gaussian_adapter.d_in, 3, 1, 1)
+        self.to_gaussians = nn.Conv2d(cfg.d_feature, 1 + self.gaussian_adapter.d_in, 3, 1, 1)
         # Start at the prior: the pixel's colour, a round Gaussian of its size, the matched depth.
         nn.init.normal_(self.to_gaussians.weight, std=1e-3)
         nn.init.zeros_(self.to_gaussians.bias)
@@ -74,7 +75,7 @@ class EncoderPlaneSweep(Encoder):
             near,
             far,
         )
-        coarse = F.interpolate(torch.cat([disparity, confidence, hidden], 1), size=(h, w), mode="bilinear")
+        coarse = F.interpolate(torch.cat([disparity, confidence, self.reduce(hidden)], 1), size=(h, w), mode="bilinear")
         disparity = coarse[:, :1]
         features = self.refine_full(torch.cat([flat_images, full, coarse], 1))
         raw = self.to_gaussians(features)

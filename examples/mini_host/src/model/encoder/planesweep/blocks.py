@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 
 def conv_block(d_in: int, d_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(d_in, d_out, 3, stride, 1), nn.GroupNorm(max(d_out // 8, 1), d_out), nn.GELU())
+    return nn.Sequential(
+        nn.Conv2d(d_in, d_out, 3, stride, 1), nn.GroupNorm(max(d_out // 8, 1), d_out), nn.ReLU(inplace=True)
+    )
 
 
 class ResidualBlock(nn.Module):

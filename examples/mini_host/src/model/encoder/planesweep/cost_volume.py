@@ -6,7 +6,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ....geometry.projection import homogenize, sample_image_grid, unproject
+from ....geometry.projection import sample_image_grid, unproject
 
 
 def depth_candidates(
@@ -17,30 +17,35 @@ def depth_candidates(
     return 1 / ((1 - step) / near[..., None] + step / far[..., None])
 
 
-def build_cost_volume(
+def build_cost_volumes(
     features: Float[Tensor, "batch view channel height width"],
+    group_sizes: tuple[int, ...],
     extrinsics: Float[Tensor, "batch view 4 4"],
     intrinsics: Float[Tensor, "batch view 3 3"],
     depths: Float[Tensor, "batch view count"],
-) -> tuple[Float[Tensor, "batch view count height width"], Float[Tensor, "batch view count height width"]]:
+) -> tuple[Float[Tensor, "batch view group count height width"], Float[Tensor, "batch view count height width"]]:
     """Correlation of each view's features with those of the other views, warped along planes of constant depth.
 
+    Args:
+        group_sizes: Channels of each group of features; every group gives a volume of its own.
+
     Returns:
-        The mean correlation over the other views, in [-1, 1] for unit features, and the share of them that see the
-        point.
+        The mean correlation over the other views, in [-1, 1] where a group's features have unit length, and the
+        share of them that see the point.
     """
-    b, v, c, h, w = features.shape
+    b, v, _, h, w = features.shape
     rays = unproject(sample_image_grid((h, w), features.device), intrinsics[:, :, None, None])
-    total = features.new_zeros((b, v, depths.shape[-1], h, w))
-    seen = torch.zeros_like(total)
+    total = features.new_zeros((b, v, len(group_sizes), depths.shape[-1], h, w))
+    seen = features.new_zeros((b, v, depths.shape[-1], h, w))
     for shift in range(1, v):
         other = torch.arange(v).roll(-shift)
         warped, visible = _warp(
             features[:, other], rays, depths, extrinsics, extrinsics[:, other], intrinsics[:, other]
         )
-        total = total + einsum(features, warped, "b v c h w, b v c d h w -> b v d h w")
+        product = features[:, :, :, None] * warped
+        total = total + torch.stack([group.sum(2) for group in product.split(group_sizes, 2)], 2)
         seen = seen + visible
-    return total / seen.clamp_min(1), seen / max(v - 1, 1)
+    return total / seen.clamp_min(1)[:, :, None], seen / max(v - 1, 1)
 
 
 def _warp(
@@ -52,7 +57,7 @@ def _warp(
     other_intrinsics: Float[Tensor, "batch view 3 3"],
 ) -> tuple[Float[Tensor, "batch view channel count height width"], Float[Tensor, "batch view count height width"]]:
     """Features of the other views where they see each pixel's ray at each depth, and whether they do."""
-    b, v, c, h, w = features.shape
+    b, h = features.shape[0], features.shape[3]
     to_other = other_extrinsics.inverse() @ extrinsics
     project = other_intrinsics @ to_other[..., :3, :3]
     offset = einsum(other_intrinsics, to_other[..., :3, 3], "b v i j, b v j -> b v i")

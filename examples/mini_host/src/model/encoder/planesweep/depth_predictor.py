@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .blocks import SmallUNet
-from .cost_volume import build_cost_volume, depth_candidates
+from .cost_volume import build_cost_volumes, depth_candidates
 
 
 class DepthPredictor(nn.Module):
@@ -21,7 +21,7 @@ class DepthPredictor(nn.Module):
         super().__init__()
         self.num_candidates = num_candidates
         self.sharpness = nn.Parameter(torch.tensor([1.5, 2.0]))  # logs, for features and for colours
-        self.refine = SmallUNet(3 * num_candidates + d_feature, d_hidden)
+        self.refine = SmallUNet(2 * num_candidates + -(-num_candidates // 4) + d_feature, d_hidden)
         self.to_logits = nn.Conv2d(d_hidden, num_candidates, 3, 1, 1)
         nn.init.zeros_(self.to_logits.weight)
         nn.init.zeros_(self.to_logits.bias)
@@ -41,32 +41,32 @@ class DepthPredictor(nn.Module):
         Float[Tensor, "batch_view d_hidden half_height half_width"],
     ]:
         """Disparity as a share of the range (1 at near, 0 at far), confidence, and features behind them."""
-        b = images.shape[0]
         depths = depth_candidates(near, far, self.num_candidates)
-        learned, seen = build_cost_volume(F.normalize(matching, dim=2), extrinsics, intrinsics, depths)
-        colors, _ = build_cost_volume(_color_patches(images), extrinsics, intrinsics, depths)
+        colors = _color_patches(images)
+        volumes, seen = build_cost_volumes(
+            torch.cat([F.normalize(matching, dim=2), colors], 2),
+            (matching.shape[2], colors.shape[2]),
+            extrinsics,
+            intrinsics,
+            depths,
+        )
         flat = "b v c h w -> (b v) c h w"
-        learned, colors, seen = rearrange(learned, flat), rearrange(colors, flat), rearrange(seen, flat)
-        hidden = self.refine(torch.cat([learned, colors, seen, rearrange(features, flat)], 1))
+        volumes, seen = rearrange(volumes, "b v g d h w -> (b v) g d h w"), rearrange(seen, flat)
+        hidden = self.refine(torch.cat([volumes.flatten(1, 2), seen[:, ::4], rearrange(features, flat)], 1))
         gain = self.sharpness.exp()
-        logits = gain[0] * learned + gain[1] * colors + self.to_logits(hidden)
+        logits = gain[0] * volumes[:, 0] + gain[1] * volumes[:, 1] + self.to_logits(hidden)
         probability = logits.softmax(1)
         share = torch.linspace(1, 0, self.num_candidates, dtype=logits.dtype, device=logits.device)
         disparity = (probability * share[:, None, None]).sum(1, keepdim=True)
         # Mass near the expectation: 1 for a clear match, little when several depths fit alike.
         near_mean = (share[:, None, None] - disparity).abs() < 1.5 / self.num_candidates
         confidence = reduce(probability * near_mean, "bv d h w -> bv () h w", "sum")
-        assert disparity.shape[0] % b == 0
         return disparity, confidence, hidden
 
 
 def _color_patches(
     images: Float[Tensor, "batch view 3 height width"],
 ) -> Float[Tensor, "batch view d half_height half_width"]:
-    """Half-resolution 3x3 colour patches, minus their mean colour's share and of unit length."""
-    flat = F.avg_pool2d(rearrange(images, "b v c h w -> (b v) c h w"), 2)
-    h, w = flat.shape[-2:]
-    patches = F.unfold(F.pad(flat, (1, 1, 1, 1), mode="replicate"), 3)
-    patches = rearrange(patches, "bv d (h w) -> bv d h w", h=h, w=w)
-    patches = patches - 0.8 * patches.mean(1, keepdim=True)
-    return rearrange(F.normalize(patches, dim=1), "(b v) d h w -> b v d h w", v=images.shape[1])
+    """The four pixels behind each half-resolution one, less most of their mean, of unit length."""
+    patches = rearrange(images, "b v c (h i) (w j) -> b v (c i j) h w", i=2, j=2)
+    return F.normalize(patches - 0.8 * patches.mean(2, keepdim=True), dim=2)

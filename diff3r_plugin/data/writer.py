@@ -16,67 +16,11 @@ import numpy as np
 
 from diff3r_plugin.data import outliers, re10k_format
 from diff3r_plugin.data.camera_paths import sample_path
+from diff3r_plugin.data.options import SPLITS, DataOptions
 from diff3r_plugin.data.ray_caster import render_room
 from diff3r_plugin.data.rooms import Room, sample_extent, sample_room
 
-SPLITS = ("train", "val", "test")
 _SCENES_PER_CHUNK = 32
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """What to write. The same options give the same bytes, whatever the number of workers.
-
-    Args:
-        train, val, test: Scenes per split.
-        frames: Frames per scene, at least 4.
-        size: Height and width of the images, pixels.
-        seed: Seed of everything.
-        target_views: Target frames per scene in the evaluation indices.
-        supersample: Rays per pixel along each axis.
-        outlier_share: Share of the context images (those of the evaluation indices) to spoil, in [0, 1].
-        outlier_kinds: How; see `diff3r_plugin.data.outliers`.
-        outlier_splits: Where. In ``train`` every frame may become context, so there the share is of all frames.
-
-    Raises:
-        ValueError: if a number is out of range or a split is unknown.
-    """
-
-    train: int = 256
-    val: int = 16
-    test: int = 24
-    frames: int = 16
-    size: int = 64
-    seed: int = 0
-    target_views: int = 3
-    supersample: int = 3
-    outlier_share: float = 0.0
-    outlier_kinds: tuple[str, ...] = outliers.KINDS
-    outlier_splits: tuple[str, ...] = ("val", "test")
-
-    def __post_init__(self) -> None:
-        least = {
-            "train": 0,
-            "val": 0,
-            "test": 0,
-            "frames": 4,
-            "size": 8,
-            "seed": 0,
-            "target_views": 1,
-            "supersample": 1,
-        }
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}.")
-        if self.target_views > self.frames - 2:
-            raise ValueError(
-                f"target_views={self.target_views} does not fit between two context views of {self.frames} frames; "
-                f"give at most {self.frames - 2}, or more frames."
-            )
-        unknown = sorted(set(self.outlier_splits) - set(SPLITS))
-        if unknown:
-            raise ValueError(f"outlier_splits must be among {', '.join(SPLITS)}; got {', '.join(unknown)}.")
-        outliers.choose_outliers(np.random.default_rng(0), [], self.outlier_share, self.outlier_kinds)
 
 
 @dataclass(frozen=True)
@@ -103,7 +47,7 @@ def sample_scene(seed: int, split: str, number: int, frames: int) -> Scene:
     """The scene that `make_data` writes for these numbers; for tests and measurements that need its geometry.
 
     Example:
-        >>> from diff3r_plugin.data.make_data import sample_scene
+        >>> from diff3r_plugin.data.writer import sample_scene
         >>> sample_scene(seed=0, split="test", number=3, frames=8).world_to_camera.shape
         (8, 4, 4)
     """
@@ -120,7 +64,7 @@ def make_data(
 ) -> None:
     """Write a data set in the RealEstate10K chunk layout, with evaluation indices.
 
-    Below ``out``: ``train/``, ``val/`` and ``test/`` (chunks and ``index.json``; see `diff3r_plugin.data.re10k_format`),
+    Under ``out``: ``train/``, ``val/`` and ``test/`` (chunks and ``index.json``, see `re10k_format`),
     ``evaluation_index_<split>.json`` in the family's format (two context frames, targets between them),
     ``outliers_<split>.json`` (scene -> frame -> what was done to it; only where asked for) and ``options.json``.
 
@@ -170,9 +114,7 @@ def _plan_split(options: DataOptions, split: str) -> tuple[dict[str, dict], dict
     return evaluation, outliers.choose_outliers(rng, candidates, options.outlier_share, options.outlier_kinds)
 
 
-def _write_split(
-    out: Path, options: DataOptions, split: str, evaluation, spoiled, workers: int, advance
-) -> None:
+def _write_split(out: Path, options: DataOptions, split: str, evaluation, spoiled, workers: int, advance) -> None:
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.torch"):
@@ -208,9 +150,7 @@ def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, st
     poses = scene.world_to_camera
     images, notes = [], {}
     for frame, pose in enumerate(scene.camera_to_room):
-        image, _ = render_room(
-            scene.room, pose, scene.intrinsics, (options.size, options.size), options.supersample
-        )
+        image, _ = render_room(scene.room, pose, scene.intrinsics, (options.size, options.size), options.supersample)
         if frame in defects:
             image, poses[frame], notes[str(frame)] = outliers.spoil(rng, defects[frame], image, poses[frame])
         images.append(re10k_format.encode_jpeg(image))
@@ -249,22 +189,11 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
     if not show:
         yield lambda: None
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from tqdm import tqdm
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task("Rendering rooms", total=total)
-        yield lambda: bar.advance(task)
+    with tqdm(total=total, desc="Rendering rooms", unit="scene") as bar:
+
+        def advance() -> None:
+            bar.update()
+
+        yield advance
