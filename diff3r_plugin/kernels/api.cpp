@@ -21,12 +21,14 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* p
     auto lin = std::make_unique<Linearization<T>>(*scene);
     const Scene<T>& s = lin->scene;
     const int64_t pairs = s.images() * s.gaussians;
-    Buffer<T> depths(pairs);
+    SortInput<T> sort;
+    sort.depths.allocate(pairs);
+    sort.boxes.allocate(pairs);
     lin->splats.allocate(pairs);
     lin->tile_counts.allocate(pairs);
     if (handle) lin->tiled_picture.allocate(s.images() * s.tiles() * 3 * TILE * TILE);
-    project_splats(*lin, depths.get(), threads);
-    const bool fits = fill_tiles(*lin, depths.get(), threads);
+    project_splats(*lin, sort, threads);
+    const bool fits = fill_tiles(*lin, sort, threads);
     lin->counts.bytes = lin->bytes();
     *counts = lin->counts;
     if (!fits) return DIFF3R_TOO_MANY_INTERSECTIONS;
@@ -62,6 +64,9 @@ int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVecto
 template <class T> int32_t gram(const Linearization<T>& lin, int threads, const T* weights, T* core, T* rest) {
     Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
     rasterize_gram(lin, weights, slots.get(), threads);
+    const size_t gaussians = size_t(lin.scene.batch * lin.scene.gaussians);
+    prefer_large_pages(core, gaussians * 169 * sizeof(T));
+    prefer_large_pages(rest, gaussians * 3 * size_t(lin.scene.bases - 1) * sizeof(T));
     pull_gram(lin, slots.get(), core, rest, threads);
     return DIFF3R_OK;
 }

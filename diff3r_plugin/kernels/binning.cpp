@@ -12,7 +12,11 @@
 
 namespace diff3r {
 
-// Where the ellipse (exponent <= log(opacity / skip)) crosses a row of tiles, exactly, and a little enlarged.
+namespace {
+
+// The columns of tiles [first, last] that a splat touches in one row of tiles (empty: first > last): where the ellipse
+// (exponent <= log(opacity / skip)) crosses the row, exactly, and a little enlarged. Never inlined, so that counting
+// and filling get the same answer to the last bit.
 template <class T> __attribute__((noinline)) void tile_columns(const Splat<T>& s, int32_t tile_row, int32_t& first, int32_t& last) {
     first = s.x0 / TILE;
     last = s.x1 / TILE;
@@ -41,8 +45,6 @@ template <class T> __attribute__((noinline)) void tile_columns(const Splat<T>& s
     if (to < last) last = to < first ? first - 1 : int32_t(to);
 }
 
-namespace {
-
 // Keys whose unsigned order is the order of the floats.
 inline uint32_t depth_key(float x) {
     uint32_t bits;
@@ -60,43 +62,46 @@ template <class K> struct Entry {
     int32_t index;
 };
 
-constexpr int DIGIT = 11;
-constexpr int64_t BINS = 1 << DIGIT;
+constexpr int MAX_DIGIT = 12;  // bits
 
 inline int chunk_count(int64_t items, int threads, int64_t least) {
     return int(std::max<int64_t>(1, std::min<int64_t>(threads, items / least)));
 }
 inline int64_t chunk_begin(int64_t items, int chunks, int64_t chunk) { return items * chunk / chunks; }
 
-// Stable, least significant digit first; digits in which all keys agree are skipped. The result is in `a`.
-template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, int64_t count, int threads) {
+// Stable, least significant digit first, over no more digits than the spread of the keys needs. Result in `a`.
+template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, Buffer<int64_t>& histogram, int64_t count, int threads) {
+    if (count < 2) return;
+    K least = a[0].key, greatest = a[0].key;
+    for (int64_t i = 1; i < count; ++i) {
+        least = std::min(least, a[i].key);
+        greatest = std::max(greatest, a[i].key);
+    }
+    int bits = 0;
+    while (bits < int(8 * sizeof(K)) && ((greatest - least) >> bits)) ++bits;
+    const int passes = (bits + MAX_DIGIT - 1) / MAX_DIGIT, digit_bits = passes ? (bits + passes - 1) / passes : 0;
+    const int64_t bins = int64_t(1) << digit_bits;
     const int chunks = chunk_count(count, threads, 1 << 14);
-    Buffer<int64_t> histogram(chunks * BINS);
     Entry<K>*from = a.get(), *to = b.get();
-    for (int shift = 0; shift < int(8 * sizeof(K)); shift += DIGIT) {
-        const auto digit = [&](K key) { return int64_t((key >> shift) & K(BINS - 1)); };
+    for (int pass = 0; pass < passes; ++pass) {
+        const auto digit = [&](K key) { return int64_t(((key - least) >> (pass * digit_bits)) & K(bins - 1)); };
         parallel_for(chunks, threads, [&](int64_t chunk, int) {
-            int64_t* bins = histogram.get() + chunk * BINS;
-            std::fill(bins, bins + BINS, 0);
-            for (int64_t i = chunk_begin(count, chunks, chunk); i < chunk_begin(count, chunks, chunk + 1); ++i) ++bins[digit(from[i].key)];
+            int64_t* filled = histogram.get() + chunk * bins;
+            std::fill(filled, filled + bins, 0);
+            for (int64_t i = chunk_begin(count, chunks, chunk); i < chunk_begin(count, chunks, chunk + 1); ++i) ++filled[digit(from[i].key)];
         });
-        int64_t position = 0, fullest = 0;
-        for (int64_t bin = 0; bin < BINS; ++bin) {
-            int64_t total = 0;
+        int64_t position = 0;
+        for (int64_t bin = 0; bin < bins; ++bin)
             for (int chunk = 0; chunk < chunks; ++chunk) {
-                int64_t& entry = histogram[chunk * BINS + bin];
+                int64_t& entry = histogram[chunk * bins + bin];
                 const int64_t size = entry;
                 entry = position;
                 position += size;
-                total += size;
             }
-            fullest = std::max(fullest, total);
-        }
-        if (fullest == count) continue;
         parallel_for(chunks, threads, [&](int64_t chunk, int) {
-            int64_t* bins = histogram.get() + chunk * BINS;
+            int64_t* next = histogram.get() + chunk * bins;
             for (int64_t i = chunk_begin(count, chunks, chunk); i < chunk_begin(count, chunks, chunk + 1); ++i)
-                to[bins[digit(from[i].key)]++] = from[i];
+                to[next[digit(from[i].key)]++] = from[i];
         });
         std::swap(from, to);
     }
@@ -109,33 +114,47 @@ template <class T> using KeyOf = decltype(depth_key(T()));
 template <class T> struct Workspace {
     Buffer<Entry<KeyOf<T>>> entries, other;
     Buffer<int64_t> tile_counts;  // [chunks, tiles]
+    Buffer<int64_t> histogram;    // [chunks, 2^MAX_DIGIT]
 };
 
-template <class T, class Visit> void for_each_tile(const Scene<T>& scene, const Splat<T>& s, const Visit& visit) {
-    for (int32_t row = s.y0 / TILE; row <= s.y1 / TILE; ++row) {
-        int32_t from, to;
-        tile_columns(s, row, from, to);
-        for (int32_t column = from; column <= to; ++column) visit(row * scene.tiles_x() + column);
+template <class T, class Visit> DIFF3R_INLINE void for_each_tile(const TileBox& box, const Splat<T>& s, int64_t tiles_x, const Visit& visit) {
+    if (box.columns == 0) {
+        for (int32_t row = s.y0 / TILE; row <= s.y1 / TILE; ++row) {
+            int32_t from, to;
+            tile_columns(s, row, from, to);
+            for (int32_t column = from; column <= to; ++column) visit(row * tiles_x + column);
+        }
+        return;
+    }
+    const int64_t corner = box.y * tiles_x + box.x;
+    for (uint32_t set = box.set; set; set &= set - 1) {
+        const int bit = __builtin_ctz(set);
+        visit(corner + bit / box.columns * tiles_x + bit % box.columns);
     }
 }
 
-template <class T> void fill_image(Linearization<T>& lin, const T* depths, int64_t image, int64_t image_start, Workspace<T>& work, int threads) {
+template <class T> void fill_image(Linearization<T>& lin, const SortInput<T>& sort, int64_t image, int64_t image_start, Workspace<T>& work, int threads) {
     const Scene<T>& scene = lin.scene;
     const int64_t gaussians = scene.gaussians, tiles = scene.tiles();
     const int32_t* counts = lin.tile_counts.get() + image * gaussians;
     const int32_t* slots = lin.slot_starts.get() + image * gaussians;
     const Splat<T>* splats = lin.splats.get() + image * gaussians;
+    const T* depths = sort.depths.get() + image * gaussians;
+    const TileBox* boxes = sort.boxes.get() + image * gaussians;
+    const int64_t tiles_x = scene.tiles_x();
     int64_t visible = 0;
     for (int64_t n = 0; n < gaussians; ++n)
-        if (counts[n]) work.entries[visible++] = {depth_key(depths[image * gaussians + n]), int32_t(n)};
-    radix_sort(work.entries, work.other, visible, threads);
+        if (counts[n]) work.entries[visible++] = {depth_key(depths[n]), int32_t(n)};
+    radix_sort(work.entries, work.other, work.histogram, visible, threads);
 
     const int chunks = chunk_count(visible, threads, 1 << 12);
     parallel_for(chunks, threads, [&](int64_t chunk, int) {
         int64_t* filled = work.tile_counts.get() + chunk * tiles;
         std::fill(filled, filled + tiles, 0);
-        for (int64_t i = chunk_begin(visible, chunks, chunk); i < chunk_begin(visible, chunks, chunk + 1); ++i)
-            for_each_tile(scene, splats[work.entries[i].index], [&](int64_t tile) { ++filled[tile]; });
+        for (int64_t i = chunk_begin(visible, chunks, chunk); i < chunk_begin(visible, chunks, chunk + 1); ++i) {
+            const int32_t n = work.entries[i].index;
+            for_each_tile(boxes[n], splats[n], tiles_x, [&](int64_t tile) { ++filled[tile]; });
+        }
     });
     int64_t position = image_start;
     for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -152,18 +171,36 @@ template <class T> void fill_image(Linearization<T>& lin, const T* depths, int64
         for (int64_t i = chunk_begin(visible, chunks, chunk); i < chunk_begin(visible, chunks, chunk + 1); ++i) {
             const int32_t n = work.entries[i].index;
             int32_t slot = slots[n];
-            for_each_tile(scene, splats[n], [&](int64_t tile) {
-                const int64_t at = next[tile]++;
-                lin.tile_splats[at] = n;
-                lin.tile_slots[at] = slot++;
-            });
+            for_each_tile(boxes[n], splats[n], tiles_x, [&](int64_t tile) { lin.tile_lists[next[tile]++] = {n, slot++}; });
         }
     });
 }
 
 }  // namespace
 
-template <class T> bool fill_tiles(Linearization<T>& lin, const T* depths, int threads) {
+template <class T> int32_t find_tiles(const Splat<T>& s, TileBox& box) {
+    const int32_t x = s.x0 / TILE, y = s.y0 / TILE, columns = s.x1 / TILE - x + 1, rows = s.y1 / TILE - y + 1;
+    int32_t count = 0;
+    if (columns * int64_t(rows) > 16) {
+        box = {0, 0, 0, 0, 0};
+        for_each_tile(box, s, 1, [&](int64_t) { ++count; });
+        return count;
+    }
+    box = {uint16_t(x), uint16_t(y), uint8_t(columns), uint8_t(rows), 0};
+    if (columns == 1 || rows == 1) {
+        count = columns * rows;
+        box.set = uint16_t((1u << count) - 1);
+        return count;
+    }
+    for (int32_t row = 0; row < rows; ++row) {
+        int32_t from, to;
+        tile_columns(s, y + row, from, to);
+        for (int32_t column = from; column <= to; ++column, ++count) box.set |= uint16_t(1u << (column - x + columns * row));
+    }
+    return count;
+}
+
+template <class T> bool fill_tiles(Linearization<T>& lin, const SortInput<T>& sort, int threads) {
     const Scene<T>& scene = lin.scene;
     const int64_t images = scene.images(), gaussians = scene.gaussians;
     std::vector<int64_t> image_starts(size_t(images) + 1, 0);
@@ -178,8 +215,7 @@ template <class T> bool fill_tiles(Linearization<T>& lin, const T* depths, int t
     }
     lin.intersections = lin.counts.intersections = total;
     if (total > scene.max_intersections || total > std::numeric_limits<int32_t>::max()) return false;
-    lin.tile_splats.allocate(total);
-    lin.tile_slots.allocate(total);
+    lin.tile_lists.allocate(total);
     lin.tile_starts.allocate(images * scene.tiles() + 1);
     lin.tile_starts[images * scene.tiles()] = total;
 
@@ -191,22 +227,17 @@ template <class T> bool fill_tiles(Linearization<T>& lin, const T* depths, int t
         w.entries.allocate(gaussians);
         w.other.allocate(gaussians);
         w.tile_counts.allocate(inner * scene.tiles());
+        w.histogram.allocate(int64_t(inner) << MAX_DIGIT);
     }
-    std::atomic<bool> failed{false};  // radix_sort's histogram is the only allocation left
     parallel_for(images, together ? threads : 1, [&](int64_t image, int thread) {
-        try {
-            fill_image(lin, depths, image, image_starts[size_t(image)], work[size_t(thread)], inner);
-        } catch (const std::bad_alloc&) {
-            failed = true;
-        }
+        fill_image(lin, sort, image, image_starts[size_t(image)], work[size_t(thread)], inner);
     });
-    if (failed) throw std::bad_alloc();
     return true;
 }
 
-template void tile_columns(const Splat<float>&, int32_t, int32_t&, int32_t&);
-template void tile_columns(const Splat<double>&, int32_t, int32_t&, int32_t&);
-template bool fill_tiles(Linearization<float>&, const float*, int);
-template bool fill_tiles(Linearization<double>&, const double*, int);
+template int32_t find_tiles(const Splat<float>&, TileBox&);
+template int32_t find_tiles(const Splat<double>&, TileBox&);
+template bool fill_tiles(Linearization<float>&, const SortInput<float>&, int);
+template bool fill_tiles(Linearization<double>&, const SortInput<double>&, int);
 
 }  // namespace diff3r

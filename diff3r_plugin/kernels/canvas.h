@@ -23,7 +23,7 @@ template <class T> struct Tile {
     int32_t width, height;   // of the part inside the picture
     int64_t begin, end;      // its part of the tile lists
     const Splat<T>* splats;  // of the image
-    const int32_t* list;
+    const TileEntry* list;   // of all tiles
     Pack<T> lane_x, lane_y;  // centre of each lane's pixel in block 0, px
 
     Tile(const Linearization<T>& lin, int64_t index) {
@@ -37,17 +37,19 @@ template <class T> struct Tile {
         begin = lin.tile_starts[index];
         end = lin.tile_starts[index + 1];
         splats = lin.splats.get() + image * scene.gaussians;
-        list = lin.tile_splats.get();
+        list = lin.tile_lists.get();
         for (int l = 0; l < Blocks<T>::lanes; ++l) {
             lane_x.v[l] = T(x) + T(l % Blocks<T>::width) + T(0.5);
             lane_y.v[l] = T(y) + T(l / Blocks<T>::width) + T(0.5);
         }
     }
 
+    DIFF3R_INLINE int64_t soon(int64_t i) const { return i + 8 < end ? i + 8 : end - 1; }
+
     // The splat at position i of the lists; fetches one that will be wanted soon.
     DIFF3R_INLINE const Splat<T>& splat(int64_t i) const {
-        __builtin_prefetch(splats + list[i + 8 < end ? i + 8 : end - 1]);
-        return splats[list[i]];
+        __builtin_prefetch(splats + list[soon(i)].splat);
+        return splats[list[i].splat];
     }
 
     // The set of blocks under a splat's box.

@@ -24,7 +24,7 @@ template <class T> void colors(const Scene<T>& scene, int64_t first, int count, 
 template <class T> DIFF3R_INLINE T reach(T log_ratio, T variance) { return std::sqrt(T(2) * log_ratio * variance) * T(1.0001) + T(0.001); }
 
 template <class T>
-void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& camera, int64_t first, int count, T* depths,
+void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& camera, int64_t first, int count, SortInput<T>& sort,
                   Diff3rCounts& counts) {
     const Scene<T>& scene = lin.scene;
     const int64_t scene_first = image / scene.views * scene.gaussians + first, image_first = image * scene.gaussians + first;
@@ -68,21 +68,17 @@ void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& c
             s.lit |= int32_t(light > T(0)) << c;
             s.color[c] = light > T(0) ? light : T(0);
         }
-        for (int32_t row = s.y0 / TILE; row <= s.y1 / TILE; ++row) {
-            int32_t from, to;
-            tile_columns(s, row, from, to);
-            if (to >= from) tiles += to - from + 1;
-        }
+        tiles = find_tiles(s, sort.boxes[image_first + l]);
         if (!tiles) continue;
         lin.splats[image_first + l] = s;
-        depths[image_first + l] = depth;
+        sort.depths[image_first + l] = depth;
         ++counts.visible;
     }
 }
 
 }  // namespace
 
-template <class T> void project_splats(Linearization<T>& lin, T* depths, int threads) {
+template <class T> void project_splats(Linearization<T>& lin, SortInput<T>& sort, int threads) {
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
     Buffer<Diff3rCounts> partial(scene.images() * tasks);
@@ -92,7 +88,7 @@ template <class T> void project_splats(Linearization<T>& lin, T* depths, int thr
         load_camera(scene, image, camera);
         Diff3rCounts counts{};
         for_each_pack<T>(task % tasks, scene.gaussians,
-                         [&](int64_t first, int count) { project_pack(lin, image, camera, first, count, depths, counts); });
+                         [&](int64_t first, int count) { project_pack(lin, image, camera, first, count, sort, counts); });
         partial[task] = counts;
     });
     for (int64_t task = 0; task < partial.count(); ++task) {
@@ -101,7 +97,7 @@ template <class T> void project_splats(Linearization<T>& lin, T* depths, int thr
     }
 }
 
-template void project_splats(Linearization<float>&, float*, int);
-template void project_splats(Linearization<double>&, double*, int);
+template void project_splats(Linearization<float>&, SortInput<float>&, int);
+template void project_splats(Linearization<double>&, SortInput<double>&, int);
 
 }  // namespace diff3r

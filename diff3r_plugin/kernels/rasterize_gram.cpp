@@ -48,7 +48,7 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
         read_plane(tile, weights + tile.image * scene.height * scene.width, scene.width, T(0), weight);
         std::memcpy(static_cast<void*>(behind), lin.tiled_picture.get() + index * 3 * TILE * TILE, sizeof(behind));
         for (int64_t i = tile.begin; i < tile.end; ++i) {
-            T* slot = slots + int64_t(lin.tile_slots[i]) * GRAM_NUMBERS;
+            T* slot = slots + int64_t(tile.list[i].slot) * GRAM_NUMBERS;
             if (!live) {
                 std::memset(slot, 0, GRAM_NUMBERS * sizeof(T));
                 continue;

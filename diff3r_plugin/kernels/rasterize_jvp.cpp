@@ -15,8 +15,8 @@ template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTa
         uint64_t live = push.start(tile);
         for (int64_t i = tile.begin; i < tile.end && live; ++i) {
             const Splat<T>& s = tile.splat(i);
-            __builtin_prefetch(image_tangents + tile.list[i + 8 < tile.end ? i + 8 : i]);
-            const SplatTangent<T>& t = image_tangents[tile.list[i]];
+            __builtin_prefetch(image_tangents + tile.list[tile.soon(i)].splat);
+            const SplatTangent<T>& t = image_tangents[tile.list[i].splat];
             const Footprint<D> f = Push<T>::footprint(s, t);
             for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
                 const int block = take_lowest(blocks);

@@ -44,8 +44,8 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
         int64_t i = tile.begin;
         for (; i < tile.end && live; ++i) {
             const Splat<T>& s = tile.splat(i);
-            __builtin_prefetch(image_tangents + tile.list[i + 8 < tile.end ? i + 8 : i]);
-            const SplatTangent<T>& t = image_tangents[tile.list[i]];
+            __builtin_prefetch(image_tangents + tile.list[tile.soon(i)].splat);
+            const SplatTangent<T>& t = image_tangents[tile.list[i].splat];
             const Footprint<D> f = Push<T>::footprint(s, t);
             if (full_at == tile.end && (used + Blocks<T>::count > KEPT_BLOCKS || i - tile.begin >= KEPT_SPLATS)) remember_rays(i);
             const bool keep = full_at == tile.end;
@@ -92,7 +92,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 const auto pulls = both(alpha > zero, alpha < P(T(ALPHA_CAP)));
                 pull.add(block, s, step, alpha, pulls, tile.block_x(block) - s.x, tile.block_y(block) - s.y, sums);
             }
-            sums.write(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
+            sums.write(slots + int64_t(tile.list[i].slot) * SPLAT_NUMBERS);
         }
         if (i < drawn_end) pull.transmittance = rays_later;
         live = live_later;
@@ -108,9 +108,9 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 pull.add(block, s, step.weight, covered.alpha, both(step.taken, covered.free), covered.dx, covered.dy, sums);
                 if (ended(ray)) live &= ~(1ull << block);
             }
-            sums.write(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
+            sums.write(slots + int64_t(tile.list[i].slot) * SPLAT_NUMBERS);
         }
-        for (; i < tile.end; ++i) clear_slot(slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS);
+        for (; i < tile.end; ++i) clear_slot(slots + int64_t(tile.list[i].slot) * SPLAT_NUMBERS);
     });
 }
 

@@ -17,7 +17,7 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
             read_plane(tile, cotangent + (tile.image * 3 + c) * plane_size, scene.width, T(0), pull.cotangent[c]);
         pull.start(lin.tiled_picture.get() + index * 3 * TILE * TILE);
         for (int64_t i = tile.begin; i < tile.end; ++i) {
-            T* slot = slots + int64_t(lin.tile_slots[i]) * SPLAT_NUMBERS;
+            T* slot = slots + int64_t(tile.list[i].slot) * SPLAT_NUMBERS;
             if (!live) {
                 clear_slot(slot);
                 continue;

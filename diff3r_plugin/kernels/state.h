@@ -1,12 +1,8 @@
 // What a linearisation keeps: projected splats and, per tile, the list of splats from front to back. Nothing per ray.
 #pragma once
 
-#include <sys/mman.h>
-
-#include <cstdlib>
-#include <new>
-
 #include "api.h"
+#include "buffer.h"
 #include "pack.h"
 #include "pixel_math.h"
 #include "splat_math.h"
@@ -14,41 +10,6 @@
 namespace diff3r {
 
 constexpr int TILE = 16;  // px
-
-// Uninitialised memory that is freed with its owner. Pages that nobody writes cost nothing.
-template <class T> class Buffer {
-  public:
-    Buffer() = default;
-    explicit Buffer(int64_t count) { allocate(count); }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() { std::free(data_); }
-    void allocate(int64_t count) {
-        std::free(data_);
-        data_ = nullptr;
-        count_ = count;
-        const size_t bytes = size_t(count) * sizeof(T);
-        const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
-        if (posix_memalign(reinterpret_cast<void**>(&data_), alignment, bytes ? bytes : 64)) {
-            data_ = nullptr;
-            throw std::bad_alloc();
-        }
-#ifdef MADV_HUGEPAGE
-        if (bytes >= HUGE_PAGE) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
-    }
-    T* get() { return data_; }
-    const T* get() const { return data_; }
-    T& operator[](int64_t i) { return data_[i]; }
-    const T& operator[](int64_t i) const { return data_[i]; }
-    int64_t count() const { return count_; }
-    int64_t bytes() const { return count_ * int64_t(sizeof(T)); }
-
-  private:
-    static constexpr size_t HUGE_PAGE = size_t(2) << 20;
-    T* data_ = nullptr;
-    int64_t count_ = 0;
-};
 
 // One Gaussian in one view. The last pixels x1, y1 belong to the box.
 template <class T> struct alignas(64) Splat {
@@ -62,6 +23,20 @@ template <class T> struct alignas(64) Splat {
 constexpr int SPLAT_NUMBERS = 9;
 template <class T> struct alignas(64) SplatTangent {
     T number[SPLAT_NUMBERS];
+};
+
+// Which tiles a splat touches: a box of tiles, and up to 16 of them as a set (bit = column + columns * row).
+struct TileBox {
+    uint16_t x, y;
+    uint8_t columns;  // 0: a large box, whose tiles are found row by row (tile_columns)
+    uint8_t rows;
+    uint16_t set;
+};
+
+// A tile list: which splat comes next, and where its gradient goes (all slots of a splat are neighbours).
+struct TileEntry {
+    int32_t splat;
+    int32_t slot;
 };
 
 template <class T> struct Scene {
@@ -94,25 +69,29 @@ template <class T> struct Linearization {
     Buffer<int32_t> tile_counts;   // [images, N]; 0: not drawn
     Buffer<int32_t> slot_starts;   // [images, N]; first of the splat's gradient slots
     Buffer<int64_t> tile_starts;   // [images * tiles + 1]
-    Buffer<int32_t> tile_splats;   // [intersections]; index in 0..N of each tile's splats, front to back
-    Buffer<int32_t> tile_slots;    // [intersections]; gradient slot of each: all slots of a splat are neighbours
+    Buffer<TileEntry> tile_lists;  // [intersections], front to back within each tile; splats count from 0 per image
     Buffer<T> tiled_picture;       // [images * tiles, blocks, 3, lanes]
     int64_t intersections = 0;
     Diff3rCounts counts{};
 
     explicit Linearization(const Diff3rScene& s) : scene(s) {}
     int64_t bytes() const {
-        return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_splats.bytes() +
-               tile_slots.bytes() + tiled_picture.bytes();
+        return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_lists.bytes() +
+               tiled_picture.bytes();
     }
 };
 
-// project.cpp: splats, tile_counts, counts and the depths [images, N] of visible splats.
-template <class T> void project_splats(Linearization<T>& lin, T* depths, int threads);
+// What the sort needs to know of each (image, Gaussian); written for those that are drawn.
+template <class T> struct SortInput {
+    Buffer<T> depths;
+    Buffer<TileBox> boxes;
+};
+// project.cpp: splats, tile_counts, counts and `sort`.
+template <class T> void project_splats(Linearization<T>& lin, SortInput<T>& sort, int threads);
 // binning.cpp: sorts by depth and fills the tile lists; false if there are more intersections than allowed.
-template <class T> bool fill_tiles(Linearization<T>& lin, const T* depths, int threads);
-// The columns of tiles [first, last] that a splat touches in one row of tiles (empty: first > last).
-template <class T> void tile_columns(const Splat<T>& splat, int32_t tile_row, int32_t& first, int32_t& last);
+template <class T> bool fill_tiles(Linearization<T>& lin, const SortInput<T>& sort, int threads);
+// The tiles that a splat touches, and how many they are.
+template <class T> int32_t find_tiles(const Splat<T>& splat, TileBox& box);
 // rasterize.cpp
 template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads);
 // rasterize_jvp.cpp
