@@ -28,6 +28,9 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
+LARGEST_LOGIT = 30.0
+"""Logits change by at most this; exp of more overflows float32 and draws the same picture."""
+
 CORE_COLUMNS = {"means": (0, 3), "covariance": (3, 9), "opacity": (9, 10), "sh_dc": (10, 13)}
 
 
@@ -102,8 +105,10 @@ class Coordinates:
         if "covariance" in parts:
             shape = self._covariance.decode(parts["covariance"])
         if "opacity" in parts:
-            moved = torch.sigmoid(torch.logit(opacities) + parts["opacity"][..., 0])
-            opacities = torch.where(self._opacity_moves, moved, opacities)
+            # sigmoid(logit o + θ), written so that θ = 0 gives o to the last digit and o = 0, 1 stay.
+            growth = torch.expm1(parts["opacity"][..., 0].clamp(-LARGEST_LOGIT, LARGEST_LOGIT))
+            change = opacities * (1 - opacities) * growth / (1 + opacities * growth)
+            opacities = torch.where(self._opacity_moves, opacities + change, opacities)
         if "sh_dc" in parts or "sh_rest" in parts:
             harmonics = harmonics + self._harmonics(parts)
         return Gaussians(means, opacities=opacities, harmonics=harmonics, **shape)

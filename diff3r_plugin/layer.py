@@ -121,13 +121,14 @@ class TTOLayer(nn.Module):
             pixel_weights = ordinary(pixel_weights).to(dtype)
         theta, solution, backward = self._solve(coordinates, views, theta0, flat_weights, images, pixel_weights)
 
-        # On a stationary start (nothing visible) there is nothing to gain; otherwise no accepted step is a failure.
-        nothing = solution.linearized.gradient.detach().abs().amax(-1) == 0
         stuck = (solution.accepted_steps == 0) & (config.inner_steps > 0)
-        fell_back = broken | stuck
+        nothing = stuck & solution.stationary_start
         refined = coordinates.apply(theta, gaussians_in)
-        if fell_back.any():
-            refined = choose(fell_back, gaussians, refined)
+        # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
+        # its own, so what was given goes out as it came in.
+        given_back = broken | (stuck & ~nothing)
+        if given_back.any():
+            refined = choose(given_back, gaussians, refined)
         info = TTOInfo(
             energy=solution.energy,
             stationarity=solution.stationarity,
@@ -137,21 +138,8 @@ class TTOLayer(nn.Module):
             pcg_reasons=tuple(
                 tuple(PCGReason)[code] if code >= 0 else None for code in solution.pcg_reason_codes.tolist()
             ),
-            outcomes=tuple(
-                Outcome.INVALID_GAUSSIANS
-                if bad
-                else Outcome.INVALID_VIEWS
-                if bad_views
-                else Outcome.NOTHING_TO_GAIN
-                if still and none
-                else Outcome.NO_DESCENT
-                if still
-                else Outcome.REFINED
-                for bad, bad_views, still, none in zip(
-                    unusable.tolist(), unusable_views.tolist(), stuck.tolist(), nothing.tolist(), strict=True
-                )
-            ),
-            fell_back=fell_back,
+            outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
+            fell_back=broken | stuck,
             world_to_camera=coordinates.decode_cameras(theta.detach(), views).world_to_camera
             if "poses" in coordinates.shapes
             else None,
@@ -271,3 +259,10 @@ class TTOLayer(nn.Module):
                 raise ValueError(f"pixel_weights must have shape {[B, V, H, W]}, got {list(pixel_weights.shape)}.")
             if pixel_weights.numel() and not pixel_weights.min() >= 0:
                 raise ValueError(f"pixel_weights must not be negative or NaN, got {pixel_weights.min().item():g}.")
+
+
+def _outcomes(invalid: Tensor, invalid_views: Tensor, nothing: Tensor, stuck: Tensor) -> tuple[Outcome, ...]:
+    """The first that applies to each scene."""
+    causes = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NOTHING_TO_GAIN, Outcome.NO_DESCENT)
+    flags = torch.stack([invalid, invalid_views, nothing, stuck], -1).tolist()
+    return tuple(causes[row.index(True)] if True in row else Outcome.REFINED for row in flags)

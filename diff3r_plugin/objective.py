@@ -48,6 +48,12 @@ class Objective:
             pixel_weights = torch.ones_like(views.images[:, :, 0])
         self.pixel_weights = pixel_weights
 
+    @cached_property
+    def scale(self) -> Float[Tensor, "B"]:
+        """The data energy of a black picture: what a gradient is measured against to be called zero."""
+        with torch.no_grad():
+            return 0.5 * (self.pixel_weights[:, :, None] * self.images**2).flatten(1).sum(-1)
+
     def energy(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
         """E of every scene."""
         scene = self.coordinates.decode(theta)

@@ -25,6 +25,9 @@ class PCGReason(str, Enum):
 
 _REASONS = tuple(PCGReason)
 
+MAX_DRIFT = 0.1
+"""The recurrence's residual is replaced by the true one when they differ by more than this share."""
+
 
 @dataclass(frozen=True)
 class PCGResult:
@@ -32,7 +35,7 @@ class PCGResult:
 
     Args:
         solution: ``[B, P]``.
-        residual: ``b - A x``, ``[B, P]`` (as updated by the recurrence, refreshed every ``stabilise_every``).
+        residual: ``b - A x``, ``[B, P]``, by the recurrence, corrected every ``stabilise_every`` iterations.
         iterations: Products with A that moved each system's solution, ``[B]``.
         relative_residual: ``‖residual‖ / ‖b‖``, ``[B]`` (0 where b is 0).
         reason_codes: Index into :class:`PCGReason`, ``[B]``; see :attr:`reasons`.
@@ -64,7 +67,8 @@ def pcg(
 
     Differences from ``scipy.sparse.linalg.cg``: (1) a batch of systems shares each product with A, while alpha, beta
     and convergence are per system, and a finished system no longer moves; (2) the tolerance is relative to ``‖b‖``
-    only; (3) the residual is recomputed from its definition every ``stabilise_every`` iterations; (4) non-positive
+    only; (3) every ``stabilise_every`` iterations the residual is recomputed from its definition, and
+    replaced if the recurrence has drifted from it by more than a tenth; (4) non-positive
     curvature ``pᵀAp <= 0`` and non-finite numbers end a system at its last good iterate instead of spoiling it;
     (5) statistics are returned, never printed; (6) the result can be differentiated through (the iterations, not
     the theorem of implicit functions).
@@ -132,10 +136,13 @@ def pcg(
         moving = active & positive & curvature.isfinite()
         alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)[:, None]
         x_new = torch.addcmul(x, alpha, p)
+        r_new = torch.addcmul(r, alpha, Ap, value=-1)
         if stabilise_every and k % stabilise_every == 0:
-            r_new = torch.where(moving[:, None], b - matvec(x_new), r)
-        else:
-            r_new = torch.addcmul(r, alpha, Ap, value=-1)
+            true = b - matvec(x_new)
+            drift = true - r_new
+            # Replacing a residual that is still right would only spoil the directions' conjugacy.
+            drifted = moving & (_dot(drift, drift) > MAX_DRIFT**2 * _dot(true, true))
+            r_new = torch.where(drifted[:, None], true, r_new)
         z_new = precondition(r_new)
         rz_new, squared_new = _dot(r_new, z_new), _dot(r_new, r_new)
         good = moving & rz_new.isfinite() & squared_new.isfinite()

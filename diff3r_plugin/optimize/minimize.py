@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diff3r_plugin.objective import LinearizedObjective, Objective
@@ -50,6 +50,7 @@ class InnerSolution:
         linearized: E around theta, ready for the backward.
         energy: Lowest energy after each step, ``[steps + 1, B]``.
         stationarity: ‖∇E(θ*)‖ / ‖∇E(θ0)‖, ``[B]`` (0 where the start is stationary).
+        stationary_start: ∇E(θ0) is no more than rounding, ``[B]``: there is nothing to gain.
         accepted_steps: ``[B]``.
         pcg_iterations: Products with H over all steps, ``[B]``.
         pcg_relative_residual: Of the last linear solve, ``[B]``; NaN when there was none.
@@ -60,6 +61,7 @@ class InnerSolution:
     linearized: LinearizedObjective
     energy: Float[Tensor, "S B"]
     stationarity: Float[Tensor, "B"]
+    stationary_start: Bool[Tensor, "B"]
     accepted_steps: Int[Tensor, "B"]
     pcg_iterations: Int[Tensor, "B"] = field(repr=False)
     pcg_relative_residual: Float[Tensor, "B"] = field(repr=False)
@@ -88,10 +90,11 @@ def minimize(
     with torch.set_grad_enabled(graph_at(0)):
         state = solver.start(objective.linearize(theta0))
     first_norm = state.linearized.gradient.detach().norm(dim=-1)
+    rounding = torch.finfo(first_norm.dtype).eps * objective.scale
     energies = [state.best_energy.detach()]
     for step in range(steps):
         norm = state.linearized.gradient.detach().norm(dim=-1)
-        active = (norm > stationarity_tolerance * first_norm) & norm.isfinite()
+        active = (norm > stationarity_tolerance * first_norm) & (norm > rounding) & norm.isfinite()
         if not active.any():
             break
         with torch.set_grad_enabled(graph_at(step)):
@@ -105,13 +108,15 @@ def minimize(
             linearized = objective.linearize(state.best.detach())
     with torch.no_grad():
         norm = linearized.gradient.norm(dim=-1)
-        stationarity = torch.where(first_norm > 0, norm / torch.where(first_norm > 0, first_norm, 1), 0)
+        moved = first_norm > rounding
+        stationarity = torch.where(moved, norm / torch.where(moved, first_norm, 1), 0)
     nothing = torch.zeros_like(state.accepted_steps)
     return InnerSolution(
         theta=state.best,
         linearized=linearized,
         energy=torch.stack(energies),
         stationarity=stationarity,
+        stationary_start=~moved,
         accepted_steps=state.accepted_steps,
         pcg_iterations=getattr(state, "pcg_iterations", nothing),
         pcg_relative_residual=getattr(state, "pcg_relative_residual", torch.full_like(stationarity, float("nan"))),

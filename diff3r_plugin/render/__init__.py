@@ -20,7 +20,7 @@ from diff3r_plugin.views import Views
 
 __all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
 
-BACKENDS: dict[str, ModuleType] = {"torch": torch_backend, "native": native_backend}
+BACKENDS: dict[str, ModuleType] = {"native": native_backend, "torch": torch_backend}
 
 
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:

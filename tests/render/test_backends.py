@@ -1,0 +1,228 @@
+"""What every backend must do: the same test body over all of them."""
+
+import pytest
+import torch
+from scenes import inner, moved, random_scene, random_tangent
+
+from diff3r_plugin import Gaussians
+from diff3r_plugin.render import linearize, render
+
+SHAPES = [
+    dict(batch=1, gaussians=12, views=2, size=(12, 16), degree=1),
+    dict(batch=3, gaussians=9, views=1, size=(17, 19), degree=0),
+    dict(batch=2, gaussians=7, views=3, size=(8, 33), degree=3),
+    dict(batch=1, gaussians=5, views=1, size=(1, 1), degree=2),
+    dict(batch=1, gaussians=6, views=2, size=(16, 16), degree=4),
+]
+
+
+@pytest.fixture(params=SHAPES, ids=lambda s: "b{batch}n{gaussians}v{views}d{degree}".format(**s))
+def scene_and_views(request):
+    return random_scene(**request.param)
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm().clamp_min(1e-12))
+
+
+def assert_same_scene(a: Gaussians, b: Gaussians, tolerance: float) -> None:
+    for x, y in zip(a.tensors(), b.tensors(), strict=True):
+        assert relative(x, y) < tolerance
+
+
+def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_views):
+    scene, views = scene_and_views
+    ours, oracle = linearize(scene, views, backend), linearize(scene, views, "torch")
+    tangent, cotangent = random_tangent(scene), torch.randn_like(views.images)
+    camera_tangent = torch.randn_like(views.world_to_camera)
+    camera_tangent[..., 3, :] = 0
+    weights = torch.rand_like(views.images[:, :, 0])
+
+    assert relative(ours.image, oracle.image) < 1e-12
+    assert relative(ours.jvp(tangent), oracle.jvp(tangent)) < 1e-10
+    assert relative(ours.jvp(tangent, camera_tangent), oracle.jvp(tangent, camera_tangent)) < 1e-10
+    assert_same_scene(ours.vjp(cotangent), oracle.vjp(cotangent), 1e-10)
+    (ours_scene, ours_cameras), (oracle_scene, oracle_cameras) = (lin.vjp_cameras(cotangent) for lin in (ours, oracle))
+    assert_same_scene(ours_scene, oracle_scene, 1e-10)
+    assert relative(ours_cameras, oracle_cameras) < 1e-10
+    assert_same_scene(ours.gauss_newton_product(tangent, weights), oracle.gauss_newton_product(tangent, weights), 1e-10)
+    ours_gram, oracle_gram = ours.gram(weights), oracle.gram(weights)
+    assert relative(ours_gram.core, oracle_gram.core) < 1e-10
+    assert relative(ours_gram.sh_rest, oracle_gram.sh_rest) < 1e-10
+
+
+def test_float32_agrees_with_float64(backend):
+    scene, views = random_scene(gaussians=30, size=(24, 24), degree=2)
+    exact = render(scene, views, "torch")
+    rough = render(scene.to(torch.float32), views.to(torch.float32), backend)
+    assert rough.dtype == torch.float32
+    # A splat may fall on either side of the 1/255 threshold, which moves a pixel by less than that.
+    assert (rough - exact).abs().max() < 1 / 255
+    assert relative(rough.double(), exact) < 1e-3
+
+
+def test_jvp_and_vjp_are_adjoint(backend, scene_and_views):
+    scene, views = scene_and_views
+    lin = linearize(scene, views, backend)
+    tangent, cotangent = random_tangent(scene), torch.randn_like(views.images)
+    camera_tangent = torch.randn_like(views.world_to_camera)
+    camera_tangent[..., 3, :] = 0
+    gradient, camera_gradient = lin.vjp_cameras(cotangent)
+    forward = (lin.jvp(tangent, camera_tangent) * cotangent).sum()
+    backward = inner(gradient, tangent) + (camera_gradient * camera_tangent).sum()
+    torch.testing.assert_close(forward, backward, rtol=1e-9, atol=1e-9)
+
+
+def test_jvp_is_the_limit_of_central_differences(backend, scene_and_views):
+    scene, views = scene_and_views
+    tangent, step = random_tangent(scene), 1e-6
+    camera_tangent = torch.randn_like(views.world_to_camera)
+    camera_tangent[..., 3, :] = 0
+
+    def picture(s):
+        cameras = views.replace(world_to_camera=views.world_to_camera + s * camera_tangent)
+        return render(moved(scene, tangent, s), cameras, backend)
+
+    difference = (picture(step) - picture(-step)) / (2 * step)
+    assert relative(linearize(scene, views, backend).jvp(tangent, camera_tangent), difference) < 1e-6
+
+
+def test_gauss_newton_matrix_is_symmetric_and_positive(backend):
+    scene, views = random_scene(batch=2)
+    lin = linearize(scene, views, backend)
+    weights = torch.rand_like(views.images[:, :, 0])
+    a, b = random_tangent(scene, 1), random_tangent(scene, 2)
+    Ha, Hb = lin.gauss_newton_product(a, weights), lin.gauss_newton_product(b, weights)
+    torch.testing.assert_close(inner(Ha, b), inner(Hb, a), rtol=1e-9, atol=1e-9)
+    assert inner(Ha, a) > 0
+    expected = (weights[:, :, None] * lin.jvp(a) ** 2).sum()
+    torch.testing.assert_close(inner(Ha, a), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_gram_is_the_block_diagonal_of_the_gauss_newton_matrix(backend):
+    scene, views = random_scene(gaussians=4, degree=1)
+    weights = torch.rand_like(views.images[:, :, 0])
+    lin = linearize(scene, views, backend)
+    gram = lin.gram(weights)
+    for n in range(4):
+        for index, direction in enumerate(_core_directions(scene, n)):
+            row = _core_numbers(lin.gauss_newton_product(direction, weights))[n]
+            torch.testing.assert_close(gram.core[0, n, index], row, rtol=1e-9, atol=1e-9)
+    for k in range(3):
+        for channel in range(3):
+            direction = scene.map(torch.zeros_like)
+            direction.harmonics[0, 2, channel, 1 + k] = 1
+            product = lin.gauss_newton_product(direction, weights)
+            torch.testing.assert_close(
+                gram.sh_rest[0, 2, channel, k], product.harmonics[0, 2, channel, 1 + k], rtol=1e-9, atol=1e-12
+            )
+
+
+def _core_directions(scene, n):
+    entries = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    for index in range(13):
+        d = scene.map(torch.zeros_like)
+        if index < 3:
+            d.means[0, n, index] = 1
+        elif index < 9:
+            i, j = entries[index - 3]
+            d.covariances[0, n, i, j] = d.covariances[0, n, j, i] = 1
+        elif index == 9:
+            d.opacities[0, n] = 1
+        else:
+            d.harmonics[0, n, index - 10, 0] = 1
+        yield d
+
+
+def _core_numbers(cotangent):
+    c = cotangent.covariances[0]
+    packed = [c[:, i, j] * (1 if i == j else 2) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))]
+    opacity = cotangent.opacities[0, :, None]
+    return torch.cat([cotangent.means[0], torch.stack(packed, -1), opacity, cotangent.harmonics[0, :, :, 0]], -1)
+
+
+@pytest.mark.parametrize("check_forward_ad", [False, True])
+def test_render_is_a_differentiable_function_in_both_modes(backend, check_forward_ad):
+    scene, views = random_scene(gaussians=3, size=(5, 6), views=1)
+
+    def picture(means, factor, opacities, harmonics, world_to_camera):
+        cameras = views.replace(world_to_camera=world_to_camera)
+        return render(Gaussians(means, factor @ factor.mT, opacities, harmonics), cameras, backend)
+
+    factor = torch.linalg.cholesky(scene.covariances)
+    inputs = (scene.means, factor, scene.opacities, scene.harmonics, views.world_to_camera)
+    leaves = tuple(t.clone().requires_grad_() for t in inputs)
+    assert torch.autograd.gradcheck(
+        picture, leaves, check_forward_ad=check_forward_ad, check_batched_grad=False, atol=1e-5
+    )
+
+
+def test_scales_and_quats_draw_what_their_covariances_draw(backend):
+    scene, views = random_scene()
+    scales, quats = 0.05 + 0.2 * torch.rand(1, 12, 3).double(), torch.randn(1, 12, 4).double()
+    by_scales = Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats)
+    torch.testing.assert_close(render(by_scales, views, backend), render(by_scales.with_covariances(), views, backend))
+
+
+def test_what_cannot_be_seen_changes_nothing_and_gets_no_gradient(backend):
+    scene, views = random_scene(gaussians=12)
+    without = Gaussians(*(t[:, 6:] for t in scene.tensors()))
+    means, covariances, opacities = scene.means.clone(), scene.covariances.clone(), scene.opacities.clone()
+    means[0, 0, 2] = -4  # behind
+    means[0, 1] = float("nan")
+    means[0, 2] = torch.tensor([1e4, 0.0, 3])  # far outside the picture
+    covariances[0, 3] = float("inf")
+    opacities[0, 4] = 0
+    covariances[0, 5] = -torch.eye(3)  # no Gaussian at all
+    scene = Gaussians(means, covariances, opacities, scene.harmonics)
+    lin = linearize(scene, views, backend)
+    torch.testing.assert_close(lin.image, render(without, views, backend))
+    gradient = lin.vjp(torch.randn_like(lin.image))
+    for tensor in gradient.tensors():
+        assert tensor.isfinite().all()
+    assert (gradient.means[0, [0, 1, 2, 3, 5]] == 0).all()
+    jvp = lin.jvp(random_tangent(scene))
+    assert jvp.isfinite().all()
+    gram = lin.gram(torch.ones_like(lin.image[:, :, 0]))
+    assert gram.core.isfinite().all() and (gram.core[0, [0, 1, 2, 3, 5]] == 0).all()
+
+
+def test_near_and_far_limits(backend):
+    scene, views = random_scene(gaussians=8, views=1)
+    depths = scene.means[0] @ views.world_to_camera[0, 0, 2, :3] + views.world_to_camera[0, 0, 2, 3]
+    ordered = depths.sort().values
+    near, far = (0.5 * (ordered[i] + ordered[i + 1]).item() for i in (2, 4))
+    kept = (depths > near) & (depths < far)
+    assert kept.sum() == 2
+    expected = render(Gaussians(*(t[:, kept] for t in scene.tensors())), views, backend)
+    torch.testing.assert_close(render(scene, views.replace(near=near, far=far), backend), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 2), (1, 0, 2), (2, 5, 0)])
+def test_nothing_to_draw(backend, shape):
+    batch, gaussians, views_ = shape
+    scene, views = random_scene(batch=batch, gaussians=gaussians, views=views_)
+    lin = linearize(scene, views, backend)
+    assert lin.image.shape == (batch, views_, 3, 12, 16)
+    if gaussians == 0:
+        assert (lin.image == views.background[:, None, None]).all()
+    gradient = lin.vjp(torch.ones_like(lin.image))
+    assert gradient.means.shape == scene.means.shape and (gradient.means == 0).all()
+    assert lin.jvp(random_tangent(scene)).shape == lin.image.shape
+    assert lin.gram(torch.ones_like(lin.image[:, :, 0])).core.shape == (batch, gaussians, 13, 13)
+
+
+def test_strided_and_half_precision_inputs(backend):
+    scene, views = random_scene(batch=2)
+    strided = scene.map(lambda t: t.transpose(0, 1).contiguous().transpose(0, 1))
+    torch.testing.assert_close(render(strided, views, backend), render(scene, views, backend))
+    half = scene.to(torch.bfloat16)
+    assert render(half, views.to(torch.float32), backend).dtype == torch.float32
+
+
+def test_unknown_backend_names_the_known_ones():
+    scene, views = random_scene()
+    with pytest.raises(ValueError, match=r"'cuda-magic'.*'native'.*'torch'"):
+        render(scene, views, "cuda-magic")
+    with pytest.raises(ValueError, match="3 scenes but Views 1"):
+        render(random_scene(batch=3)[0], views)
