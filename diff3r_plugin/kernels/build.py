@@ -49,8 +49,9 @@ def compiler() -> list[str]:
 def library_path() -> Path:
     """Path of the compiled kernels for this machine, compiling them if they are not in the cache.
 
-    The file name carries a hash of sources, flags, compiler version and processor, so a changed source, an upgraded
-    compiler or a home directory shared by different machines each get their own library. Several processes may call
+    The file name carries a hash of sources and processor and one of compiler and flags, so a changed source, an
+    upgraded compiler or a home directory shared by different machines each get their own library. Without a compiler
+    (a compute node, say) a library that another compiler left for this processor will do. Several processes may call
     this at the same time: one compiles, the others wait for it.
 
     Raises:
@@ -61,9 +62,16 @@ def library_path() -> Path:
         >>> library_path().suffix in (".so", ".dylib")
         True
     """
-    command = compiler()
-    runtime = openmp_runtime()
-    name = f"diff3r_kernels_{_key(command, runtime)}{'.dylib' if sys.platform == 'darwin' else '.so'}"
+    stem, suffix = f"diff3r_kernels_{_source_key()}", ".dylib" if sys.platform == "darwin" else ".so"
+    try:
+        command = compiler()
+        runtime = openmp_runtime()
+        name = f"{stem}_{_compiler_key(command, runtime)}{suffix}"
+    except BuildError:
+        for directory in _cache_directories():
+            for path in sorted(directory.glob(f"{stem}_*{suffix}")):
+                return path
+        raise
     for directory in _cache_directories():
         target = directory / name
         if target.exists():
@@ -95,17 +103,20 @@ def _sources() -> list[Path]:
     return sorted(p for p in SOURCE_DIRECTORY.iterdir() if p.suffix in (".cpp", ".h"))
 
 
-def _key(command: list[str], runtime: str | None) -> str:
-    digest = hashlib.sha256()
+def _source_key() -> str:
+    digest = hashlib.sha256(_processor().encode())
     for source in _sources():
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _compiler_key(command: list[str], runtime: str | None) -> str:
     try:
-        version = subprocess.run([*command, "--version"], capture_output=True, timeout=30, check=False).stdout
+        result = subprocess.run([*command, "--version"], capture_output=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"the compiler {' '.join(command)!r} does not run: {error}.") from error
-    digest.update(version)
-    digest.update(repr((command, BASE_FLAGS, _extra_flags(), runtime, _processor())).encode())
-    return digest.hexdigest()[:16]
+    settings = repr((command, BASE_FLAGS, _extra_flags(), runtime)).encode()
+    return hashlib.sha256(result.stdout + settings).hexdigest()[:12]
 
 
 def _processor() -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -13,10 +11,8 @@ from torch import Tensor
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels import library
 from diff3r_plugin.render.linearization import GaussianGram
+from diff3r_plugin.render.native_scene import NativeScene, ready
 from diff3r_plugin.views import Views
-
-_BYTES_PER_INTERSECTION = 44
-"""Two list entries of four bytes, and nine floats of gradient while a product is computed."""
 
 
 def is_available() -> bool:
@@ -46,7 +42,8 @@ def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
         >>> import torch
         >>> from diff3r_plugin import Gaussians, Views
         >>> from diff3r_plugin.render import native_backend
-        >>> g = Gaussians(torch.tensor([[[0.0, 0, 4]]]), 0.1 * torch.eye(3).expand(1, 1, 3, 3), torch.ones(1, 1), torch.ones(1, 1, 3, 1))
+        >>> means, covariances = torch.tensor([[[0.0, 0, 4]]]), 0.1 * torch.eye(3).expand(1, 1, 3, 3)
+        >>> g = Gaussians(means, covariances, torch.ones(1, 1), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[32.0, 0, 16], [0, 32, 16], [0, 0, 1]]).expand(1, 1, 3, 3)
         >>> views = Views(None, torch.eye(4).expand(1, 1, 4, 4), K, image_size=(32, 32))
         >>> lin = native_backend.linearize(g, views) if native_backend.is_available() else None
@@ -58,95 +55,8 @@ def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
 
 def render_image(gaussians: Gaussians, views: Views) -> Float[Tensor, "B V 3 H W"]:
     """Render and keep nothing; arguments and errors as for :func:`linearize`."""
-    scene = _Scene(gaussians, views)
+    scene = NativeScene(gaussians, views)
     return scene.draw(keep=False)[0]
-
-
-class _Scene:
-    """Contiguous inputs of one dtype, and the C structure that points at them."""
-
-    def __init__(self, gaussians: Gaussians, views: Views) -> None:
-        loaded = library.load()
-        if loaded is None:
-            raise RuntimeError(f"the 'native' backend is not available: {library.failure()}")
-        if gaussians.batch_size != views.batch_size:
-            raise ValueError(
-                f"{gaussians.batch_size} scenes cannot be seen by the cameras of {views.batch_size}: "
-                "the first dimensions of Gaussians and Views must agree."
-            )
-        if gaussians.covariances is None:
-            with torch.autocast("cpu", enabled=False), torch.no_grad():
-                gaussians = gaussians.with_covariances()
-        self.dtype = gaussians.dtype if gaussians.dtype == torch.float64 else torch.float32
-        self.kernels = loaded.by_dtype[self.dtype]
-        self.batch, self.gaussians = gaussians.batch_size, gaussians.num_gaussians
-        self.bases, self.views = gaussians.harmonics.shape[-1], views.num_views
-        self.height, self.width = views.image_size  # type: ignore[misc]
-        if not (0 <= self.height < 2**24 and 0 <= self.width < 2**24):
-            raise ValueError(f"image_size {views.image_size} must be two numbers from 0 to {2**24 - 1}.")
-        given = {
-            "means": gaussians.means,
-            "covariances": gaussians.covariances,
-            "opacities": gaussians.opacities,
-            "harmonics": gaussians.harmonics,
-            "world_to_camera": views.world_to_camera,
-            "intrinsics": views.intrinsics,
-            "near_planes": views.near,
-            "far_planes": views.far,
-            "background": views.background,
-        }
-        self.tensors = {name: _ready(value, self.dtype, name) for name, value in given.items()}
-        # Inputs that were not copied must not change while the linearisation lives; their version counters tell.
-        self.versions = [
-            (name, value, value._version)
-            for name, value in given.items()
-            if self.tensors[name].data_ptr() == value.data_ptr() and not value.is_inference()
-        ]
-        self.structure = library.Scene(
-            self.batch,
-            self.views,
-            self.gaussians,
-            self.bases,
-            self.height,
-            self.width,
-            _memory_limit() // _BYTES_PER_INTERSECTION,
-            *(self.tensors[name].data_ptr() for name in given),
-        )
-
-    def draw(self, keep: bool) -> tuple[Tensor, library.Counts, ctypes.c_void_p]:
-        image = torch.empty(self.image_shape, dtype=self.dtype)
-        counts, handle = library.Counts(), ctypes.c_void_p()
-        status = self.kernels.linearize(
-            self.structure, torch.get_num_threads(), image.data_ptr(), counts, handle if keep else None
-        )
-        if status == library.TOO_MANY_INTERSECTIONS:
-            raise MemoryError(
-                f"{self.gaussians} Gaussians in {self.batch} x {self.views} pictures of {self.width} x {self.height} pixels "
-                f"cover {counts.intersections} tiles of 16 x 16 pixels in all, {counts.intersections * _BYTES_PER_INTERSECTION / 2**30:.1f} GiB; "
-                f"at most {self.structure.max_intersections} fit into memory. Render fewer scenes or views at once, or smaller pictures, "
-                "or remove Gaussians that cover the whole picture."
-            )
-        self.check(status)
-        return image, counts, handle
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        return (self.batch, self.views, 3, self.height, self.width)
-
-    def check(self, status: int) -> None:
-        if status != library.OK:
-            raise MemoryError(
-                f"not enough memory for {self.gaussians} Gaussians in {self.batch} x {self.views} pictures of "
-                f"{self.width} x {self.height} pixels. Render fewer scenes or views at once."
-            )
-
-    def check_unchanged(self) -> None:
-        for name, value, version in self.versions:
-            if value._version != version:
-                raise RuntimeError(
-                    f"{name} was changed in place after linearize() (version {version}, now {value._version}); "
-                    "linearise again, or change a copy."
-                )
 
 
 class NativeLinearization:
@@ -165,7 +75,7 @@ class NativeLinearization:
 
     def __init__(self, gaussians: Gaussians, views: Views) -> None:
         self._handle: ctypes.c_void_p | None = None
-        self._scene = _Scene(gaussians, views)
+        self._scene = NativeScene(gaussians, views)
         self.image, counts, self._handle = self._scene.draw(keep=True)
         self._free = self._scene.kernels.free
         self.visible, self.degenerate = counts.visible, counts.degenerate
@@ -228,7 +138,7 @@ class NativeLinearization:
     def _picture(self, value: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}.")
-        return _ready(value, self._scene.dtype, name)
+        return ready(value, self._scene.dtype, name)
 
     def _tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> tuple[library.Vector, list[Tensor]]:
         """The C structure and the tensors that must outlive its use."""
@@ -243,10 +153,10 @@ class NativeLinearization:
                 f"got {list(tangent.harmonics.shape)}."
             )
         given = [
-            _ready(tangent.means, scene.dtype, "means"),
-            _ready(tangent.covariances, scene.dtype, "covariances"),
-            _ready(tangent.opacities, scene.dtype, "opacities"),
-            _ready(tangent.harmonics, scene.dtype, "harmonics"),
+            ready(tangent.means, scene.dtype, "means"),
+            ready(tangent.covariances, scene.dtype, "covariances"),
+            ready(tangent.opacities, scene.dtype, "opacities"),
+            ready(tangent.harmonics, scene.dtype, "harmonics"),
         ]
         if world_to_camera is not None:
             given.append(self._picture(world_to_camera, (scene.batch, scene.views, 4, 4), "world_to_camera"))
@@ -264,33 +174,3 @@ class NativeLinearization:
         cameras = torch.empty((B, scene.views, 4, 4), dtype=dtype) if with_cameras else None
         pointers = [value.data_ptr() for value in gradient.tensors()]
         return gradient, library.Vector(*pointers, None if cameras is None else cameras.data_ptr()), cameras
-
-
-def _ready(value: Tensor, dtype: torch.dtype, name: str) -> Tensor:
-    """The same numbers, contiguous, in the right dtype, outside of any graph."""
-    if value.device.type != "cpu":
-        raise ValueError(
-            f"the 'native' backend works on the CPU, but {name} is on {value.device}: move everything with .cpu(), "
-            "or choose another backend."
-        )
-    return value.detach().to(dtype).contiguous()
-
-
-def _memory_limit() -> int:
-    """Bytes that tile lists and gradients may take: half of the machine's (or the container's) memory."""
-    global _limit
-    if _limit is None:
-        limits = []
-        try:
-            limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (ValueError, OSError, AttributeError):
-            limits.append(16 * 2**30)
-        try:
-            limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-        except (OSError, ValueError):
-            pass
-        _limit = min(limits) // 2
-    return _limit
-
-
-_limit: int | None = None
