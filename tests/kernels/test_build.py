@@ -1,0 +1,145 @@
+"""Compiling at first use: once, side by side with other processes, into whatever directory there is, or not at all."""
+
+import multiprocessing
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from diff3r_plugin.kernels import build
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="stands in for the compiler with a shell script")
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A compiler that writes down how often it links, takes its time and makes empty libraries."""
+    log = tmp_path / "links"
+    log.write_text("")
+    script = tmp_path / "compiler"
+    script.write_text(
+        textwrap.dedent(f"""\
+            #!/bin/sh
+            [ "$1" = --version ] && echo stand-in 1.0 && exit 0
+            while [ $# -gt 0 ]; do
+                [ "$1" = -shared ] && echo link >> {log} && sleep 0.3
+                [ "$1" = -o ] && echo made > "$2"
+                shift
+            done
+        """)
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("DIFF3R_CXX", str(script))
+    monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)  # tempfile remembers; it shall look at TMPDIR again
+    return log
+
+
+def _path_of_library(_: int) -> str:
+    return str(build.library_path())
+
+
+def test_compiles_once_and_then_uses_the_cache(stand_in, tmp_path):
+    first, second = build.library_path(), build.library_path()
+    assert first == second and first.read_text() == "made\n"
+    assert first.parent == tmp_path / "cache"
+    assert stand_in.read_text().count("link") == 1
+    assert not list((tmp_path / "cache").glob("building-*")), "temporary directories are left behind"
+
+
+def test_processes_that_start_together_compile_once(stand_in):
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        paths = set(pool.map(_path_of_library, range(4), chunksize=1))
+    assert len(paths) == 1
+    assert stand_in.read_text().count("link") == 1
+
+
+@pytest.mark.parametrize("variable, value", [("DIFF3R_CXXFLAGS", "-DX"), ("DIFF3R_CXX", None)])
+def test_other_flags_or_compilers_get_their_own_library(stand_in, tmp_path, monkeypatch, variable, value):
+    first = build.library_path()
+    if value is None:
+        value = str(tmp_path / "other")
+        shutil.copy(tmp_path / "compiler", value)
+    monkeypatch.setenv(variable, value)
+    assert build.library_path() != first
+
+
+def test_other_sources_get_their_own_library(stand_in, tmp_path, monkeypatch):
+    first = build.library_path()
+    sources = tmp_path / "sources"
+    shutil.copytree(build.SOURCE_DIRECTORY, sources)
+    (sources / "constants.h").write_text("// changed\n")
+    monkeypatch.setattr(build, "SOURCE_DIRECTORY", sources)
+    assert build.library_path() != first
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_the_temporary_directory(stand_in, tmp_path, monkeypatch):
+    # A file where the directory should be: even root cannot write into that.
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "file"))
+    path = build.library_path()
+    assert path.exists() and path.is_relative_to(tmp_path / "temporary")
+
+
+def test_a_held_lock_delays_and_never_blocks(stand_in, tmp_path, monkeypatch):
+    import fcntl
+
+    path = build.library_path()
+    monkeypatch.setattr(build, "LOCK_TIMEOUT", 0.1)
+    path.unlink()
+    with open(f"{path}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert build.library_path().exists()
+
+
+def test_a_cached_library_serves_where_there_is_no_compiler(stand_in, monkeypatch):
+    path = build.library_path()
+    monkeypatch.delenv("DIFF3R_CXX")
+    monkeypatch.setenv("PATH", "")
+    assert build.library_path() == path
+
+
+def test_a_compiler_that_fails_is_quoted(stand_in, tmp_path):
+    (tmp_path / "compiler").write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho this is wrong >&2; exit 1\n")
+    with pytest.raises(build.BuildError, match="this is wrong"):
+        build.library_path()
+
+
+def test_a_compiler_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setenv("DIFF3R_CXX", "/nowhere/c++")
+    with pytest.raises(build.BuildError, match=r"\$DIFF3R_CXX.*/nowhere/c\+\+"):
+        build.compiler()
+
+
+def test_without_a_compiler_one_warning_and_the_torch_backend(tmp_path):
+    """In a fresh process, since this one has the kernels loaded."""
+    program = """
+        import torch, warnings
+        from diff3r_plugin import Gaussians, Views
+        from diff3r_plugin.render import available_backends, linearize, render
+        g = Gaussians(torch.tensor([[[0.0, 0, 4]]]), torch.eye(3)[None, None], torch.ones(1, 1), torch.ones(1, 1, 3, 1))
+        K = torch.tensor([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]])[None, None]
+        views = Views(None, torch.eye(4)[None, None], K, image_size=(8, 8))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            picture = render(g, views)
+            assert torch.equal(linearize(g, views).image, render(g, views, "torch"))
+            assert picture.max() > 0.5 and available_backends() == ("torch",)
+        ours = [str(w.message) for w in caught if "CPU kernels" in str(w.message)]
+        assert len(ours) == 1, ours
+        assert "g++" in ours[0] and "DIFF3R_CXX" in ours[0], ours[0]
+    """
+    environment = os.environ | {"PATH": "", "DIFF3R_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment |= {"TMPDIR": str(tmp_path)}
+    for variable in ("DIFF3R_CXX", "CXX"):
+        environment.pop(variable, None)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
