@@ -1,0 +1,90 @@
+"""``diff3r doctor``: what the plugin would do here, and whether a checkout is what its adapter was written for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "gsplat", "lightning", "pytorch-lightning", "hydra-core", "jaxtyping", "beartype", "dacite")
+
+
+def add_parser(subparsers) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check this environment and a host's checkout",
+        description="Says what is installed, which host a checkout is, what would be patched in it, and what in it "
+        "differs from what the adapter relies on. Reads source files only; imports nothing of the host.",
+    )
+    parser.add_argument("checkout", nargs="?", type=Path, help="the host's folder (the one that holds src/)")
+    parser.add_argument("--adapter", default="auto", help="adapter to check against instead of the recognised one")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; status 1 when something would stop the plugin."""
+    healthy = environment()
+    if arguments.checkout is not None:
+        healthy = checkout(arguments.checkout, arguments.adapter) and healthy
+    return 0 if healthy else 1
+
+
+def environment() -> bool:
+    """Report on this Python environment."""
+    from diff3r_plugin import __version__
+    from diff3r_plugin.cli import hook
+    from diff3r_plugin.plugin import registry
+    from diff3r_plugin.render import available_backends
+
+    print(f"diff3r-plugin {__version__}, Python {platform.python_version()} on {platform.system()}")
+    for name in PACKAGES:
+        try:
+            print(f"  {name} {version(name)}")
+        except PackageNotFoundError:
+            print(f"  {name}: not installed")
+    found = hook.installed()
+    print(f"start-up hook: {found[0] if found else 'not installed; use `diff3r run -- COMMAND`'}")
+    import torch
+
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    print("render backends: " + "; ".join(f"{d}: {', '.join(available_backends(d))}" for d in devices))
+    own = importlib.util.find_spec("diff_gaussian_rasterization")
+    print(f"rasteriser: {'installed at ' + str(own.origin) if own else 'none installed; hosts get the drop-in'}")
+    print(f"adapters: {', '.join(registry.adapters()) or 'none'}")
+    for name, error in registry.FAILED.items():
+        print(f"  PROBLEM: the plugin {name!r} could not be loaded: {error!r}")
+    return not registry.FAILED
+
+
+def checkout(folder: Path, name: str) -> bool:
+    """Report on a host's checkout."""
+    from diff3r_plugin.plugin import registry
+    from diff3r_plugin.plugin.wrapper_patches import REASONS
+
+    adapter, found = registry.choose(name, folder)
+    print(f"\ncheckout {found.root}: {adapter.name} ({adapter.repository})")
+    if found.commit is None:
+        print("  commit unknown (no .git folder)")
+    elif adapter.verified(found):
+        print(f"  commit {found.commit[:12]}: the adapter was verified against it")
+    else:
+        verified = ", ".join(adapter.verified_commits) or "none"
+        print(f"  commit {found.commit[:12]}: not one the adapter was verified against ({verified})")
+    problems = adapter.problems(found)
+    for problem in problems:
+        print(f"  PROBLEM: {problem}")
+    print(f"  {len(adapter.expectations) - len(problems)} of {len(adapter.expectations)} expectations hold")
+    print(f"  would be patched in {adapter.wrapper}:")
+    for attribute, reason in REASONS.items():
+        print(f"    {attribute}: {reason}")
+    print("  and on the instance: encoder.forward (refines), data_shim (notes the batch), load_state_dict (the head)")
+    for path in adapter.unrefined:
+        print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
+    if adapter.tap is None:
+        print("  the head sees images, residuals and initial Gaussians; no feature map is tapped")
+    else:
+        print(f"  the head reads the {adapter.tap.side} of encoder.{', encoder.'.join(adapter.tap.modules)}")
+    return not problems

@@ -1,0 +1,166 @@
+"""The plugin on a small host: what is refined, what is left alone, what the host's training sees."""
+
+import json
+import math
+
+import lightning.pytorch
+import pytest
+import pytorch_lightning
+import torch
+from plugin import stub_host
+
+from diff3r_plugin.plugin import PluginError
+from diff3r_plugin.plugin.wrapper_patches import attachment_of
+
+NAMESPACES = pytest.mark.parametrize("namespace", [lightning.pytorch, pytorch_lightning], ids=lambda n: n.__name__)
+
+
+def train(namespace, folder, plugin=True, steps=3, **settings):
+    """A model trained for a few steps with or without the plugin, and its trainer."""
+    wrapper_class = stub_host.make_wrapper_class(namespace.LightningModule)
+    torch.manual_seed(1)
+
+    def run():
+        model = wrapper_class(names_decide=settings.pop("names_decide", False))
+        trainer = stub_host.make_trainer(namespace, folder, max_steps=steps)
+        trainer.fit(model, stub_host.loader(steps))
+        return model, trainer
+
+    if not plugin:
+        return run()
+    names_decide = settings.pop("names_decide", False)
+    with stub_host.plugged_in(wrapper_class, folder, **settings):
+        settings["names_decide"] = names_decide
+        return run()
+
+
+@NAMESPACES
+def test_training_refines_and_trains_the_head(namespace, tmp_path):
+    model, trainer = train(namespace, tmp_path)
+    attachment = attachment_of(model)
+    head = dict(attachment.head.named_parameters())
+    assert (head["log_base"] - torch.tensor([0.1, 0.1, 0.1, 1.0, 1.0])[: len(head["log_base"])].log()).abs().max() > 0
+    assert model.encoder.calls == 3, "the encoder is called once a step: some hosts' graphs allow no more"
+    logged = trainer.callback_metrics
+    for name in ("psnr_context", "psnr_target"):
+        assert logged[f"diff3r/{name}_after"] > logged[f"diff3r/{name}_before"]
+    assert 0 < logged["diff3r/stationarity"] < 1 and logged["diff3r/fallbacks_total"] == 0
+
+
+@NAMESPACES
+def test_plugin_on_but_not_refining_is_bit_identical(namespace, tmp_path):
+    plain, _ = train(namespace, tmp_path, plugin=False)
+    other, _ = train(namespace, tmp_path, refine=[])
+    assert plain.losses_seen == other.losses_seen
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_refinement_changes_what_the_host_trains_on(tmp_path):
+    plain, _ = train(lightning.pytorch, tmp_path, plugin=False)
+    refined, _ = train(lightning.pytorch, tmp_path)
+    assert all(r < p for r, p in zip(refined.losses_seen, plain.losses_seen, strict=True))
+
+
+def test_warm_up_steps_train_plainly(tmp_path):
+    plain, _ = train(lightning.pytorch, tmp_path, plugin=False)
+    late, _ = train(lightning.pytorch, tmp_path, warm_up_steps=2)
+    assert late.losses_seen[:2] == plain.losses_seen[:2] and late.losses_seen[2] != plain.losses_seen[2]
+
+
+def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path, refine=["test"]):
+        model = wrapper_class()
+        loss = model.training_step(stub_host.batch(), 0)
+        loss.backward()
+        missing = [name for name, p in model.named_parameters() if p.grad is None]
+    assert missing == []
+
+
+def test_the_hosts_optimiser_never_sees_the_head(tmp_path):
+    model, trainer = train(lightning.pytorch, tmp_path, names_decide=True)
+    assert not any("diff3r" in name for name in model.optimised)
+    (optimizer,) = trainer.optimizers
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert not held & {id(p) for p in attachment_of(model).head.parameters()}
+
+
+def test_the_head_follows_the_larger_rate_of_a_host_that_sorts_by_name(tmp_path):
+    model, trainer = train(lightning.pytorch, tmp_path, names_decide=True, head_lr_multiplier=3.0)
+    rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+    assert rates[0] > rates[1]
+    assert attachment_of(model).optimizer.learning_rate == pytest.approx(3 * rates[0])
+
+
+def test_fixed_weights_need_no_head(tmp_path):
+    model, _ = train(lightning.pytorch, tmp_path, head="fixed", weights={"means": 2.0})
+    attachment = attachment_of(model)
+    assert attachment.head is None and attachment.weights.fixed.means == 2.0
+    assert not any("diff3r" in name for name, _ in model.named_parameters())
+
+
+@NAMESPACES
+def test_evaluation_in_inference_mode(namespace, tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(namespace.LightningModule)
+    torch.manual_seed(1)
+    with stub_host.plugged_in(wrapper_class, tmp_path, save_pictures=True, save_ply=True, inner_steps=4):
+        model = wrapper_class()
+        trainer = stub_host.make_trainer(namespace, tmp_path, inference_mode=True)
+        metrics = trainer.validate(model, stub_host.loader(1), verbose=False)[0]
+        trainer.test(model, stub_host.loader(2), verbose=False)
+    assert metrics["diff3r/val/psnr_target_after"] > metrics["diff3r/val/psnr_target_before"]
+    scores = json.loads((tmp_path / "diff3r_scores.json").read_text())
+    assert [entry["scene"] for entry in scores["scenes"]] == ["scene0_0", "scene0_1", "scene1_0", "scene1_1"]
+    for entry in scores["scenes"]:
+        assert entry["after"]["psnr_context"] > entry["before"]["psnr_context"]
+        assert entry["energy"][-1] <= entry["energy"][0] and entry["outcome"] == "refined"
+    assert scores["mean"]["psnr"]["gain"]["mean"] > 0 and scores["head_from_checkpoint"] is False
+    folder = tmp_path / "diff3r" / "scene0_0"
+    assert {"context_0.png", "target_1_after.png", "weight_means_0.png", "after.ply"} <= {
+        path.name for path in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("refine_extra", [False, True])
+def test_videos_are_left_alone_unless_asked_for(tmp_path, refine_extra):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path, refine_extra=refine_extra):
+        model = wrapper_class()
+        stub_host.make_trainer(lightning.pytorch, tmp_path).validate(model, stub_host.loader(1), verbose=False)
+        unrefined = model.encoder.forward(stub_host.batch()["context"])  # outside of a step: never refined
+    assert torch.equal(model.video_scene.means, unrefined.means) is not refine_extra
+
+
+def test_images_outside_their_range_stop_the_run(tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model, batch = wrapper_class(), stub_host.batch()
+        batch["context"]["image"] = batch["context"]["image"] * 2 - 1
+        with pytest.raises(PluginError, match=r"must lie in \[0, 1\].*-0\.\d+"):
+            model.training_step(batch, 0)
+
+
+def test_a_broken_scene_falls_back_and_is_counted(tmp_path):
+    torch.manual_seed(1)
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path, inner_steps=4) as said:
+        model = wrapper_class()
+        model.encoder.trunk.register_forward_hook(spoil_first_scene)
+        model.training_step(stub_host.batch(), 0)
+    assert attachment_of(model).reporter.fallbacks == 1
+    assert any("initial Gaussians" in line and "invalid_gaussians" in line for line in said)
+
+
+def spoil_first_scene(module, inputs, output):
+    output = output.clone()
+    output[0] = math.nan
+    return output
+
+
+def test_reverting_restores_the_class():
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    before = dict(vars(wrapper_class))
+    with stub_host.plugged_in(wrapper_class):
+        assert vars(wrapper_class)["training_step"] is not before["training_step"]
+    assert dict(vars(wrapper_class)) == before

@@ -1,0 +1,59 @@
+"""PSNR and SSIM against their definitions; the record of a test."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from diff3r_plugin.plugin.scores import TestRecord, psnr, ssim
+
+
+def test_psnr_of_a_known_error_and_clipping():
+    truth = torch.full((1, 2, 3, 4, 4), 0.5)
+    picture = truth.clone()
+    picture[:, 0] += 0.1
+    picture[:, 1] += 7.0  # clipped to 1
+    assert psnr(truth, picture)[0].tolist() == pytest.approx([20.0, 20 * math.log10(2)], rel=1e-5)
+
+
+def test_ssim_is_its_definition():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 1, 3, 13, 12, generator=generator, dtype=torch.float64)
+    values = []
+    offsets = torch.arange(-5, 6, dtype=torch.float64)
+    window = torch.exp(-(offsets[:, None] ** 2 + offsets[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    for channel in range(3):
+        for row in range(5, 13 - 5):
+            for column in range(5, 12 - 5):
+                a = x[0, channel, row - 5 : row + 6, column - 5 : column + 6]
+                b = y[0, channel, row - 5 : row + 6, column - 5 : column + 6]
+                ma, mb = (window * a).sum(), (window * b).sum()
+                unbiased = 121 / 120
+                va = unbiased * ((window * a * a).sum() - ma**2)
+                vb = unbiased * ((window * b * b).sum() - mb**2)
+                ab = unbiased * ((window * a * b).sum() - ma * mb)
+                values.append(
+                    (2 * ma * mb + 1e-4) * (2 * ab + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
+                )
+    assert ssim(x, y).item() == pytest.approx(torch.stack(values).mean().item(), abs=1e-9)
+    assert ssim(x, x).item() == pytest.approx(1.0)
+
+
+def test_ssim_of_pictures_smaller_than_the_window_is_nan():
+    assert ssim(torch.rand(2, 3, 8, 20), torch.rand(2, 3, 8, 20)).isnan().all()
+
+
+def test_record_means_errors_and_file(tmp_path):
+    record = TestRecord()
+    for scene, before, after in (("a", 20.0, 22.0), ("b", 22.0, 23.0)):
+        scores = {"ssim": 0.5, "psnr_context": 20.0}
+        record.add(scene, {"psnr": before, **scores}, {"psnr": after, **scores}, {"seconds": 0.5, "bad": math.nan})
+    gain = record.summary()["psnr"]["gain"]
+    assert gain["mean"] == pytest.approx(1.5) and gain["standard_error"] == pytest.approx(0.5)
+    record.write(tmp_path / "deep" / "scores.json", {"adapter": "x"})
+    content = json.loads((tmp_path / "deep" / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert content["adapter"] == "x" and content["scenes"][1]["scene"] == "b" and content["scenes"][0]["bad"] is None
+    table = record.table().splitlines()
+    assert "mean of 2" in table[-2] and "22.50" in table[-2] and len({len(line) for line in table}) == 1
