@@ -26,8 +26,10 @@ def choose_outliers(
     Example:
         >>> import numpy as np
         >>> from diff3r_plugin.data.outliers import choose_outliers
-        >>> choose_outliers(np.random.default_rng(0), [("a", 0), ("a", 5)], share=0.5, kinds=("blur",))
-        {'a': {5: 'blur'}}
+        >>> choose_outliers(np.random.default_rng(0), [("a", 0), ("a", 5)], share=1.0, kinds=("blur",)) == {
+        ...     "a": {0: "blur", 5: "blur"}
+        ... }
+        True
     """
     chosen: dict[str, dict[int, str]] = {}
     picked = rng.permutation(len(images))[: round(share * len(images))]

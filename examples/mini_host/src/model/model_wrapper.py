@@ -95,9 +95,11 @@ class ModelWrapper(LightningModule):
             total = total + loss
         self.log("loss/total", total)
         self.log("info/global_step", float(self.global_step))
+        return total
+
+    def on_train_batch_end(self, outputs: Any, batch: BatchedExample, batch_idx: int) -> None:
         if self.step_tracker is not None:
             self.step_tracker.set_step(self.global_step)
-        return total
 
     def test_step(self, batch: BatchedExample, batch_idx: int) -> None:
         batch = self.data_shim(batch)
