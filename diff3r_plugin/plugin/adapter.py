@@ -100,6 +100,10 @@ class HostAdapter(ABC):
     def target_images(self, batch: Any) -> Tensor:
         """Ground truth of the target views, ``[B, V, 3, H, W]`` in [0, 1]."""
 
+    def target_views(self, wrapper: nn.Module, batch: Any) -> Views:
+        """Cameras and images of the target views, as ``context_views`` gives those of the context."""
+        return self.context_views(wrapper, batch["target"]).replace(images=self.target_images(batch))
+
     @abstractmethod
     def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:
         """The target views as the host's own decoder draws them, ``[B, V, 3, H, W]``."""

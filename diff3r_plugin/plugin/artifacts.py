@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.views import Views
 
 if TYPE_CHECKING:
     from diff3r_plugin.plugin.attachment import Attachment
@@ -40,6 +42,8 @@ def write(
                     save_picture(
                         heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
                     )
+        if settings.save_scenes:
+            save_scene(attachment, refinement, index, scene, place / "scene.pt")
         if settings.save_ply:
             save_ply(refinement.gaussians, index, place / "before.ply")
             save_ply(refinement.refined, index, place / "after.ply")
@@ -72,6 +76,21 @@ def save_picture(image: Float[Tensor, "3 H W"], path: Path) -> None:
     pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
     height, width, _ = pixels.shape
     Image.frombytes("RGB", (width, height), bytes(pixels.flatten().tolist())).save(path)
+
+
+def save_scene(attachment: Attachment, refinement: Refinement, index: int, name: str, path: Path) -> None:
+    """Write one scene as the network predicted it, with its views, for ``diff3r_plugin.evaluation``."""
+    with torch.inference_mode(False), torch.no_grad():
+        targets = attachment.adapter.target_views(attachment.wrapper, attachment.batch)
+        one = slice(index, index + 1)
+        scene = refinement.gaussians.map(lambda tensor: tensor[one])
+        SavedScene(name, scene, _scene_of(refinement.views, one), _scene_of(targets, one)).save(path)
+
+
+def _scene_of(views: Views, one: slice) -> Views:
+    per_scene = ("images", "world_to_camera", "intrinsics", "near", "far")
+    values = {name: getattr(views, name) for name in per_scene}
+    return views.replace(**{name: v[one] if isinstance(v, Tensor) and v.ndim else v for name, v in values.items()})
 
 
 def save_ply(scenes: Gaussians, index: int, path: Path) -> None:

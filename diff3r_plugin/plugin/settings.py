@@ -29,6 +29,7 @@ class PluginSettings:
         context_poses: "batch": the context cameras of the batch.
         log_every: Training steps between two reports of the metrics that need extra pictures.
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
+        save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.
         save_ply: Write the scenes before and after refinement at test.
         output: Folder for what the plugin writes at test; "" means beside the host's own scores.
         version: Set by the plugin itself, so that saved configurations tell it.
@@ -52,6 +53,7 @@ class PluginSettings:
     context_poses: str = "batch"
     log_every: int = 50
     save_pictures: bool = False
+    save_scenes: bool = False
     save_ply: bool = False
     output: str = ""
     version: str = ""
