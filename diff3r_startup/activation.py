@@ -8,7 +8,7 @@ import sys
 from diff3r_startup import ENVIRONMENT, NAME, arguments
 
 #: module -> function that changes it once it has been imported
-_TRIGGERS = {}
+_TRIGGERS: dict = {}
 
 
 def arm() -> None:
@@ -42,7 +42,7 @@ class _PostImportFinder:
     """Lets other finders find the watched modules, and changes each once it has been executed."""
 
     def __init__(self) -> None:
-        self._searching = set()
+        self._searching: set = set()
 
     def find_spec(self, name, path=None, target=None):
         if name not in _TRIGGERS or name in self._searching:
@@ -60,7 +60,7 @@ class _PostImportFinder:
             execute(module)
             change(module)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
@@ -109,7 +109,7 @@ def _change_hydra(hydra) -> None:
 
         return decorator
 
-    main._diff3r_original = original
+    main._diff3r_original = original  # type: ignore[attr-defined]
     hydra.main = main
 
 
@@ -140,7 +140,7 @@ def _checked(original):
             session.require_attached(model)
         return original(self, model, *args, **kwargs)
 
-    entry._diff3r_original = original
+    entry._diff3r_original = original  # type: ignore[attr-defined]
     return entry
 
 

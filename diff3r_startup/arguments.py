@@ -32,6 +32,7 @@ def strip_flag(arguments: list) -> "str | None":
             position += 1
     if found is not None:
         arguments[:] = kept
+        strip_flag(arguments)  # what stood around a flag may form another one
     return found
 
 

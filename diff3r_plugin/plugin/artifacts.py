@@ -27,7 +27,7 @@ def write(
     for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
         place = folder / "diff3r" / scene
         if settings.save_pictures:
-            for view, image in enumerate(refinement.views.images[index]):
+            for view, image in enumerate(refinement.photographs[index]):
                 save_picture(image, place / f"context_{view}.png")
             for view in range(truth.shape[1]):
                 pictures = {"truth": truth, "before": before, "after": after}
@@ -51,7 +51,7 @@ def write(
 
 def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "V H W"]]:
     """Geometric mean of the proximal weights of each pixel's Gaussians, for groups whose weights vary by pixel."""
-    views, height, width = refinement.views.num_views, *refinement.views.image_size
+    views, height, width = (refinement.photographs.shape[axis] for axis in (1, 3, 4))
     maps = {}
     for group, weight in refinement.weights.tensors().items():
         if group == "poses" or not isinstance(weight, Tensor) or weight.ndim != 3:
@@ -95,8 +95,9 @@ def _scene_of(views: Views, one: slice) -> Views:
 
 def save_ply(scenes: Gaussians, index: int, path: Path) -> None:
     """Write one scene in the PLY layout that 3D Gaussian splatting viewers read (log scales, logit opacities)."""
-    covariances = scenes.with_covariances().covariances[index].double()
-    variances, axes = torch.linalg.eigh(covariances)
+    covariances = scenes.with_covariances().covariances
+    assert covariances is not None
+    variances, axes = torch.linalg.eigh(covariances[index].double())
     axes = axes * torch.linalg.det(axes).sign()[:, None, None]
     harmonics = scenes.harmonics[index].double()
     columns = {

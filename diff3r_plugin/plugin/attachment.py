@@ -160,9 +160,11 @@ class Attachment:
         started = time.perf_counter()
         views = self.adapter.context_views(self.wrapper, context)
         gaussians = self.adapter.gaussians(output, views.batch_size).map(usable)
-        views = views.replace(images=usable(views.images)).to()
-        self._check_images(views.images)
-        batch, count, _, height, width = views.images.shape
+        assert views.images is not None
+        images = usable(views.images)
+        views = views.replace(images=images).to()
+        self._check_images(images)
+        batch, count, _, height, width = images.shape
         features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
         weights = self.weights(gaussians, views, features)
         refined, info = self.layer(gaussians, views, weights)

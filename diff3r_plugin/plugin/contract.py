@@ -57,6 +57,7 @@ class AdapterContract:
         gaussians = example.adapter.gaussians(example.output, example.scenes)
         views = example.adapter.context_views(example.wrapper, example.context)
         assert gaussians.batch_size == example.scenes == views.batch_size
+        assert views.image_size is not None
         height, width = views.image_size
         assert gaussians.num_gaussians == views.num_views * height * width * example.gaussians_per_pixel
         assert ((gaussians.opacities >= 0) & (gaussians.opacities <= 1)).all(), "opacities must be activated"
@@ -64,14 +65,18 @@ class AdapterContract:
     def test_views_are_what_the_layer_expects(self):
         example = self.example()
         views = example.adapter.context_views(example.wrapper, example.context)
+        assert views.images is not None and views.image_size is not None
         assert views.images.min() >= 0 and views.images.max() <= 1, "photographs must lie in [0, 1]"
         height, width = views.image_size
         assert (views.intrinsics[..., 0, 0] > 2).all(), "intrinsics must be in pixels, not normalised"
         assert ((views.intrinsics[..., 0, 2] > 0) & (views.intrinsics[..., 0, 2] < width)).all()
         assert ((views.intrinsics[..., 1, 2] > 0) & (views.intrinsics[..., 1, 2] < height)).all()
         rotation = views.world_to_camera[..., :3, :3].double()
-        assert torch.allclose(torch.linalg.det(rotation), torch.ones(()).double(), atol=1e-4), "a rotation, not a mirror"
-        assert (views.near > 0).all() and (views.far > views.near).all()
+        assert torch.allclose(torch.linalg.det(rotation), torch.ones(()).double(), atol=1e-4), (
+            "a rotation, not a mirror"
+        )
+        near, far = torch.as_tensor(views.near), torch.as_tensor(views.far)
+        assert bool((near > 0).all() and (far > near).all())
 
     def test_there_and_back_changes_nothing(self):
         example = self.example()
@@ -108,7 +113,7 @@ class AdapterContract:
         leaves = gaussians.map(lambda t: t.detach().clone().requires_grad_())
         written = example.adapter.with_gaussians(example.output, leaves)
         read = example.adapter.gaussians(written, example.scenes)
-        sum(t.sum() for t in read.tensors()).backward()
+        torch.stack([t.sum() for t in read.tensors()]).sum().backward()
         for leaf in leaves.tensors():
             assert leaf.grad is not None and leaf.grad.abs().sum() > 0
 
@@ -130,4 +135,6 @@ def _tensors(value: Any) -> list[Tensor]:
         return [t for key in value for t in _tensors(value[key])]
     if isinstance(value, (list, tuple)):
         return [t for item in value for t in _tensors(item)]
-    return [t for name in sorted(vars(value)) for t in _tensors(vars(value)[name])] if hasattr(value, "__dict__") else []
+    return (
+        [t for name in sorted(vars(value)) for t in _tensors(vars(value)[name])] if hasattr(value, "__dict__") else []
+    )

@@ -45,6 +45,12 @@ class Refinement:
     info: TTOInfo
     seconds: float
 
+    @property
+    def photographs(self) -> Float[Tensor, "B V 3 H W"]:
+        """The context images."""
+        assert self.views.images is not None
+        return self.views.images
+
 
 class Weights:
     """Proximal weights for a host's scenes: predicted by the head, or the same numbers everywhere.

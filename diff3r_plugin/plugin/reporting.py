@@ -60,10 +60,10 @@ class Reporter:
         attachment = self.attachment
         backend = attachment.settings.tto.backend
         with torch.inference_mode(False), torch.no_grad():
-            views = refinement.views
+            views, photographs = refinement.views, refinement.photographs
             context = {
-                "psnr_context_before": psnr(views.images, render(refinement.gaussians, views, backend)).mean(-1),
-                "psnr_context_after": psnr(views.images, render(refinement.refined, views, backend)).mean(-1),
+                "psnr_context_before": psnr(photographs, render(refinement.gaussians, views, backend)).mean(-1),
+                "psnr_context_after": psnr(photographs, render(refinement.refined, views, backend)).mean(-1),
             }
         with torch.no_grad():
             truth = attachment.adapter.target_images(attachment.batch)
@@ -143,7 +143,7 @@ class Reporter:
             side: {
                 "psnr": psnr(truth, target).mean(-1),
                 "ssim": ssim(truth, target).mean(-1),
-                "psnr_context": psnr(views.images, drawn[side]).mean(-1),
+                "psnr_context": psnr(refinement.photographs, drawn[side]).mean(-1),
             }
             for side, target in (("before", before), ("after", after))
         }

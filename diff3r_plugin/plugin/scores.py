@@ -44,7 +44,9 @@ class TestRecord:
 
     def table(self) -> str:
         """The table for the console: a line per scene, then the mean."""
-        rows = [("scene", "PSNR before", "after", "SSIM before", "after", "context PSNR before", "after", "seconds")]
+        rows: list[tuple[str, ...]] = [
+            ("scene", "PSNR before", "after", "SSIM before", "after", "context PSNR before", "after", "seconds")
+        ]
         for entry in self.entries:
             b, a = entry["before"], entry["after"]
             rows.append((entry["scene"][:28], *_numbers(b, a, entry.get("seconds", math.nan))))

@@ -40,8 +40,8 @@ def test_the_hosts_part_has_the_hosts_form(plain, plugged):
     with_plugin, without = (torch.load(path, weights_only=False) for _, path in (plugged, plain))
     assert set(with_plugin) - set(without) == {"diff3r"} and set(without) <= set(with_plugin)
     assert list(with_plugin["state_dict"]) == list(without["state_dict"])
-    groups = [state["optimizer_states"][0]["param_groups"] for state in (with_plugin, without)]
-    assert [[len(g["params"]) for g in host] for host in groups][0] == [len(g["params"]) for g in groups[1]]
+    first, second = (state["optimizer_states"][0]["param_groups"] for state in (with_plugin, without))
+    assert [len(group["params"]) for group in first] == [len(group["params"]) for group in second]
     assert with_plugin["diff3r"]["head"] and with_plugin["diff3r"]["adapter"] == "stub"
 
 

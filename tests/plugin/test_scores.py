@@ -34,9 +34,7 @@ def test_ssim_is_its_definition():
                 va = unbiased * ((window * a * a).sum() - ma**2)
                 vb = unbiased * ((window * b * b).sum() - mb**2)
                 ab = unbiased * ((window * a * b).sum() - ma * mb)
-                values.append(
-                    (2 * ma * mb + 1e-4) * (2 * ab + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4))
-                )
+                values.append((2 * ma * mb + 1e-4) * (2 * ab + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
     assert ssim(x, y).item() == pytest.approx(torch.stack(values).mean().item(), abs=1e-9)
     assert ssim(x, x).item() == pytest.approx(1.0)
 

@@ -1,0 +1,83 @@
+"""The session: begins once with a host's configuration, ends cleanly, and refuses what cannot work."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from diff3r_plugin.plugin import session
+
+MAIN = Path(__file__).parents[2] / "examples" / "mini_host" / "src" / "main.py"
+
+
+@pytest.fixture
+def imported_host(monkeypatch):
+    """Pretends that the miniature host has been imported."""
+
+    class ModelWrapper:
+        def training_step(self):
+            return "plain"
+
+    module = ModuleType("src.model.model_wrapper")
+    module.ModelWrapper = ModelWrapper
+    monkeypatch.setitem(sys.modules, "src.model.model_wrapper", module)
+    monkeypatch.setattr(session, "_current", None)
+    return ModelWrapper
+
+
+def test_it_begins_once_and_ends_without_a_trace(imported_host, capsys):
+    before = dict(vars(imported_host))
+    config = OmegaConf.create({"mode": "train", "diff3r": {"inner_steps": 2}})
+    begun = session.begin(config, MAIN)
+    assert session.begin(config, MAIN) is begun is session.current()
+    assert begun.settings.tto.inner_steps == 2 and begun.adapter.name == "mini_host"
+    assert capsys.readouterr().err.count("[diff3r]") == 1
+    assert {patch.attribute for patch in begun.patches} >= {"__init__", "training_step", "on_save_checkpoint"}
+    begun.end()
+    assert session.current() is None and dict(vars(imported_host)) == before
+
+
+def test_other_ranks_are_silent(imported_host, capsys, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    session.begin({}, MAIN).end()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"adapter": "mini_hots"}, "diff3r: unknown adapter 'mini_hots'. Did you mean 'mini_host'"),
+        ({"weights": {"means": -1}}, "diff3r: diff3r.weights.means must be a positive number, got -1"),
+        ({"iner_steps": 1}, "Did you mean 'diff3r.inner_steps'"),
+        ({"backend": "native", "groups": []}, "groups is empty"),
+    ],
+)
+def test_bad_settings_end_the_process_with_one_message(imported_host, settings, message):
+    def task():
+        pass
+
+    task.__code__ = compile("def task(): pass", str(MAIN), "exec").co_consts[0]
+    before = dict(vars(imported_host))
+    with pytest.raises(SystemExit) as caught:
+        session.begin_or_exit({"diff3r": settings}, task)
+    assert message in str(caught.value)
+    assert dict(vars(imported_host)) == before and session.current() is None
+
+
+def test_a_checkout_that_differs_is_refused_with_the_list(imported_host, tmp_path):
+    for name in ("src/model/model_wrapper.py", "src/model/encoder/encoder_planesweep.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(session.PluginError, match=r"(?s)differs.*types.py: file is missing.*training_step is not def"):
+        session.begin({}, tmp_path)
+    assert session.current() is None
+
+
+def test_a_model_built_without_the_plugin_is_refused(monkeypatch):
+    monkeypatch.setattr(session, "_current", None)
+    with pytest.raises(SystemExit, match=r"was built without it.*hydra\.main"):
+        session.require_attached(SimpleNamespace())
+    session.require_attached(None)
+    session.require_attached(SimpleNamespace(_diff3r=object()))
