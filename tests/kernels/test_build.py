@@ -106,7 +106,7 @@ def test_a_cached_library_serves_where_there_is_no_compiler(stand_in, monkeypatc
 
 
 def test_a_compiler_that_fails_is_quoted(stand_in, tmp_path):
-    (tmp_path / "compiler").write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho this is wrong >&2; exit 1\n")
+    (tmp_path / "compiler").write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho this is wrong >&2; exit 1\n')
     with pytest.raises(build.BuildError, match="this is wrong"):
         build.library_path()
 
