@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,11 @@ def write(
                 for name, images in (("before", before), ("after", after)):
                     error = (images[index, view] - truth[index, view]).abs().mean(0)
                     save_picture(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
-            for group, maps in weight_maps(refinement, index).items():
+            maps_of_groups = weight_maps(refinement, index)
+            if maps_of_groups:
+                ranges = {group: [float(maps.min()), float(maps.max())] for group, maps in maps_of_groups.items()}
+                (place / "weight_ranges.json").write_text(json.dumps(ranges))
+            for group, maps in maps_of_groups.items():
                 logs = maps.log10()
                 for view, image in enumerate(logs):
                     save_picture(

@@ -1,0 +1,50 @@
+# One-command entry points. They make and use an environment of their own (.venv); nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# pass options on, like: make demo ARGS="--seed 2 --also-test fox=/data/fox_re10k"
+ARGS ?=
+# test processes; each uses one thread
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-quick test lint format bench sanitize clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt setup.py packaging_backend/diff3r_build.py diff3r_startup.pth
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,dev]" -c constraints.txt
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train the miniature host with and without the plugin and compare (at most 15 minutes)
+	$(BIN)/diff3r demo $(ARGS)
+
+demo-quick: $(STAMP) ## the same structure, everything tiny (two minutes)
+	$(BIN)/diff3r demo --quick $(ARGS)
+
+test: $(STAMP) ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## timings of the kernels and the solvers
+	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+sanitize: $(STAMP) ## the kernels under address and undefined-behaviour sanitisers
+	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)
+
+clean: ## remove the environment and everything that was written
+	rm -rf $(VENV) outputs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""The demonstration's data: procedural rooms, and photographs that the user adds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from diff3r_plugin.data import DataOptions, make_data
+from diff3r_plugin.demo.settings import DemoError
+
+WINDOW = 5
+"""Frames of one test case cut from a longer sequence: the outer two are the context, the others the targets."""
+
+
+def options_command(out: Path, options: DataOptions) -> str:
+    """The command line that writes the same data."""
+    default, words = DataOptions(), ["diff3r", "make-data", str(out)]
+    for name, value in asdict(options).items():
+        if value != getattr(default, name):
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return " ".join(words)
+
+
+def rooms(out: Path, options: DataOptions, progress: bool = True) -> bool:
+    """Write the rooms unless the same ones are there already; returns whether it wrote them."""
+    record = out / "options.json"  # the last thing that make_data writes
+    if record.is_file() and json.loads(record.read_text()) == json.loads(json.dumps(asdict(options))):
+        return False
+    record.unlink(missing_ok=True)
+    make_data(out, options, progress=progress)
+    return True
+
+
+def windows(root: Path, out: Path) -> tuple[Path, Path]:
+    """Data root and evaluation index for testing on a data set; cuts long sequences where it has no index.
+
+    Without ``evaluation_index_test.json`` every ``WINDOW`` neighbouring frames of a sequence become a test case of
+    their own, written to ``out``; windows in which the camera jumps are left out.
+
+    Args:
+        root: Folder with a ``test`` split in the RealEstate10K chunk layout.
+        out: Folder for what has to be written.
+
+    Raises:
+        DemoError: if no sequence has ``WINDOW`` neighbouring frames.
+    """
+    index = root / "evaluation_index_test.json"
+    if index.is_file():
+        return root, index
+    folder = out / "test"
+    folder.mkdir(parents=True, exist_ok=True)
+    cases, chunks, evaluation = [], json.loads((root / "test" / "index.json").read_text()), {}
+    for chunk in dict.fromkeys(chunks.values()):
+        for scene in torch.load(root / "test" / chunk, weights_only=True):
+            for start in _steady_starts(scene["cameras"]):
+                key, frames = f"{scene['key']}_{start:04d}", slice(start, start + WINDOW)
+                case = {name: scene[name][frames] for name in ("cameras", "images", "timestamps") if name in scene}
+                case["cameras"] = case["cameras"].clone()  # a slice would be saved with all it was cut from
+                cases.append({**scene, **case, "key": key})
+                evaluation[key] = {"context": [0, WINDOW - 1], "target": list(range(1, WINDOW - 1))}
+    if not cases:
+        raise DemoError(f"{root} has no sequence of {WINDOW} neighbouring frames to test on.")
+    torch.save(cases, folder / "000000.torch")
+    (folder / "index.json").write_text(json.dumps(dict.fromkeys(evaluation, "000000.torch")))
+    index = out / "evaluation_index_test.json"
+    index.write_text(json.dumps(evaluation, indent=1))
+    return out, index
+
+
+def _steady_starts(cameras: torch.Tensor) -> list[int]:
+    """First frames of the windows in which no step of the camera is beyond three times the median step."""
+    poses = torch.eye(4).repeat(len(cameras), 1, 1)
+    poses[:, :3] = cameras[:, 6:].reshape(-1, 3, 4)
+    centres = torch.linalg.inv(poses)[:, :3, 3]
+    steps = (centres[1:] - centres[:-1]).norm(dim=-1)
+    if len(steps) == 0:
+        return []
+    limit = 3 * steps.median()
+    starts = range(0, len(cameras) - WINDOW + 1, WINDOW)
+    return [start for start in starts if bool((steps[start : start + WINDOW - 1] <= limit).all())]

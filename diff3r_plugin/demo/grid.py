@@ -1,0 +1,117 @@
+"""The strong baseline: refine a plainly trained host's scenes with the best weights that scalars can give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.evaluation import SavedScene, evaluate, score
+from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One setting and what it gives on the validation scenes.
+
+    Args:
+        steps: Inner steps.
+        weights: Proximal weight per parameter group.
+        psnr: Mean over the scenes after refinement, dB.
+        ssim: The same.
+        seconds: Mean time of the solver per scene.
+    """
+
+    steps: int
+    weights: dict[str, float]
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """Everything that was tried, and the best of it in mean PSNR.
+
+    Args:
+        psnr_before: Mean PSNR of the unrefined scenes.
+        points: In the order they were tried.
+        best: One of the points.
+        scenes: Names of the validation scenes.
+    """
+
+    psnr_before: float
+    points: tuple[GridPoint, ...]
+    best: GridPoint
+    scenes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def search(
+    scenes: Sequence[SavedScene],
+    config: TTOConfig,
+    scales: Iterable[float],
+    steps: Iterable[int],
+    factors: Iterable[float],
+    on_point: Callable[[GridPoint, int], None] | None = None,
+) -> GridSearch:
+    """Find the scalar weight per group and the number of steps of the highest mean PSNR.
+
+    First a grid: each of the common ``scales`` on the default weights with each number of ``steps``. Then one pass
+    over the groups from the best of it: each of the ``factors`` on that group's weight, kept where it helps.
+
+    Args:
+        scenes: Validation scenes, unrefined.
+        config: How to refine; ``inner_steps`` is searched.
+        scales: Factors on all default weights.
+        steps: Numbers of inner steps.
+        factors: Factors on one group's weight.
+        on_point: Called after each point with the point and the number of points in all.
+
+    Raises:
+        ValueError: without scenes, scales or steps.
+
+    Example: see ``tests/demo/test_grid.py``.
+    """
+    scales, steps, factors = list(scales), list(steps), list(factors)
+    if not scenes or not scales or not steps:
+        raise ValueError(f"A search needs scenes, scales and steps; got {len(scenes)}, {len(scales)}, {len(steps)}.")
+    total = len(scales) * len(steps) + len(config.groups) * len(factors)
+    before = [score(scene, scene.gaussians, config.backend) for scene in scenes]
+    points: list[GridPoint] = []
+
+    def attempt(count: int, weights: dict[str, float]) -> GridPoint:
+        scores = [
+            evaluate(scene, replace(config, inner_steps=count), weights, before=known)
+            for scene, known in zip(scenes, before, strict=True)
+        ]
+        point = GridPoint(
+            count,
+            weights,
+            _mean(s.after["psnr"] for s in scores),
+            _mean(s.after["ssim"] for s in scores),
+            _mean(s.info.seconds for s in scores),
+        )
+        points.append(point)
+        if on_point is not None:
+            on_point(point, total)
+        return point
+
+    start = {group: DEFAULT_WEIGHTS[group] for group in config.groups}
+    for scale in scales:
+        for count in steps:
+            attempt(count, {group: scale * weight for group, weight in start.items()})
+    best = max(points, key=lambda point: point.psnr)
+    for group in config.groups:
+        tried = [attempt(best.steps, {**best.weights, group: factor * best.weights[group]}) for factor in factors]
+        best = max([best, *tried], key=lambda point: point.psnr)
+    names = tuple(scene.name for scene in scenes)
+    return GridSearch(_mean(b["psnr"] for b in before), tuple(points), best, names)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

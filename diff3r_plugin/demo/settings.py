@@ -1,0 +1,82 @@
+"""Every size of the demonstration in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diff3r_plugin.data.options import DataOptions
+
+
+class DemoError(RuntimeError):
+    """Something the user can put right; the message says how."""
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What ``diff3r demo`` does.
+
+    Args:
+        out: Folder for data, runs, ``results.json`` and ``report.html``.
+        seed: Seed of the data and of every training.
+        steps: Training steps of the host, the same with and without the plugin.
+        data: Sizes of the procedural data set.
+        host_settings: Further settings of the host, the same in every run.
+        plugin_settings: ``diff3r.*`` settings of the training with the flag, and of the tests of its checkpoint.
+        grid_scenes: Validation scenes in the grid search for the plain checkpoints.
+        grid_scales: Common factors on the default weights.
+        grid_steps: Numbers of inner steps, each tried with each scale.
+        grid_factors: Factors then tried on one parameter group at a time; empty skips this pass.
+        pictured_scenes: Test scenes in the report.
+        also_test: Further data roots in the RealEstate10K layout, by name; the checkpoints are tested on them, too.
+
+    Raises:
+        DemoError: for a number that makes no sense.
+    """
+
+    out: Path = Path("outputs/demo")
+    seed: int = 1
+    steps: int = 600
+    data: DataOptions = field(
+        default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)
+    )
+    host_settings: tuple[str, ...] = ()
+    plugin_settings: tuple[str, ...] = ()
+    grid_scenes: int = 8
+    grid_scales: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
+    grid_steps: tuple[int, ...] = (2, 4, 8)
+    grid_factors: tuple[float, ...] = (0.1, 10.0)
+    pictured_scenes: int = 4
+    also_test: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "grid_scenes"):
+            if getattr(self, name) < 1:
+                raise DemoError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.data.train < 2 or self.data.val < 1 or self.data.test < 2:
+            raise DemoError(
+                "the demo needs at least 2 training, 1 validation and 2 test scenes (a standard error needs two), got "
+                f"{self.data.train}, {self.data.val} and {self.data.test}."
+            )
+        for name, root in self.also_test.items():
+            if not (root / "test" / "index.json").is_file():
+                raise DemoError(
+                    f"--also-test {name}={root}: there is no {root / 'test' / 'index.json'}; give the folder that "
+                    "holds a 'test' split in the RealEstate10K chunk layout."
+                )
+
+    @classmethod
+    def quick(cls, **changes) -> DemoSettings:
+        """The same structure in two minutes: far too short to learn anything."""
+        small = {
+            "out": Path("outputs/demo-quick"),
+            "steps": 16,
+            "data": DataOptions(train=8, val=2, test=2, frames=12, size=32, supersample=1),
+            "host_settings": ("dataset.image_shape=[32,32]",),
+            "grid_scenes": 2,
+            "grid_scales": (1.0, 10.0),
+            "grid_steps": (2, 4),
+            "grid_factors": (10.0,),
+            "pictured_scenes": 2,
+        }
+        return cls(**{**small, **changes})

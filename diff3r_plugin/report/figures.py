@@ -1,0 +1,128 @@
+"""The page's figures, as SVG that takes its text colour from the page."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK = "#0a0b0c"
+"""Stands for the page's text colour, light or dark."""
+
+COLOURS = {"plain": "#8a8f98", "plain_equal_time": "#d29922", "diff3r": "#2f81f7"}
+
+
+def training_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Training loss and training PSNR by step, smoothed, one line per training."""
+    figure, (left, right) = _axes(2)
+    for key, title in titles.items():
+        curves = results.get(key, {}).get("curves", {})
+        for axes, metric in ((left, "loss/total"), (right, "train/psnr")):
+            pairs = [
+                (s, v) for s, v in zip(curves.get("step", ()), curves.get(metric, ()), strict=False) if v is not None
+            ]
+            if pairs:
+                steps, values = zip(*pairs, strict=True)
+                axes.plot(steps, smoothed(values), color=COLOURS[key], label=title, linewidth=1.6)
+    left.set_title("Training loss")
+    left.set_yscale("log")
+    right.set_title("PSNR in training, dB (Diff3R: after refinement)")
+    for axes in (left, right):
+        axes.set_xlabel("host step")
+    _legend(left)
+    return _svg(figure)
+
+
+def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """Energy by inner step, relative to the start: every scene thin, the geometric mean bold."""
+    figure, (axes,) = _axes(1)
+    for key, title in titles.items():
+        scenes = [relative(energy) for energy in results.get(key, {}).get("energy", ())]
+        scenes = [scene for scene in scenes if scene]
+        for scene in scenes:
+            axes.plot(range(len(scene)), scene, color=COLOURS[key], alpha=0.22, linewidth=0.8)
+        if scenes:
+            length = max(map(len, scenes))
+            padded = [[*scene, *[scene[-1]] * (length - len(scene))] for scene in scenes]
+            means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*padded, strict=True)]
+            axes.plot(range(length), means, color=COLOURS[key], linewidth=2.2, marker="o", markersize=4, label=title)
+    axes.set_title("Energy of the context views, relative to the start")
+    axes.set_xlabel("inner step")
+    axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend(axes)
+    return _svg(figure)
+
+
+def difference_figure(results: Mapping[str, Any]) -> str:
+    """PSNR after refinement, Diff3R minus plain, one bar per scene, sorted."""
+    figure, (axes,) = _axes(1)
+    pairs = zip(results["diff3r"]["after"]["psnr"], results["plain"]["after"]["psnr"], strict=True)
+    differences = sorted((a - b for a, b in pairs), reverse=True)
+    colours = [COLOURS["diff3r"] if d >= 0 else COLOURS["plain_equal_time"] for d in differences]
+    axes.bar(range(1, len(differences) + 1), differences, color=colours, width=0.75)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_title("PSNR after refinement: Diff3R minus plain, dB")
+    axes.set_xlabel("held-out scenes, sorted")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return _svg(figure)
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Running mean over an eighth of the curve, without delay."""
+    reach = max(len(values) // 16, 0)
+    windows = (values[max(0, i - reach) : i + reach + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
+
+
+def relative(energy: Sequence[float | None]) -> list[float]:
+    """An energy curve divided by its start; empty where it has none."""
+    known = [value for value in energy if value is not None and value > 0]
+    return [value / known[0] for value in known]
+
+
+def _axes(count: int) -> tuple[Figure, list[Any]]:
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "diff3r",
+        "font.size": 9.5,
+        "axes.titlesize": 10.5,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.18,
+        **{f"{name}.color": INK for name in ("text", "xtick", "ytick", "grid")},
+        **{f"axes.{name}": INK for name in ("labelcolor", "edgecolor", "titlecolor")},
+    }
+    matplotlib.rcParams.update(style)
+    figure = Figure(figsize=(4.6 * count, 3.0), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = [figure.add_subplot(1, count, index + 1) for index in range(count)]
+    for each in axes:
+        each.patch.set_alpha(0)
+    return figure, axes
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure for use inside of HTML: no prologue, no links, ink in the page's colour."""
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
+    text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r'<svg role="img" \1', text, count=1)
+    return text.replace(INK, "currentColor")
