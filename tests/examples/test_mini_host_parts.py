@@ -138,7 +138,7 @@ def test_plane_sweep_peaks_at_the_true_depth(host):
     views = torch.stack([texture[:, :, :size], texture[:, :, int(shift) : int(shift) + size]])[None]
     poses = torch.eye(4).repeat(1, 2, 1, 1)
     poses[0, 1, 0, 3] = baseline
-    volumes, seen = host.cost_volume.build_cost_volumes(views, (16,), poses, camera().expand(1, 2, 3, 3), depths)
+    volumes, seen = host.cost_volume.build_cost_volumes((views,), poses, camera().expand(1, 2, 3, 3), depths)
     best = depths[0, 0][volumes[0, 0, 0].argmax(0)]
     interior = best[:, int(shift) :]  # the first columns of view 0 are out of sight of view 1
     assert ((1 / interior - 1 / depth).abs() < 0.015).float().mean() > 0.95

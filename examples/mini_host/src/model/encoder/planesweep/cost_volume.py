@@ -18,8 +18,7 @@ def depth_candidates(
 
 
 def build_cost_volumes(
-    features: Float[Tensor, "batch view channel height width"],
-    group_sizes: tuple[int, ...],
+    groups: tuple[Float[Tensor, "batch view _ height width"], ...],
     extrinsics: Float[Tensor, "batch view 4 4"],
     intrinsics: Float[Tensor, "batch view 3 3"],
     depths: Float[Tensor, "batch view count"],
@@ -27,37 +26,41 @@ def build_cost_volumes(
     """Correlation of each view's features with those of the other views, warped along planes of constant depth.
 
     Args:
-        group_sizes: Channels of each group of features; every group gives a volume of its own.
+        groups: Feature maps, each of which gives a volume of its own.
 
     Returns:
         The mean correlation over the other views, in [-1, 1] where a group's features have unit length, and the
         share of them that see the point.
     """
-    b, v, _, h, w = features.shape
-    rays = unproject(sample_image_grid((h, w), features.device), intrinsics[:, :, None, None])
-    total = features.new_zeros((b, v, len(group_sizes), depths.shape[-1], h, w))
-    seen = features.new_zeros((b, v, depths.shape[-1], h, w))
+    b, v, _, h, w = groups[0].shape
+    rays = unproject(sample_image_grid((h, w), depths.device), intrinsics[:, :, None, None])
+    volumes: list[Tensor | float] = [0.0] * len(groups)
+    seen = depths.new_zeros((b, v, depths.shape[-1], h, w))
     for shift in range(1, v):
         other = torch.arange(v).roll(-shift)
-        warped, visible = _warp(
-            features[:, other], rays, depths, extrinsics, extrinsics[:, other], intrinsics[:, other]
-        )
-        product = features[:, :, :, None] * warped
-        total = total + torch.stack([group.sum(2) for group in product.split(group_sizes, 2)], 2)
+        grid, visible = _sampling_grid(rays, depths, extrinsics, extrinsics[:, other], intrinsics[:, other])
         seen = seen + visible
-    return total / seen.clamp_min(1)[:, :, None], seen / max(v - 1, 1)
+        for index, features in enumerate(groups):
+            warped = F.grid_sample(
+                rearrange(features[:, other], "b v c h w -> (b v) c h w"),
+                rearrange(grid, "b v d h w xy -> (b v) (d h) w xy"),
+                mode="bilinear",
+                padding_mode="zeros",
+                align_corners=False,
+            )
+            warped = rearrange(warped, "(b v) c (d h) w -> b v c d h w", b=b, h=h)
+            volumes[index] = volumes[index] + (features[:, :, :, None] * warped).sum(2)
+    return torch.stack(volumes, 2) / seen.clamp_min(1)[:, :, None], seen / max(v - 1, 1)
 
 
-def _warp(
-    features: Float[Tensor, "batch view channel height width"],
+def _sampling_grid(
     rays: Float[Tensor, "batch view height width 3"],
     depths: Float[Tensor, "batch view count"],
     extrinsics: Float[Tensor, "batch view 4 4"],
     other_extrinsics: Float[Tensor, "batch view 4 4"],
     other_intrinsics: Float[Tensor, "batch view 3 3"],
-) -> tuple[Float[Tensor, "batch view channel count height width"], Float[Tensor, "batch view count height width"]]:
-    """Features of the other views where they see each pixel's ray at each depth, and whether they do."""
-    b, h = features.shape[0], features.shape[3]
+) -> tuple[Float[Tensor, "batch view count height width 2"], Float[Tensor, "batch view count height width"]]:
+    """Where the other views see each pixel's ray at each depth, in [-1, 1] (2 outside), and whether they do."""
     to_other = other_extrinsics.inverse() @ extrinsics
     project = other_intrinsics @ to_other[..., :3, :3]
     offset = einsum(other_intrinsics, to_other[..., :3, 3], "b v i j, b v j -> b v i")
@@ -66,12 +69,4 @@ def _warp(
     z = points[..., 2:]
     xy = points[..., :2] / z.clamp_min(1e-3)
     visible = ((xy > 0) & (xy < 1)).all(-1) & (z[..., 0] > 1e-3)
-    grid = torch.where(visible[..., None], xy * 2 - 1, 2.0)
-    warped = F.grid_sample(
-        rearrange(features, "b v c h w -> (b v) c h w"),
-        rearrange(grid, "b v d h w xy -> (b v) (d h) w xy"),
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=False,
-    )
-    return rearrange(warped, "(b v) c (d h) w -> b v c d h w", b=b, h=h), visible.to(features.dtype)
+    return torch.where(visible[..., None], xy * 2 - 1, 2.0), visible.to(rays.dtype)

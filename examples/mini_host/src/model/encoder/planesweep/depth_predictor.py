@@ -42,13 +42,8 @@ class DepthPredictor(nn.Module):
     ]:
         """Disparity as a share of the range (1 at near, 0 at far), confidence, and features behind them."""
         depths = depth_candidates(near, far, self.num_candidates)
-        colors = _color_patches(images)
         volumes, seen = build_cost_volumes(
-            torch.cat([F.normalize(matching, dim=2), colors], 2),
-            (matching.shape[2], colors.shape[2]),
-            extrinsics,
-            intrinsics,
-            depths,
+            (F.normalize(matching, dim=2), _color_patches(images)), extrinsics, intrinsics, depths
         )
         flat = "b v c h w -> (b v) c h w"
         volumes, seen = rearrange(volumes, "b v g d h w -> (b v) g d h w"), rearrange(seen, flat)
