@@ -89,7 +89,7 @@ def _change_hydra(hydra) -> None:
                 if arguments.active():
                     from diff3r_plugin.plugin import session
 
-                    session.begin_or_exit(config, task)
+                    return session.run(task, config, *rest, **named)
                 return task(config, *rest, **named)
 
             run = decorate(task_with_plugin)

@@ -19,6 +19,7 @@ from diff3r_plugin.plugin.head_optimizer import HeadOptimizer
 from diff3r_plugin.plugin.patching import Patch, Patches
 from diff3r_plugin.plugin.refinement import Refinement, Weights
 from diff3r_plugin.plugin.reporting import Reporter
+from diff3r_plugin.render import resolve_backend
 
 if TYPE_CHECKING:
     from diff3r_plugin.plugin.session import Session
@@ -51,6 +52,10 @@ class Attachment:
         self.patches = Patches()
         # a warning at every training step would bury everything else: the reporter gives it now and then
         self.layer = TTOLayer(replace(self.settings.tto, stationarity_warning=None))
+        try:  # compiles the kernels where that has not been done yet: before training, and before anything is timed
+            resolve_backend(self.settings.tto.backend, "cuda" if torch.cuda.is_available() else "cpu")
+        except ValueError as error:
+            raise PluginError(f"diff3r.backend={self.settings.tto.backend}: {error}") from error
 
         encoder = self.adapter.encoder(wrapper)
         tap = self.adapter.tap if self.settings.head == "learned" else None

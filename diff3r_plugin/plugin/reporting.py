@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diff3r_plugin.plugin.attachment import Attachment
 
 WARN_EVERY = 1000
+POOR_AGREEMENT, BEST_AGREEMENT = 40.0, 120.0
 FALLBACKS = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NO_DESCENT)
 
 
@@ -30,6 +31,7 @@ class Reporter:
         self.record = TestRecord()
         self.fallbacks = 0
         self._next_warning = 0
+        self._told_of_disagreement = False
 
     def report(self, refinement: Refinement) -> None:
         """At the end of a step of the host in which its encoder was refined."""
@@ -112,6 +114,7 @@ class Reporter:
             truth = attachment.adapter.target_images(attachment.batch)
             before, after = self._target_pictures(refinement)
         scores = self.scores_of_test(truth, before, after, refinement)
+        agreement = self.renderer_agreement(refinement, before)
         info = refinement.info
         for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
             self.record.add(
@@ -125,6 +128,7 @@ class Reporter:
                     "stationarity": float(info.stationarity[index]),
                     "accepted_steps": int(info.accepted_steps[index]),
                     "pcg_iterations": int(info.pcg_iterations[index]),
+                    "renderer_agreement_psnr": float(agreement[index]),
                 },
             )
         artifacts.write(attachment, self.folder(), refinement, truth, before, after)
@@ -147,6 +151,25 @@ class Reporter:
             }
             for side, target in (("before", before), ("after", after))
         }
+
+    def renderer_agreement(self, refinement: Refinement, before: Tensor) -> Tensor:
+        """PSNR ``[B]`` of our picture of the unrefined targets against the host's: do both mean the same scene?
+
+        What is best for our renderer is best for the host's only as far as they agree, so a low value is reported.
+        """
+        attachment = self.attachment
+        with torch.inference_mode(False), torch.no_grad():
+            views = attachment.adapter.target_views(attachment.wrapper, attachment.batch)
+            ours = render(refinement.gaussians, views, attachment.settings.tto.backend)
+            agreement = psnr(before, ours).amin(-1).clamp_max(BEST_AGREEMENT)
+        if float(agreement.min()) < POOR_AGREEMENT and not self._told_of_disagreement:
+            self._told_of_disagreement = True
+            attachment.say(
+                f"our picture of the predicted scene differs from the host's own: {float(agreement.min()):.1f} dB, "
+                f"expected over {POOR_AGREEMENT:.0f}. Cameras, harmonics or near plane of adapter "
+                f"{attachment.adapter.name!r} do not fit this host; refinement may not help its pictures."
+            )
+        return agreement
 
     def folder(self) -> Path:
         """Where the plugin writes at test."""

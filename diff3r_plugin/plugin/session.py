@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,15 @@ def begin(config: Any, start: Path | str) -> Session:
     return _current
 
 
-def begin_or_exit(config: Any, task: Any) -> None:
-    """`begin` for a host's main function; whatever the user can put right ends the process with one message."""
+def run(task: Callable[..., Any], config: Any, *rest: Any, **named: Any) -> Any:
+    """Begin and run a host's main function; whatever the user can put right ends the process with one message.
+
+    Raises:
+        SystemExit: with that message, in place of a `PluginError` from the beginning or from within the host.
+    """
     try:
         begin(config, Path(inspect.getfile(inspect.unwrap(task))))
+        return task(config, *rest, **named)
     except PluginError as error:
         sys.exit(f"diff3r: {error}")
 

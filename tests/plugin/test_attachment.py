@@ -115,11 +115,27 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
     for entry in scores["scenes"]:
         assert entry["after"]["psnr_context"] > entry["before"]["psnr_context"]
         assert entry["energy"][-1] <= entry["energy"][0] and entry["outcome"] == "refined"
+        assert entry["renderer_agreement_psnr"] > 60
     assert scores["mean"]["psnr"]["gain"]["mean"] > 0 and scores["head_from_checkpoint"] is False
     folder = tmp_path / "diff3r" / "scene0_0"
     assert {"context_0.png", "target_1_after.png", "weight_means_0.png", "after.ply"} <= {
         path.name for path in folder.iterdir()
     }
+
+
+def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path) as said:
+        model = wrapper_class()
+        right = attachment_of(model).adapter.context_views
+
+        def shifted(wrapper, context):
+            views = right(wrapper, context)
+            return views.replace(world_to_camera=views.world_to_camera + torch.eye(4).roll(3, 0) * 0.3)
+
+        attachment_of(model).adapter.context_views = shifted
+        stub_host.make_trainer(lightning.pytorch, tmp_path).test(model, stub_host.loader(1), verbose=False)
+    assert any("differs from the host's own" in line and "adapter 'stub'" in line for line in said)
 
 
 @pytest.mark.parametrize("refine_extra", [False, True])
@@ -139,6 +155,17 @@ def test_images_outside_their_range_stop_the_run(tmp_path):
         batch["context"]["image"] = batch["context"]["image"] * 2 - 1
         with pytest.raises(PluginError, match=r"must lie in \[0, 1\].*-0\.\d+"):
             model.training_step(batch, 0)
+
+
+def test_a_backend_that_cannot_work_stops_before_training(tmp_path, monkeypatch):
+    def refuse(name, device):
+        raise ValueError("not available here")
+
+    monkeypatch.setattr("diff3r_plugin.plugin.attachment.resolve_backend", refuse)
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path, backend="native"):
+        with pytest.raises(PluginError, match=r"diff3r\.backend=native: not available here"):
+            wrapper_class()
 
 
 def test_a_broken_scene_falls_back_and_is_counted(tmp_path):

@@ -55,15 +55,31 @@ def test_other_ranks_are_silent(imported_host, capsys, monkeypatch):
     ],
 )
 def test_bad_settings_end_the_process_with_one_message(imported_host, settings, message):
-    def task():
-        pass
-
-    task.__code__ = compile("def task(): pass", str(MAIN), "exec").co_consts[0]
+    task = main_function("pytest.fail('it must not run')")
     before = dict(vars(imported_host))
     with pytest.raises(SystemExit) as caught:
-        session.begin_or_exit({"diff3r": settings}, task)
+        session.run(task, {"diff3r": settings})
     assert message in str(caught.value)
     assert dict(vars(imported_host)) == before and session.current() is None
+
+
+def main_function(body):
+    """A function that says it is defined in the miniature host's main file."""
+    scope = {"pytest": pytest, "session": session}
+    exec(compile(f"def main(config):\n    {body}", str(MAIN), "exec"), scope)
+    return scope["main"]
+
+
+def test_the_hosts_own_result_is_passed_on(imported_host):
+    assert session.run(main_function("return config['mode']"), {"mode": "test"}) == "test"
+    session.current().end()
+
+
+def test_a_plugin_error_from_within_the_host_is_one_message(imported_host):
+    with pytest.raises(SystemExit) as caught:
+        session.run(main_function("raise session.PluginError('put this right')"), {})
+    assert caught.value.code == "diff3r: put this right"
+    session.current().end()
 
 
 def test_a_checkout_that_differs_is_refused_with_the_list(imported_host, tmp_path):
