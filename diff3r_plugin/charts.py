@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians, rotation_matrices
+from diff3r_plugin.linalg.small import Matrix3, add, entries3, matmul3, multiply, stack3, subtract, transpose3
 
 RELATIVE_PIVOT_FLOOR = 1e-4
 """Smallest Cholesky pivot relative to the Gaussian's size: a thinner Gaussian moves as if it were this thick."""
@@ -87,28 +88,28 @@ class CholeskyChart(CovarianceChart):
         self.mean_scale = torch.where(self.movable, trace.clamp_min(0) / 3, 0).sqrt()
 
     def decode(self, theta):
-        middle = _lower_triangular(theta)
-        factor = self._factor @ middle
-        change = factor @ factor.mT - self._factor @ self._factor.mT
+        L = self._factor
+        factor = matmul3(L, _lower_triangular(theta))
         # Added to the reference, so that θ = 0 gives back its very digits even where L₀L₀ᵀ does not.
-        return {"covariances": self._reference + change, "scales": None, "quats": None}
+        now, before = matmul3(factor, transpose3(factor)), matmul3(L, transpose3(L))
+        change = [
+            [subtract(a, b) for a, b in zip(row, other, strict=True)] for row, other in zip(now, before, strict=True)
+        ]
+        return {"covariances": self._reference + stack3(change), "scales": None, "quats": None}
 
     def encode(self, gaussians):
         assert gaussians.covariances is not None
-        change = gaussians.covariances - self._reference
+        change = torch.where(self.movable[..., None, None], gaussians.covariances - self._reference, 0)
         # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
-        change = 0.5 * (change + change.mT)
-        identity = torch.eye(3, dtype=change.dtype, device=change.device)
-        factor = torch.where(self.movable[..., None, None], self._factor, identity)
-        inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-        relative = inverse @ torch.where(self.movable[..., None, None], change, 0) @ inverse.mT
-        return torch.stack([relative[..., i, j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)
+        change = entries3(0.5 * (change + change.mT))
+        inverse = _inverse_lower(self._factor, self.movable)
+        relative = matmul3(matmul3(inverse, change), transpose3(inverse))
+        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)
 
     def at(self, theta):
-        middle = _lower_triangular(theta)
-        matrix = _symmetric_derivative(self._factor, (self._factor @ middle).mT, _LOWER)
-        slope = torch.cat([theta[..., :3].exp(), torch.ones_like(theta[..., 3:])], -1)
-        return LocalCovariance(matrix * slope[..., None, :])
+        factor = matmul3(self._factor, _lower_triangular(theta))
+        slopes = (*theta[..., :3].exp().unbind(-1), None, None, None)
+        return LocalCovariance(_symmetric_derivative(self._factor, transpose3(factor), _LOWER, slopes))
 
 
 class ScaleRotationChart(CovarianceChart):
@@ -144,14 +145,13 @@ class ScaleRotationChart(CovarianceChart):
 
     def at(self, theta):
         shape = self.decode(theta)
-        axes = rotation_matrices(shape["quats"])
-        squared = torch.where(self.movable[..., None], shape["scales"] ** 2, 0)
-        matrix = _symmetric_derivative(axes, squared[..., :, None] * axes.mT, _DIAGONAL_AND_ROTATION)
-        opposite = _symmetric_derivative(
-            axes, squared[..., :, None] * axes.mT, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION)
-        )
-        rotation = (matrix - opposite)[..., 3:] @ _cayley_derivative(theta[..., 3:])
-        return LocalCovariance(torch.cat([matrix[..., :3], rotation], -1))
+        axes = entries3(rotation_matrices(shape["quats"]))
+        squared = torch.where(self.movable[..., None], shape["scales"] ** 2, 0).unbind(-1)
+        scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]
+        positive = _symmetric_derivative(axes, scaled, _DIAGONAL_AND_ROTATION)
+        negative = _symmetric_derivative(axes, scaled, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION))
+        rotation = (positive - negative)[..., 3:] @ _cayley_derivative(theta[..., 3:])
+        return LocalCovariance(torch.cat([positive[..., :3], rotation], -1))
 
 
 class PoseChart:
@@ -192,8 +192,8 @@ class LocalPose:
 
 def _cholesky(
     covariances: Float[Tensor, "B N 3 3"],
-) -> tuple[Float[Tensor, "B N 3 3"], Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
-    """Lower factors (0 where not movable), validity and movability; elementwise, as batched LAPACK is slow at 3 × 3."""
+) -> tuple[Matrix3, Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Lower factors (0 where not movable), validity and movability."""
     a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in COVARIANCE_ENTRIES)
     trace = a + d + f
     finite = torch.stack([a, b, c, d, e, f]).isfinite().all(0)
@@ -213,27 +213,37 @@ def _cholesky(
     l33, valid3 = pivot(f - l31 * l31 - l32 * l32)
     valid = finite & ((valid1 & valid2 & valid3) | ~movable) & (trace >= 0)
     movable = movable & valid
-    zero = torch.zeros_like(l11)
-    rows = ((l11, zero, zero), (l21, l22, zero), (l31, l32, l33))
-    factor = torch.stack([torch.stack(row, -1) for row in rows], -2)
-    return torch.where(movable[..., None, None], factor, 0), valid, movable
+    l11, l21, l31, l22, l32, l33 = (torch.where(movable, x, 0) for x in (l11, l21, l31, l22, l32, l33))
+    return [[l11, None, None], [l21, l22, None], [l31, l32, l33]], valid, movable
 
 
-def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Float[Tensor, "B N 3 3"]:
+def _inverse_lower(factor: Matrix3, movable: Bool[Tensor, "B N"]) -> Matrix3:
+    """Inverse of a lower triangular matrix; the identity where not movable."""
+    d1, d2, d3 = (torch.where(movable, factor[i][i], 1).reciprocal() for i in range(3))
+    a, b, c = factor[1][0], factor[2][0], factor[2][1]
+    return [[d1, None, None], [-a * d1 * d2, d2, None], [(a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3]]
+
+
+def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Matrix3:
     d1, d2, d3 = theta[..., :3].exp().unbind(-1)
     a, b, c = theta[..., 3:].unbind(-1)
-    zero = torch.zeros_like(a)
-    rows = ((d1, zero, zero), (a, d2, zero), (b, c, d3))
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+    return [[d1, None, None], [a, d2, None], [b, c, d3]]
 
 
 def _symmetric_derivative(
-    A: Float[Tensor, "B N 3 3"], C: Float[Tensor, "B N 3 3"], basis: tuple[tuple[int, int], ...]
+    A: Matrix3, C: Matrix3, basis: tuple[tuple[int, int], ...], slopes: tuple[Tensor | None, ...] = (None,) * 6
 ) -> Float[Tensor, "B N 6 6"]:
-    """Entries of A E C + (A E C)ᵀ for six basis matrices E with a single one at (i, j)."""
-    p, q = torch.tensor(COVARIANCE_ENTRIES, device=A.device).T[:, :, None]
-    i, j = torch.tensor(basis, device=A.device).T[:, None, :]
-    return A[..., p, i] * C[..., j, q] + A[..., q, i] * C[..., j, p]
+    """Entries of A E C + (A E C)ᵀ for six basis matrices E with a single one at (i, j), times a slope each."""
+    like = A[0][0]
+    assert like is not None
+    numbers = []
+    for p, q in COVARIANCE_ENTRIES:
+        for (i, j), slope in zip(basis, slopes, strict=True):
+            entry = add(multiply(A[p][i], C[j][q]), multiply(A[q][i], C[j][p]))
+            if slope is not None:
+                entry = multiply(entry, slope)
+            numbers.append(torch.zeros_like(like) if entry is None else entry)
+    return torch.stack(numbers, -1).unflatten(-1, (6, 6))
 
 
 def _multiply_quats(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:

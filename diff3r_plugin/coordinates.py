@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diff3r_plugin.charts import CholeskyChart, CovarianceChart, PoseChart, ScaleRotationChart
@@ -253,47 +253,51 @@ class LocalCoordinates:
             parts["poses"] = self._poses.pull(cameras)
         return c.join(parts)
 
-    def gram_blocks(self, gram: GaussianGram) -> tuple[Float[Tensor, "B P"], Float[Tensor, "B N k k"], Tensor]:
-        """The exact diagonal of JᵀWJ in θ, its per-Gaussian blocks without ``sh_rest``, and where they stand in θ.
-
-        Returns:
-            diagonal ``[B, P]`` (0 for poses, which the Gram does not know), blocks ``[B, N, k, k]``, and the
-            positions ``[N, k]`` of the k block unknowns of each Gaussian among the P.
-        """
+    def gram_diagonal(self, gram: GaussianGram) -> Float[Tensor, "B P"]:
+        """The exact diagonal of JᵀWJ in θ (0 for poses, which the Gram does not know)."""
         c = self._coordinates
-        columns = [self._core_columns(g) for g in CORE_COLUMNS if g in c.shapes]
-        N = self.gaussians.num_gaussians
-        derivative = torch.cat(columns, -1) if columns else gram.core[..., :0]
-        blocks = derivative.mT @ gram.core @ derivative
-        diagonals = blocks.diagonal(dim1=-2, dim2=-1)
-        parts, positions, start, column = {}, [], 0, 0
+        core = gram.core.diagonal(dim1=-2, dim2=-1)
+        parts: dict[str, Tensor] = {}
         for g, (n, d) in c.shapes.items():
-            if g in CORE_COLUMNS:
-                parts[g] = diagonals[..., column : column + d]
-                column += d
-                positions.append(start + torch.arange(n * d, device=blocks.device).reshape(n, d))
+            if g == "covariance":
+                assert self._covariance is not None
+                C = self._covariance.matrix
+                parts[g] = (C * (gram.core[..., 3:9, 3:9] @ C)).sum(-2)
             elif g == "sh_rest":
                 parts[g] = (gram.sh_rest * c.movable[..., None, None]).flatten(2)
+            elif g == "poses":
+                parts[g] = core.new_zeros(c._batch, n, d)
             else:
-                parts[g] = blocks.new_zeros(c._batch, n, d)
-            start += n * d
-        unknowns = torch.cat(positions, 1) if positions else torch.zeros(N, 0, dtype=torch.long)
-        return c.join(parts), blocks, unknowns
+                first, last = CORE_COLUMNS[g]
+                parts[g] = core[..., first:last] * self._slope(g) ** 2
+        return c.join(parts)
 
-    def _core_columns(self, group: str) -> Float[Tensor, "B N 13 d"]:
-        """Derivative of a Gaussian's 13 core numbers by its unknowns of one group."""
-        c, scene = self._coordinates, self.gaussians
-        first, last = CORE_COLUMNS[group]
-        B, N = scene.opacities.shape
-        columns = scene.means.new_zeros(B, N, 13, last - first)
-        identity = torch.eye(last - first, dtype=scene.dtype, device=scene.device)
-        if group == "covariance":
-            assert self._covariance is not None
-            columns[..., first:last, :] = self._covariance.matrix
-        elif group == "means":
-            columns[..., first:last, :] = c._scale[..., None] * identity
-        elif group == "opacity":
-            columns[..., first:last, :] = self._opacity_slope[..., None, None]
-        else:
-            columns[..., first:last, :] = c.movable[..., None, None] * identity
-        return columns
+    def gram_blocks(self, gram: GaussianGram) -> tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]]:
+        """The exact per-Gaussian blocks of JᵀWJ in θ without ``sh_rest``, and where their unknowns stand in θ."""
+        c = self._coordinates
+        groups = [g for g in CORE_COLUMNS if g in c.shapes]
+
+        def derivative(block: Tensor, g: str) -> Tensor:
+            """One group's core numbers, the last axis, exchanged for its unknowns."""
+            part = block[..., slice(*CORE_COLUMNS[g])]
+            if g == "covariance":
+                assert self._covariance is not None
+                return part @ self._covariance.matrix
+            return part * self._slope(g)[..., None]
+
+        half = torch.cat([derivative(gram.core, g) for g in groups], -1) if groups else gram.core[..., :0]
+        blocks = torch.cat([derivative(half.mT, g) for g in groups], -1) if groups else gram.core[..., :0, :0]
+        positions, start = [], 0
+        for g, (n, d) in c.shapes.items():
+            if g in CORE_COLUMNS:
+                positions.append(start + torch.arange(n * d, device=blocks.device).reshape(n, d))
+            start += n * d
+        empty = torch.zeros(self.gaussians.num_gaussians, 0, dtype=torch.long, device=blocks.device)
+        return blocks, torch.cat(positions, 1) if positions else empty
+
+    def _slope(self, group: str) -> Float[Tensor, "B N 1"]:
+        """d(core number) / dθ of a group in which that is one number per Gaussian."""
+        c = self._coordinates
+        if group == "means":
+            return c._scale
+        return (self._opacity_slope if group == "opacity" else c.movable.to(c._scale.dtype))[..., None]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
-from diff3r_plugin.render import linearize, render
+from diff3r_plugin.render import GaussianGram, linearize, render
 from diff3r_plugin.views import Views
 
 
@@ -117,14 +117,14 @@ class LinearizedObjective:
         return torch.addcmul(product, self.objective.proximal_weights, tangent)
 
     @cached_property
-    def _gram_blocks(self) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.no_grad():  # preconditioners and damping shape the path, not the solution
-            return self._local.gram_blocks(self._render.gram(self.objective.pixel_weights))
+    def _gram(self) -> GaussianGram:
+        return self._render.gram(self.objective.pixel_weights)
 
-    @property
+    @cached_property
     def diagonal(self) -> Float[Tensor, "B P"]:
-        """The exact diagonal of H (for poses, which no Gram covers, of Λ only)."""
-        return self._gram_blocks[0] + self.objective.proximal_weights.detach()
+        """The exact diagonal of H (for poses, which no Gram covers, of Λ only), without a graph."""
+        with torch.no_grad():  # preconditioners and damping shape the path, not the solution
+            return self._local.gram_diagonal(self._gram) + self.objective.proximal_weights
 
     def preconditioner(self, kind: str, shift: Float[Tensor, "B P"] | None = None) -> Callable[[Tensor], Tensor] | None:
         """An approximate inverse of H + diag(shift): "jacobi", "block_jacobi" or "none"."""
@@ -133,6 +133,8 @@ class LinearizedObjective:
         diagonal = self.diagonal if shift is None else self.diagonal + shift
         if kind == "jacobi":
             return Jacobi(diagonal)
-        data_diagonal, blocks, unknowns = self._gram_blocks
-        added = (diagonal - data_diagonal)[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
-        return BlockJacobi(diagonal, blocks + torch.diag_embed(added), unknowns)
+        with torch.no_grad():
+            blocks, unknowns = self._local.gram_blocks(self._gram)
+            added = self.objective.proximal_weights if shift is None else self.objective.proximal_weights + shift
+            added = added[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
+            return BlockJacobi(diagonal, blocks + torch.diag_embed(added), unknowns)

@@ -162,7 +162,8 @@ def test_gram_becomes_the_diagonal_and_blocks_in_theta(scene_and_views):
     local = coordinates.at(theta)
     lin = linearize(local.gaussians, views, "torch")
     weights = torch.rand_like(views.images[:, :, 0])
-    diagonal, blocks, unknowns = local.gram_blocks(lin.gram(weights))
+    gram = lin.gram(weights)
+    diagonal, (blocks, unknowns) = local.gram_diagonal(gram), local.gram_blocks(gram)
 
     def column(i):
         unit = torch.zeros_like(theta)
