@@ -8,9 +8,12 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 # test processes; each uses one thread
 WORKERS ?= 2
+# for `make hosts`: a folder of checkouts, and an interpreter that has their packages and this one
+HOSTS ?= hosts
+HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test lint format bench sanitize clean
+.PHONY: help demo demo-quick test lint format hosts bench sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,8 +42,11 @@ format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+hosts: $(STAMP) ## run real hosts from the folder HOSTS, with and without the plugin (see tests/hostlab/README.md)
+	$(BIN)/python tests/hostlab/matrix.py $(HOSTS) --python $(HOSTS_PYTHON) $(ARGS)
+
 bench: $(STAMP) ## timings of the kernels and the solvers
-	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+	$(BIN)/python -m benchmarks.native $(ARGS)
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behaviour sanitisers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

@@ -1,0 +1,197 @@
+"""Runs real hosts with and without the plugin, on a CPU and in tiny configurations, and prints what held.
+
+    python tests/hostlab/matrix.py HOSTS [--only mvsplat ...] [--out DIR] [--python INTERPRETER]
+
+HOSTS is a folder with checkouts; those that an adapter recognises are run, unedited, through ``run_host.sh``. The
+interpreter needs the packages of ``requirements.txt`` (see README.md) and this package. One host takes five to ten
+minutes on one core. Writes ``matrix.json`` and ``matrix.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diff3r_plugin.plugin import PluginError, registry
+
+HERE = Path(__file__).resolve().parent
+FLAG = ("--plugin", "diff3r", "diff3r.log_every=1")
+STEPS = 3
+# DepthSplat loads a state dict itself and resumes only what lies in its output folder
+WEIGHTS_ONLY = {"depthsplat"}
+
+
+@dataclass
+class HostRun:
+    """One host: its checkout, where its runs go, and what was found."""
+
+    name: str
+    checkout: Path
+    out: Path
+    data: Path
+    python: str
+    results: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, tag: str, mode: str, *arguments: str, **environment: str) -> Path:
+        """Run the host's main; returns its folder. Raises RuntimeError with the end of its output."""
+        settings = {
+            "HOSTLAB_DATA": self.data,
+            "HOSTLAB_OUT": self.out,
+            "PYTHON": self.python,
+            "HOSTLAB_TAG": tag,
+            "HOSTLAB_MODE": mode,
+            "HOSTLAB_STEPS": str(STEPS),
+            "HOSTLAB_LPIPS": "0",
+            **environment,
+        }
+        folder = self.out / self.name / tag
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / f"{mode}.log"
+        command = ["bash", HERE / "run_host.sh", self.name, self.checkout, *arguments]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                env={**os.environ, **{key: str(value) for key, value in settings.items()}},
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        (folder / f"{mode}.peak_mib").write_text(str(usage.ru_maxrss // 1024))
+        if process.returncode:
+            raise RuntimeError(f"{log}\n{log.read_text(errors='replace')[-2500:]}")
+        return folder
+
+    def check(self, title: str, action: Callable[[], Any]) -> None:
+        """Record what an action returns, or the first line of its failure."""
+        started = time.monotonic()
+        try:
+            outcome = action()
+            self.results[title] = "yes" if outcome is None else outcome
+        except Exception as error:
+            self.results[title] = f"NO: {str(error).splitlines()[0] if str(error) else repr(error)}"
+            print(error, file=sys.stderr)
+        print(f"{self.name}: {title}: {self.results[title]} ({time.monotonic() - started:.0f} s)", flush=True)
+
+    def checkpoint(self, tag: str) -> Path:
+        """The newest checkpoint of a run."""
+        found = sorted((self.out / self.name / tag).rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise RuntimeError(f"run {tag!r} left no checkpoint")
+        return found[-1]
+
+    def steps(self, tag: str) -> list[dict[str, float]]:
+        """What the harness logged of each training step."""
+        lines = (self.out / self.name / tag / "steps.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def examine(host: HostRun) -> None:
+    """All checks for one host, in an order in which later ones use what earlier ones wrote."""
+    loading = "checkpointing.pretrained_model" if host.name in WEIGHTS_ONLY else "checkpointing.load"
+
+    def cost(tag: str) -> str:
+        seconds = min(step["seconds"] for step in host.steps(tag)[1:])
+        peak = int((host.out / host.name / tag / "train.peak_mib").read_text())
+        return f"{seconds:.1f} s, {peak} MiB"
+
+    def trained(tag: str, *arguments: str, **environment: str) -> str:
+        host.run(tag, "train", *arguments, **environment)
+        return cost(tag)
+
+    def same_form() -> None:
+        import torch
+
+        plain, plugged = (torch.load(host.checkpoint(t), weights_only=False) for t in ("plain", "plugin"))
+        if list(plain["state_dict"]) != list(plugged["state_dict"]):
+            raise RuntimeError("state dicts have different keys")
+        sizes = [[len(g["params"]) for s in c["optimizer_states"] for g in s["param_groups"]] for c in (plain, plugged)]
+        if sizes[0] != sizes[1] or not plugged["diff3r"]["head"]:
+            raise RuntimeError(f"optimiser groups differ: {sizes}")
+
+    def scores(tag: str, checkpoint: str, *arguments: str) -> str:
+        folder = host.run(tag, "test", *FLAG, *arguments, HOSTLAB_CKPT=str(host.checkpoint(checkpoint)))
+        (path,) = folder.rglob("diff3r_scores.json")
+        found = json.loads(path.read_text())
+        host.results.setdefault("scores", {})[tag] = found["mean"]
+        agreement = min(scene["renderer_agreement_psnr"] for scene in found["scenes"])
+        psnr = found["mean"]["psnr"]
+        return (
+            f"PSNR {psnr['before']['mean']:.2f} to {psnr['after']['mean']:.2f}, head from checkpoint: "
+            f"{found['head_from_checkpoint']}, agreement with the host's picture {agreement:.0f} dB"
+        )
+
+    def resumed(tag: str, checkpoint: str, *arguments: str) -> None:
+        host.run(tag, "train", f"{loading}='{host.checkpoint(checkpoint)}'", *arguments, HOSTLAB_STEPS=str(STEPS + 1))
+
+    host.check("trains without the plugin (step, peak memory)", lambda: trained("plain"))
+    host.check("trains with the plugin (step, peak memory)", lambda: trained("plugin", *FLAG))
+    host.check("its part of the checkpoint has the host's form", same_form)
+    host.check("tests its checkpoint with the plugin", lambda: scores("test_plugin", "plugin"))
+    host.check("tests a plain checkpoint with the plugin", lambda: scores("test_plain", "plain"))
+    host.check(
+        "tests with the drop-in rasteriser", lambda: scores("test_drop_in", "plugin", "diff3r.rasterizer=drop_in")
+    )
+    host.check(
+        "tests a plugin checkpoint without the plugin",
+        lambda: host.run("test_without", "test", HOSTLAB_CKPT=str(host.checkpoint("plugin"))) and None,
+    )
+    host.check("resumes a plain checkpoint with the plugin", lambda: resumed("resume_with", "plain", *FLAG))
+    host.check("resumes a plugin checkpoint without it", lambda: resumed("resume_without", "plugin"))
+    host.check("trains under plain DDP (one process, gloo)", lambda: trained("ddp", *FLAG, HOSTLAB_STRATEGY="ddp"))
+
+
+def table(hosts: list[HostRun]) -> str:
+    """The matrix as Markdown."""
+    titles = [title for title in hosts[0].results if title != "scores"]
+    head = "| | " + " | ".join(f"{host.name} {host.results['commit']}" for host in hosts) + " |"
+    lines = [head, "|" + " --- |" * (len(hosts) + 1)]
+    for title in titles:
+        if title != "commit":
+            cells = [str(host.results.get(title, "")).replace("|", "/") for host in hosts]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Find the hosts, run the checks, write the matrix; status 1 if anything failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hosts", type=Path, help="folder with checkouts")
+    parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="adapters to run")
+    parser.add_argument("--out", type=Path, default=Path("outputs/hosts"), help="where everything is written")
+    parser.add_argument("--python", default=sys.executable, help="interpreter that runs the hosts")
+    arguments = parser.parse_args()
+    out = arguments.out.resolve()
+    data = out / "data"
+    if not (data / "evaluation_index.json").is_file():
+        subprocess.run([arguments.python, HERE / "make_re10k_like.py", data], check=True)
+    hosts = []
+    for folder in sorted(path for path in arguments.hosts.iterdir() if path.is_dir()):
+        try:
+            adapter, checkout = registry.choose("auto", folder)
+        except PluginError:
+            continue
+        if checkout.root != folder.resolve() or (arguments.only and adapter.name not in arguments.only):
+            continue
+        host = HostRun(adapter.name, checkout.root, out, data, arguments.python)
+        host.results["commit"] = (checkout.commit or "unknown")[:7]
+        hosts.append(host)
+        examine(host)
+        (out / "matrix.json").write_text(json.dumps({h.name: h.results for h in hosts}, indent=1) + "\n")
+        (out / "matrix.md").write_text(table(hosts))
+    if not hosts:
+        sys.exit(f"no host that an adapter knows in {arguments.hosts}")
+    print(table(hosts))
+    return int(any(str(value).startswith("NO") for host in hosts for value in host.results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
