@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <type_traits>
 #include <vector>
 
 #include "parallel.h"
@@ -64,9 +63,6 @@ template <class K> struct Entry {
 
 constexpr int MAX_DIGIT = 12;  // bits
 
-inline int chunk_count(int64_t items, int threads, int64_t least) {
-    return int(std::max<int64_t>(1, std::min<int64_t>(threads, items / least)));
-}
 inline int64_t chunk_begin(int64_t items, int chunks, int64_t chunk) { return items * chunk / chunks; }
 
 // Stable, least significant digit first, over no more digits than the spread of the keys needs. Result in `a`.
@@ -81,7 +77,7 @@ template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, Buf
     while (bits < int(8 * sizeof(K)) && ((greatest - least) >> bits)) ++bits;
     const int passes = (bits + MAX_DIGIT - 1) / MAX_DIGIT, digit_bits = passes ? (bits + passes - 1) / passes : 0;
     const int64_t bins = int64_t(1) << digit_bits;
-    const int chunks = chunk_count(count, threads, 1 << 14);
+    const int chunks = threads_for(count, 1 << 17, threads);
     Entry<K>*from = a.get(), *to = b.get();
     for (int pass = 0; pass < passes; ++pass) {
         const auto digit = [&](K key) { return int64_t(((key - least) >> (pass * digit_bits)) & K(bins - 1)); };
@@ -147,7 +143,7 @@ template <class T> void fill_image(Linearization<T>& lin, const SortInput<T>& so
         if (counts[n]) work.entries[visible++] = {depth_key(depths[n]), int32_t(n)};
     radix_sort(work.entries, work.other, work.histogram, visible, threads);
 
-    const int chunks = chunk_count(visible, threads, 1 << 12);
+    const int chunks = threads_for(visible, 1 << 15, threads);
     parallel_for(chunks, threads, [&](int64_t chunk, int) {
         int64_t* filled = work.tile_counts.get() + chunk * tiles;
         std::fill(filled, filled + tiles, 0);
@@ -220,6 +216,7 @@ template <class T> bool fill_tiles(Linearization<T>& lin, const SortInput<T>& so
     lin.tile_starts[images * scene.tiles()] = total;
 
     // Many images: one thread each. Few: all threads on one after the other.
+    if (images * gaussians < 1 << 15) threads = 1;
     const bool together = images >= 2 * threads;
     const int workspaces = together ? threads : 1, inner = together ? 1 : threads;
     std::vector<Workspace<T>> work(size_t(std::max(workspaces, 1)));

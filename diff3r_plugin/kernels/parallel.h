@@ -13,6 +13,13 @@
 
 namespace diff3r {
 
+// No more threads than have `least` pieces of work each: waking one up costs some microseconds, and on a busy machine
+// a whole time slice.
+inline int threads_for(int64_t work, int64_t least, int threads) {
+    const int64_t most = work / least;
+    return most < 1 ? 1 : most < threads ? int(most) : threads;
+}
+
 // Calls body(task, thread) for every task in [0, tasks); body must not throw.
 template <class Body> void parallel_for(int64_t tasks, int threads, const Body& body) {
     if (threads > tasks) threads = int(tasks);

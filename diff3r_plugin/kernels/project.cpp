@@ -82,7 +82,7 @@ template <class T> void project_splats(Linearization<T>& lin, SortInput<T>& sort
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
     Buffer<Diff3rCounts> partial(scene.images() * tasks);
-    parallel_for(scene.images() * tasks, threads, [&](int64_t task, int) {
+    parallel_for(scene.images() * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t image = task / tasks;
         Camera<Pack<T>> camera;
         load_camera(scene, image, camera);

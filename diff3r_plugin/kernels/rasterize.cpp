@@ -9,7 +9,7 @@ template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads
     const Scene<T>& scene = lin.scene;
     const int64_t plane_size = scene.height * scene.width;
     T* kept = lin.tiled_picture.get();  // null when nothing is to be kept
-    parallel_for(scene.images() * scene.tiles(), threads, [&](int64_t index, int) {
+    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         Plane<T> transmittance, color[3];
         for (auto& plane : color) plane.fill(T(0));

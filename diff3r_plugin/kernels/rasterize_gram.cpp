@@ -41,7 +41,7 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
     const P zero(T(0));
-    parallel_for(scene.images() * scene.tiles(), threads, [&](int64_t index, int) {
+    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         Plane<T> transmittance, weight, behind[3];
         uint64_t live = start_rays(tile, transmittance);

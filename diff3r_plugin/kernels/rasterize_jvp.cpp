@@ -8,7 +8,7 @@ template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTa
     using D = Dual<Pack<T>>;
     const Scene<T>& scene = lin.scene;
     const int64_t plane_size = scene.height * scene.width;
-    parallel_for(scene.images() * scene.tiles(), threads, [&](int64_t index, int) {
+    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         const SplatTangent<T>* image_tangents = tangents + tile.image * scene.gaussians;
         Push<T> push;

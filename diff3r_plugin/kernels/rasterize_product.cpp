@@ -27,7 +27,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
     const Scene<T>& scene = lin.scene;
     const P zero(T(0));
     std::vector<Memory<T>> memories(size_t(threads < 1 ? 1 : threads));
-    parallel_for(scene.images() * scene.tiles(), threads, [&](int64_t index, int thread) {
+    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int thread) {
         Memory<T>& memory = memories[size_t(thread)];
         const Tile<T> tile(lin, index);
         const SplatTangent<T>* image_tangents = tangents + tile.image * scene.gaussians;

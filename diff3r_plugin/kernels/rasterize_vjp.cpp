@@ -9,7 +9,7 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
     const int64_t plane_size = scene.height * scene.width;
-    parallel_for(scene.images() * scene.tiles(), threads, [&](int64_t index, int) {
+    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         Pull<T> pull;
         uint64_t live = start_rays(tile, pull.transmittance);

@@ -144,7 +144,7 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians), rests = 3 * (scene.bases - 1);
-    parallel_for(scene.batch * tasks, threads, [&](int64_t task, int) {
+    parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t batch = task / tasks;
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
             P core[CORE][CORE], rest[padded<T>(3 * MAX_BASES)];

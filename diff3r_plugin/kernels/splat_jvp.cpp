@@ -45,7 +45,7 @@ template <class T> void push_tangents(const Linearization<T>& lin, const VectorV
     using D = Dual<P>;
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
-    parallel_for(scene.images() * tasks, threads, [&](int64_t task, int) {
+    parallel_for(scene.images() * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t image = task / tasks, image_start = image * scene.gaussians, scene_start = image / scene.views * scene.gaussians;
         const Camera<D> camera = moving_camera<T>(scene, tangent.world_to_camera, image);
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {

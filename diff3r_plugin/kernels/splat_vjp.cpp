@@ -108,7 +108,7 @@ template <class T> void pull_cotangents(const Linearization<T>& lin, const T* sl
     const bool with_camera = out.world_to_camera != nullptr;
     // Cameras are shared by all Gaussians: one partial sum per task and view, added up in order at the end.
     Buffer<double> partial(with_camera ? scene.images() * tasks * CAMERA_NUMBERS : 0);
-    parallel_for(scene.batch * tasks, threads, [&](int64_t task, int) {
+    parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t batch = task / tasks;
         double* camera_totals = with_camera ? partial.get() + task * views * CAMERA_NUMBERS : nullptr;
         if (with_camera) std::memset(camera_totals, 0, size_t(views) * CAMERA_NUMBERS * sizeof(double));

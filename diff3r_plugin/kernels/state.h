@@ -3,6 +3,7 @@
 
 #include "api.h"
 #include "buffer.h"
+#include "parallel.h"
 #include "pack.h"
 #include "pixel_math.h"
 #include "splat_math.h"
@@ -75,6 +76,9 @@ template <class T> struct Linearization {
     Diff3rCounts counts{};
 
     explicit Linearization(const Diff3rScene& s) : scene(s) {}
+    // Threads worth waking for work on all Gaussians and on all tiles.
+    int gaussian_threads(int threads) const { return threads_for(scene.images() * scene.gaussians, 1 << 12, threads); }
+    int tile_threads(int threads) const { return threads_for(intersections + 16 * scene.images() * scene.tiles(), 1 << 12, threads); }
     int64_t bytes() const {
         return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_lists.bytes() +
                tiled_picture.bytes();
