@@ -40,6 +40,12 @@ class MeanAndError:
         variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
         return cls(mean, math.sqrt(variance / len(values)))
 
+    @classmethod
+    def read(cls, entry: Mapping[str, float | None]) -> MeanAndError:
+        """From ``results.json``, where a missing standard error is null."""
+        mean, error = entry["mean"], entry["standard_error"]
+        return cls(math.nan if mean is None else mean, math.nan if error is None else error)
+
     def text(self, digits: int, sign: bool = False) -> str:
         """``12.34 ± 0.56``."""
         mean = f"{self.mean:{'+' if sign else ''}.{digits}f}"
@@ -108,7 +114,7 @@ def difference_lines(results: Mapping[str, Any]) -> list[str]:
     """The paired differences in words."""
     lines = []
     for key, entry in results["paired_difference"].items():
-        psnr, ssim = (MeanAndError(entry[m]["mean"], entry[m]["standard_error"]) for m in METRICS)
+        psnr, ssim = (MeanAndError.read(entry[m]) for m in METRICS)
         lines.append(
             f"Diff3R after minus {RUNS[key]} after, per scene: PSNR {psnr.text(2, True)} dB, SSIM {ssim.text(4, True)}"
         )

@@ -1,0 +1,137 @@
+"""Figures, tables and errors of the demonstration."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from diff3r_plugin.data import DataOptions, make_data
+from diff3r_plugin.demo import DemoError, DemoSettings
+from diff3r_plugin.demo import data as demo_data
+from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
+from diff3r_plugin.demo.results import MeanAndError, paired_difference, read_scores, strict, table_rows
+
+
+def scored(psnr, ssim=(0.5, 0.6, 0.7)):
+    entry = {"psnr": list(psnr), "ssim": list(ssim)}
+    return {"before": entry, "after": entry, "train_seconds": 12.0, "tto_seconds": [0.1, 0.2, 0.3]}
+
+
+def test_standard_error_is_that_of_the_mean():
+    found = MeanAndError.of([1.0, 2.0, 4.0])
+    values = torch.tensor([1.0, 2.0, 4.0])
+    assert found.mean == pytest.approx(values.mean().item())
+    assert found.standard_error == pytest.approx(values.std().item() / math.sqrt(3))
+    assert math.isnan(MeanAndError.of([1.0]).standard_error)
+    assert MeanAndError(1.234, 0.05).text(2, sign=True) == "+1.23 ± 0.05"
+
+
+def test_differences_are_paired():
+    """Scenes differ by far more than trainings do: the error of the difference must not contain theirs."""
+    found = paired_difference(scored([10.5, 20.5, 30.5]), scored([10.0, 20.0, 30.0]))
+    assert found["psnr"] == {"mean": pytest.approx(0.5), "standard_error": pytest.approx(0.0)}
+
+
+def test_table_has_a_row_per_training_in_a_fixed_order():
+    results = {"diff3r": scored([22, 23, 24]), "plain": scored([20, 21, 22]), "plain_equal_time": scored([21, 22, 23])}
+    heading, rows = table_rows(results)
+    assert [row[0] for row in rows] == ["plain", "plain, equal time", "Diff3R"]
+    assert dict(zip(heading, rows[0], strict=True))["PSNR after"] == "21.00 ± 0.58"
+    assert rows[0][-1] == "0.20"
+
+
+def test_scores_are_read_in_the_order_of_the_names(tmp_path):
+    def entry(name, psnr):
+        scores = {"psnr": psnr, "ssim": 0.5, "psnr_context": 30.0}
+        return {"scene": name, "before": scores, "after": scores, "seconds": 0.1, "energy": [2.0, 1.0],
+                "stationarity": 0.1, "outcome": "refined"}  # fmt: skip
+
+    path = tmp_path / "diff3r_scores.json"
+    path.write_text(json.dumps({"scenes": [entry("b", 2.0), entry("a", 1.0)]}))
+    scores = read_scores(path)
+    assert scores["scenes"] == ["a", "b"]
+    assert scores["after"]["psnr"] == [1.0, 2.0]
+
+
+def test_results_are_strict_json():
+    assert json.loads(json.dumps(strict({"a": (math.nan, Path("x"))}), allow_nan=False)) == {"a": [None, "x"]}
+
+
+def test_training_log_tells_the_pace_of_the_steps(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("diff3r_plugin.demo.host.time.monotonic", lambda: now[0])
+    path = tmp_path / "metrics.jsonl"
+    log = TrainingLog(path)
+    log.read()
+    assert (log.step, log.seconds()) == (0, None)
+    with path.open("a") as file:
+        for step in (9, 19, 29):
+            now[0] = 100.0 + 2.0 * step
+            print(json.dumps({"step": step, "loss/total": 1.0 / (step + 1)}), file=file)
+            file.write('{"step": 30, "val/psnr"')  # half a line, to be completed below
+            file.flush()
+            log.read()
+            print(": 1.0}", file=file, flush=True)
+    assert log.step == 30
+    assert log.seconds() == pytest.approx(60.0)
+    assert log.curve("loss/total", "other") == {
+        "step": [9, 19, 29], "loss/total": [0.1, 0.05, 1 / 30], "other": [None, None, None],
+    }  # fmt: skip
+
+
+def test_a_failing_host_shows_the_end_of_its_log(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text(
+        "import sys, diff_gaussian_rasterization\nprint('\\n'.join(map(str, range(99))), sys.argv[1:])\nsys.exit(3)"
+    )
+    monkeypatch.setattr("diff3r_plugin.demo.host.host_folder", lambda: tmp_path)
+    command = HostCommand("training plain", ("mode=train", "a=[b c]"), tmp_path / "logs" / "log.txt")
+    with pytest.raises(DemoError, match="training plain failed with status 3") as caught:
+        run(command)
+    message = str(caught.value)
+    assert "  98 ['+experiment=re10k', 'mode=train', 'a=[b c]']" in message
+    assert "  58\n" not in message  # the beginning is left to the log itself
+    assert str(command.log) in message
+    assert command.line().startswith(f"cd {tmp_path} && PYTHONPATH=")
+    assert command.line().endswith("python -m src.main +experiment=re10k mode=train 'a=[b c]'")
+
+
+def test_the_host_is_beside_the_package():
+    assert (host_folder() / "config" / "experiment" / "re10k.yaml").is_file()
+
+
+def test_bad_settings_are_refused_before_anything_runs(tmp_path):
+    with pytest.raises(DemoError, match="steps must be at least 1, got 0"):
+        DemoSettings(steps=0)
+    with pytest.raises(DemoError, match="at least 2 training"):
+        DemoSettings(data=DataOptions(train=2, val=1, test=1))
+    with pytest.raises(DemoError, match="fox"):
+        DemoSettings.quick(also_test={"fox": tmp_path})
+
+
+def test_rooms_are_written_once(tmp_path):
+    options = DataOptions(train=1, val=1, test=1, frames=6, size=8, supersample=1)
+    assert demo_data.rooms(tmp_path, options, progress=False)
+    assert not demo_data.rooms(tmp_path, options, progress=False)
+    assert demo_data.options_command(tmp_path, options) == (
+        f"diff3r make-data {tmp_path} --train 1 --val 1 --test 1 --frames 6 --size 8 --supersample 1"
+    )
+
+
+def test_long_sequences_are_cut_where_there_is_no_index(tmp_path):
+    options = DataOptions(train=0, val=0, test=1, frames=12, size=8, supersample=1)
+    make_data(tmp_path / "rooms", options, workers=1, progress=False)
+    assert demo_data.windows(tmp_path / "rooms", tmp_path / "cut") == (
+        tmp_path / "rooms",
+        tmp_path / "rooms" / "evaluation_index_test.json",
+    )
+    (tmp_path / "rooms" / "evaluation_index_test.json").unlink()
+    root, index = demo_data.windows(tmp_path / "rooms", tmp_path / "cut")
+    (whole,) = torch.load(tmp_path / "rooms" / "test" / "000000.torch")
+    cases = torch.load(root / "test" / "000000.torch")
+    assert [case["key"] for case in cases] == [f"{whole['key']}_0000", f"{whole['key']}_0005"]
+    assert torch.equal(cases[1]["cameras"], whole["cameras"][5:10])
+    assert torch.equal(cases[1]["images"][4], whole["images"][9])
+    assert json.loads(index.read_text())[cases[0]["key"]] == {"context": [0, 4], "target": [1, 2, 3]}

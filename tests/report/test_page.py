@@ -1,0 +1,135 @@
+"""The report: one file that needs nothing else, and that shows what the results hold."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from diff3r_plugin.plugin.artifacts import save_picture
+from diff3r_plugin.report import write_report
+from diff3r_plugin.report.figures import relative, smoothed
+from diff3r_plugin.report.page import chosen
+
+SCENES = ["room_a", "room_b", "room_c"]
+TRAININGS = ("plain", "diff3r", "plain_equal_time")
+
+
+def training(shift: float) -> dict:
+    psnr = [20 + shift, 24 + shift * 2, 22 - shift]
+    return {
+        "before": {"psnr": [p - 1 for p in psnr], "ssim": [0.5, 0.6, 0.7]},
+        "after": {"psnr": psnr, "ssim": [0.6, 0.7, 0.8]},
+        "train_seconds": 61.0,
+        "train_steps": 40,
+        "tto_seconds": [0.1, 0.2, 0.3],
+        "energy": [[4.0, 2.0, 1.0], [8.0, 3.0], [5.0, None]],
+        "curves": {"step": [0, 9, 19], "loss/total": [0.3, 0.2, 0.1], "train/psnr": [15.0, None, 18.0]},
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The output folder of a demonstration; only one scene has pictures."""
+    folder = tmp_path_factory.mktemp("demo")
+    runs = {name: training(shift) for name, shift in zip(TRAININGS, (0.0, 1.0, 0.1), strict=True)}
+    difference = {"psnr": {"mean": 0.67, "standard_error": 0.4}, "ssim": {"mean": 0.01, "standard_error": None}}
+    point = {"steps": 4, "weights": {"means": 0.1, "opacity": 10.0}, "psnr": 22.0, "ssim": 0.7, "seconds": 0.2}
+    grid = {"psnr_before": 21.0, "points": [point], "best": point, "scenes": ["v"]}
+    results = {
+        **runs,
+        "scenes": SCENES,
+        "seed": 7,
+        "paired_difference": {"plain": difference, "plain_equal_time": difference},
+        "grid": {"plain": grid},
+        "also": {"fox": {**runs, "scenes": SCENES, "paired_difference": {"plain": difference}}},
+        "settings": {"pictured_scenes": 2},
+        "versions": {"torch": "2.13.0"},
+        "commands": {"train plain": "python -m src.main mode=train a='<b>'"},
+    }
+    (folder / "results.json").write_text(json.dumps(results))
+    for run in ("plain", "diff3r"):
+        place = folder / "runs" / run / "test" / "diff3r" / "room_b"
+        names = ["context_0", "context_1", *(f"target_{v}_{k}" for v in range(3) for k in ("truth", "before", "after"))]
+        for name in [*names, "target_1_error_before", "target_1_error_after"]:
+            save_picture(torch.rand(3, 12, 12), place / f"{name}.png")
+    save_picture(torch.rand(3, 12, 12), place / "weight_means_0.png")
+    (place / "weight_ranges.json").write_text(json.dumps({"means": [0.012, 3.4]}))
+    write_report(folder)
+    return folder
+
+
+class Parts(HTMLParser):
+    """Collects the elements of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> str:
+    return (folder / "report.html").read_text()
+
+
+def test_page_needs_nothing_from_elsewhere(page):
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\((?!#)", page)
+    for tag, attributes in Parts(page).elements:
+        assert tag not in ("script", "link", "iframe"), tag
+        source = attributes.get("src")
+        assert source is None or source.startswith("data:image/png;base64,")
+        for name in ("href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), attributes
+
+
+def test_page_shows_table_pictures_and_curves(page):
+    parts = Parts(page)
+    text = re.sub(r"\s+", " ", parts.text)
+    assert "22.00 ± 1.15" in text  # plain after
+    assert "22.67 ± 1.67" in text  # Diff3R after
+    assert "PSNR +0.67 ± 0.40 dB, SSIM +0.0100" in text  # one standard error is not known
+    for title in ("plain", "plain, equal time", "Diff3R"):
+        assert title in text
+    captions = [a.get("alt") for tag, a in parts.elements if tag == "img"]
+    for caption in ("context 1", "context 2", "ground truth", "means, 0.012 to 3.4"):
+        assert captions.count(caption) == 1, caption
+    for caption in ("before", "after", "error before", "error after"):
+        assert captions.count(caption) == 2, caption  # plain and Diff3R
+    assert sum(tag == "svg" for tag, _ in parts.elements) == 4  # differences twice, energy, training
+    assert "Energy of the context views" in text
+    assert "Training loss" in text
+    assert "Further data: fox" in text
+
+
+def test_commands_are_text_not_markup(page):
+    assert "a=&#39;&lt;b&gt;&#39;" in page
+    assert "python -m src.main mode=train a='<b>'" in Parts(page).text
+
+
+def test_figures_follow_the_colour_of_the_page(page):
+    assert "currentColor" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_pictured_scenes_span_the_differences():
+    results = {"diff3r": {"after": {"psnr": [1.0, 5.0, 3.0, 0.0]}}, "plain": {"after": {"psnr": [0.0] * 4}}}
+    assert chosen(results, 2) == [1, 3]
+    assert chosen(results, 3)[::2] == [1, 3]
+    assert chosen(results, 9) == [1, 2, 0, 3]
+
+
+def test_curves_are_smoothed_without_delay_and_energies_start_at_one():
+    ramp = [float(i) for i in range(64)]
+    assert smoothed(ramp)[8:-8] == pytest.approx(ramp[8:-8])
+    assert smoothed([3.0, 1.0]) == [3.0, 1.0]
+    assert relative([4.0, 2.0, None]) == [1.0, 0.5]
+    assert relative([None]) == []
