@@ -101,10 +101,10 @@ class CholeskyChart(CovarianceChart):
         assert gaussians.covariances is not None
         change = torch.where(self.movable[..., None, None], gaussians.covariances - self._reference, 0)
         # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
-        change = entries3(0.5 * (change + change.mT))
+        change = entries3(0.5 * (change + change.mT))  # type: ignore[assignment]
         inverse = _inverse_lower(self._factor, self.movable)
-        relative = matmul3(matmul3(inverse, change), transpose3(inverse))
-        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)
+        relative = matmul3(matmul3(inverse, change), transpose3(inverse))  # type: ignore[arg-type]
+        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)  # type: ignore[misc, operator]
 
     def at(self, theta):
         factor = matmul3(self._factor, _lower_triangular(theta))
@@ -147,7 +147,7 @@ class ScaleRotationChart(CovarianceChart):
         shape = self.decode(theta)
         axes = entries3(rotation_matrices(shape["quats"]))
         squared = torch.where(self.movable[..., None], shape["scales"] ** 2, 0).unbind(-1)
-        scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]
+        scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]  # type: ignore[operator]
         positive = _symmetric_derivative(axes, scaled, _DIAGONAL_AND_ROTATION)
         negative = _symmetric_derivative(axes, scaled, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION))
         rotation = (positive - negative)[..., 3:] @ _cayley_derivative(theta[..., 3:])
@@ -219,9 +219,9 @@ def _cholesky(
 
 def _inverse_lower(factor: Matrix3, movable: Bool[Tensor, "B N"]) -> Matrix3:
     """Inverse of a lower triangular matrix; the identity where not movable."""
-    d1, d2, d3 = (torch.where(movable, factor[i][i], 1).reciprocal() for i in range(3))
+    d1, d2, d3 = (torch.where(movable, factor[i][i], 1).reciprocal() for i in range(3))  # type: ignore[arg-type]
     a, b, c = factor[1][0], factor[2][0], factor[2][1]
-    return [[d1, None, None], [-a * d1 * d2, d2, None], [(a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3]]
+    return [[d1, None, None], [-a * d1 * d2, d2, None], [(a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3]]  # type: ignore[operator]
 
 
 def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Matrix3:

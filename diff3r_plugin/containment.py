@@ -26,7 +26,7 @@ def ordinary_views(views: Views, dtype: torch.dtype) -> tuple[Views, Tensor]:
         name: ordinary(getattr(views, name)).detach().to(dtype)
         for name in ("world_to_camera", "intrinsics", "near", "far", "background")
     }
-    return replace(views, images=images, **detached), images
+    return replace(views, images=images, **detached), images  # type: ignore[arg-type]
 
 
 def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
@@ -48,7 +48,7 @@ def choose(mask: Bool[Tensor, "B"], first: Gaussians, second: Gaussians) -> Gaus
     for name in names:
         a, b = getattr(first, name), getattr(second, name)
         chosen[name] = None if a is None else torch.where(like(mask, a), a, b)
-    return Gaussians(**chosen)
+    return Gaussians(**chosen)  # type: ignore[arg-type]
 
 
 def stand_in(gaussians: Gaussians, broken: Bool[Tensor, "B"]) -> Gaussians:

@@ -95,7 +95,7 @@ class Gaussians:
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
         """Apply ``function`` to every tensor that is present."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Gaussians(**{k: None if v is None else function(v) for k, v in values.items()})
+        return Gaussians(**{k: None if v is None else function(v) for k, v in values.items()})  # type: ignore[arg-type]
 
     def detach(self) -> Gaussians:
         """The same numbers without an autograd graph."""
@@ -113,7 +113,7 @@ class Gaussians:
         """The same scene with covariances R diag(scales²) Rᵀ in place of scales and quats (itself if it has them)."""
         if self.covariances is not None:
             return self
-        factor = rotation_matrices(self.quats) * self.scales[..., None, :]
+        factor = rotation_matrices(self.quats) * self.scales[..., None, :]  # type: ignore[arg-type, index]
         return Gaussians(self.means, factor @ factor.mT, self.opacities, self.harmonics)
 
 

@@ -158,7 +158,8 @@ class TTOLayer(nn.Module):
         pixel_weights: Tensor,
     ) -> tuple[Tensor, InnerSolution, list[TTOInfo]]:
         """θ* with the graph that the backward mode asks for, and a list that wants the call's info appended."""
-        config, infos = self.config, []
+        config = self.config
+        infos: list[TTOInfo] = []
         differentiable_steps = 0
         if torch.is_grad_enabled() and config.backward_mode in ("unroll", "truncated"):
             differentiable_steps = config.inner_steps

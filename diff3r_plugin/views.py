@@ -102,4 +102,4 @@ class Views:
             name: None if (value := getattr(self, name)) is None else value.detach().to(*args, **kwargs)
             for name in ("images", "world_to_camera", "intrinsics", "near", "far", "background")
         }
-        return replace(self, **moved)
+        return replace(self, **moved)  # type: ignore[arg-type]

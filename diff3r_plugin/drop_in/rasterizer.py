@@ -103,7 +103,7 @@ class GaussianRasterizer(nn.Module):
         camera = views.world_to_camera[0, 0]
         depths = means3D @ camera[2, :3] + camera[2, 3]
         harmonics, shift = _as_harmonics(torch.stack([depths, torch.ones_like(depths), depths], -1))
-        black = views.replace(background=torch.zeros_like(views.background))
+        black = views.replace(background=torch.zeros_like(views.background))  # type: ignore[arg-type]
         painted = _draw(Gaussians(scene.means, scene.covariances, scene.opacities, harmonics[None]), black, shift)
         return color, radii, painted[:1], painted[1:2].detach(), (radii > 0).int()
 
@@ -166,7 +166,7 @@ def _draw(scene: Gaussians, views: Views, shift: Tensor | None) -> Float[Tensor,
     if shift is None:
         return render(scene, views)[0, 0]
     # The weights of all splats and of the background add up to one, so a common shift comes out as it went in.
-    return render(scene, views.replace(background=views.background + shift))[0, 0] - shift
+    return render(scene, views.replace(background=views.background + shift))[0, 0] - shift  # type: ignore[operator]
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def relative(energy: Sequence[float | None]) -> list[float]:
 
 
 def _axes(count: int) -> tuple[Figure, list[Any]]:
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "diff3r",
         "font.size": 9.5,
