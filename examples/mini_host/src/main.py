@@ -66,18 +66,16 @@ def main(cfg_dict: DictConfig) -> None:
     }
     checkpoint = cfg.checkpointing.load
     if cfg.mode == "train" and checkpoint is not None and not cfg.checkpointing.resume:
-        model = ModelWrapper.load_from_checkpoint(
-            checkpoint, **model_kwargs, strict=True, map_location="cpu", weights_only=False
-        )
+        model = ModelWrapper.load_from_checkpoint(checkpoint, **model_kwargs, strict=True, map_location="cpu")
     else:
         model = ModelWrapper(**model_kwargs)
     data_module = DataModule(cfg.dataset, cfg.data_loader, step_tracker, global_rank=trainer.global_rank)
 
     if cfg.mode == "train":
         resume_from = checkpoint if cfg.checkpointing.resume else None
-        trainer.fit(model, datamodule=data_module, ckpt_path=resume_from, weights_only=False)
+        trainer.fit(model, datamodule=data_module, ckpt_path=resume_from)
     else:
-        trainer.test(model, datamodule=data_module, ckpt_path=checkpoint, weights_only=False)
+        trainer.test(model, datamodule=data_module, ckpt_path=checkpoint)
 
 
 if __name__ == "__main__":
