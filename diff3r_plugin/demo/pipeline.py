@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from diff3r_plugin.demo import data
 from diff3r_plugin.demo.flag import FLAG, fixed_weights, tto_config
 from diff3r_plugin.demo.grid import GridPoint, GridSearch, search
 from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
-from diff3r_plugin.demo.progress import bar
+from diff3r_plugin.demo.progress import bar, wide_console
 from diff3r_plugin.demo.results import (
     console_table,
     difference_lines,
@@ -43,7 +44,7 @@ class Demo:
     def __init__(self, settings: DemoSettings, console: Console | None = None) -> None:
         self.settings = replace(settings, out=settings.out.resolve())
         self.out = self.settings.out
-        self.console = console or Console(soft_wrap=True)
+        self.console = console or wide_console()
         self.commands: dict[str, str] = {}
         self.rooms = self.out / "data"
         self.config = tto_config(settings.plugin_settings)
@@ -53,6 +54,7 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """All of it; returns what ``results.json`` holds."""
         started = time.monotonic()
+        shutil.rmtree(self.out / "runs", ignore_errors=True)  # a checkpoint of an earlier run must not pass for ours
         self._make_data()
         runs: dict[str, dict[str, Any]] = {}
         self._heading("Training the miniature host")
@@ -267,7 +269,7 @@ class Demo:
             self.console.print(console_table(tested, f"{name}, {len(tested['scenes'])} cases"))
             for line in difference_lines(tested):
                 self.console.print(line, highlight=False)
-        self.console.print(f"\n{path}\n{report}", highlight=False)
+        self.console.print(f"\n{path}\n{report}", highlight=False, soft_wrap=True)
         return results
 
     def _heading(self, text: str) -> None:
@@ -275,7 +277,7 @@ class Demo:
 
     def _show(self, name: str, line: str) -> None:
         self.commands[name] = line
-        self.console.print(f"  $ {line}", style="dim", highlight=False, markup=False)
+        self.console.print(f"  $ {line}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _common_scenes(runs: dict[str, dict[str, Any]]) -> list[str]:

@@ -12,6 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 LINE_EVERY_SECONDS = 20.0
 
 
+def wide_console() -> Console:
+    """Standard output; wide enough for the table where it is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=130)
+
+
 class Bar:
     """One task under way.
 

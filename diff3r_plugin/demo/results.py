@@ -104,7 +104,7 @@ def console_table(results: dict[str, Any], title: str) -> Table:
     heading, rows = table_rows(results)
     table = Table(title=f"Before and after test-time optimisation (TTO), mean ± standard error over {title}")
     for index, name in enumerate(heading):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*row)
     return table

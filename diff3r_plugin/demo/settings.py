@@ -70,12 +70,12 @@ class DemoSettings:
         """The same structure in two minutes: far too short to learn anything."""
         small = {
             "out": Path("outputs/demo-quick"),
-            "steps": 16,
-            "data": DataOptions(train=8, val=2, test=2, frames=12, size=32, supersample=1),
+            "steps": 8,
+            "data": DataOptions(train=4, val=1, test=2, frames=12, size=32, supersample=1),
             "host_settings": ("dataset.image_shape=[32,32]",),
-            "grid_scenes": 2,
+            "grid_scenes": 1,
             "grid_scales": (1.0, 10.0),
-            "grid_steps": (2, 4),
+            "grid_steps": (2,),
             "grid_factors": (10.0,),
             "pictured_scenes": 2,
         }

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 INK = "#0a0b0c"
 """Stands for the page's text colour, light or dark."""
@@ -18,30 +19,28 @@ INK = "#0a0b0c"
 COLOURS = {"plain": "#8a8f98", "plain_equal_time": "#d29922", "diff3r": "#2f81f7"}
 
 
-def training_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Training loss and training PSNR by step, smoothed, one line per training."""
-    figure, (left, right) = _axes(2)
+def training_figure(results: Mapping[str, Any], titles: Mapping[str, str], metric: str) -> str:
+    """``loss/total`` or ``train/psnr`` by host step, smoothed, one line per training."""
+    figure, axes = _axes()
     for key, title in titles.items():
         curves = results.get(key, {}).get("curves", {})
-        for axes, metric in ((left, "loss/total"), (right, "train/psnr")):
-            pairs = [
-                (s, v) for s, v in zip(curves.get("step", ()), curves.get(metric, ()), strict=False) if v is not None
-            ]
-            if pairs:
-                steps, values = zip(*pairs, strict=True)
-                axes.plot(steps, smoothed(values), color=COLOURS[key], label=title, linewidth=1.6)
-    left.set_title("Training loss")
-    left.set_yscale("log")
-    right.set_title("PSNR in training, dB (Diff3R: after refinement)")
-    for axes in (left, right):
-        axes.set_xlabel("host step")
-    _legend(left)
+        pairs = [(s, v) for s, v in zip(curves.get("step", ()), curves.get(metric, ()), strict=False) if v is not None]
+        if pairs:
+            steps, values = zip(*pairs, strict=True)
+            axes.plot(steps, smoothed(values), color=COLOURS[key], label=title, linewidth=1.6)
+    if metric == "loss/total":
+        axes.set_title("Training loss")
+        _logarithmic(axes)
+    else:
+        axes.set_title("PSNR in training, dB (Diff3R: after refinement)")
+    axes.set_xlabel("host step")
+    _legend(axes)
     return _svg(figure)
 
 
 def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     """Energy by inner step, relative to the start: every scene thin, the geometric mean bold."""
-    figure, (axes,) = _axes(1)
+    figure, axes = _axes()
     for key, title in titles.items():
         scenes = [relative(energy) for energy in results.get(key, {}).get("energy", ())]
         scenes = [scene for scene in scenes if scene]
@@ -54,7 +53,7 @@ def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
             axes.plot(range(length), means, color=COLOURS[key], linewidth=2.2, marker="o", markersize=4, label=title)
     axes.set_title("Energy of the context views, relative to the start")
     axes.set_xlabel("inner step")
-    axes.set_yscale("log")
+    _logarithmic(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
     _legend(axes)
     return _svg(figure)
@@ -62,7 +61,7 @@ def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 def difference_figure(results: Mapping[str, Any]) -> str:
     """PSNR after refinement, Diff3R minus plain, one bar per scene, sorted."""
-    figure, (axes,) = _axes(1)
+    figure, axes = _axes()
     pairs = zip(results["diff3r"]["after"]["psnr"], results["plain"]["after"]["psnr"], strict=True)
     differences = sorted((a - b for a, b in pairs), reverse=True)
     colours = [COLOURS["diff3r"] if d >= 0 else COLOURS["plain_equal_time"] for d in differences]
@@ -87,7 +86,7 @@ def relative(energy: Sequence[float | None]) -> list[float]:
     return [value / known[0] for value in known]
 
 
-def _axes(count: int) -> tuple[Figure, list[Any]]:
+def _axes() -> tuple[Figure, Any]:
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "diff3r",
@@ -97,17 +96,25 @@ def _axes(count: int) -> tuple[Figure, list[Any]]:
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
+        "axes.axisbelow": True,
         "grid.alpha": 0.18,
         **{f"{name}.color": INK for name in ("text", "xtick", "ytick", "grid")},
         **{f"axes.{name}": INK for name in ("labelcolor", "edgecolor", "titlecolor")},
     }
     matplotlib.rcParams.update(style)
-    figure = Figure(figsize=(4.6 * count, 3.0), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
     figure.patch.set_alpha(0)
-    axes = [figure.add_subplot(1, count, index + 1) for index in range(count)]
-    for each in axes:
-        each.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
     return figure, axes
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis with plain numbers at its ticks."""
+    axes.set_yscale("log")
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(FuncFormatter(lambda value, position: f"{value:.3g}"))
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
 
 
 def _legend(axes: Any) -> None:

@@ -73,7 +73,7 @@ def write_report(folder: Path | str) -> Path:
         results=results,
         sections=sections,
         titles=RUNS,
-        training=_safe(figures.training_figure(results, RUNS)),
+        training=[_safe(figures.training_figure(results, RUNS, m)) for m in ("loss/total", "train/psnr")],
         energy=_safe(figures.energy_figure(results, RUNS)),
         grids=_grids(results),
     )

@@ -104,7 +104,7 @@ def test_page_shows_table_pictures_and_curves(page):
         assert captions.count(caption) == 1, caption
     for caption in ("before", "after", "error before", "error after"):
         assert captions.count(caption) == 2, caption  # plain and Diff3R
-    assert sum(tag == "svg" for tag, _ in parts.elements) == 4  # differences twice, energy, training
+    assert sum(tag == "svg" for tag, _ in parts.elements) == 5  # differences twice, energy, loss, PSNR
     assert "Energy of the context views" in text
     assert "Training loss" in text
     assert "Further data: fox" in text
