@@ -1,0 +1,56 @@
+"""Scenes and pictures that a test writes."""
+
+import struct
+
+import pytest
+import torch
+
+from diff3r_plugin import Gaussians
+from diff3r_plugin.gaussians import rotation_matrices
+from diff3r_plugin.plugin.artifacts import heat, quaternions, save_picture, save_ply
+
+
+def test_quaternions_of_every_quadrant():
+    quats = torch.nn.functional.normalize(torch.randn(200, 4, dtype=torch.float64), dim=-1)
+    quats[:4] = torch.eye(4, dtype=torch.float64)
+    again = quaternions(rotation_matrices(quats))
+    assert torch.allclose(rotation_matrices(again), rotation_matrices(quats), atol=1e-12)
+    assert torch.allclose(again.norm(dim=-1), torch.ones(200, dtype=torch.float64))
+
+
+def test_ply_holds_the_scene_as_viewers_read_it(tmp_path):
+    rotation = rotation_matrices(torch.randn(1, 5, 4))
+    sizes = 0.1 + torch.rand(1, 5, 3)
+    factor = rotation * sizes[..., None, :]
+    scene = Gaussians(torch.randn(1, 5, 3), factor @ factor.mT, torch.rand(1, 5), torch.randn(1, 5, 3, 4))
+    save_ply(scene, 0, tmp_path / "a" / "scene.ply")
+    header, body = (tmp_path / "a" / "scene.ply").read_bytes().split(b"end_header\n", 1)
+    names = [line.split()[-1].decode() for line in header.splitlines() if line.startswith(b"property")]
+    assert b"element vertex 5" in header and len(body) == 5 * 4 * len(names)
+    table = torch.tensor(struct.unpack(f"<{5 * len(names)}f", body)).reshape(5, -1)
+    column = {name: table[:, index] for index, name in enumerate(names)}
+    stack = lambda prefix, keys: torch.stack([column[f"{prefix}{k}"] for k in keys], -1)  # noqa: E731
+    assert torch.allclose(stack("", "xyz"), scene.means[0])
+    assert torch.allclose(column["opacity"].sigmoid(), scene.opacities[0], atol=1e-5)
+    assert torch.allclose(stack("f_dc_", range(3)), scene.harmonics[0, :, :, 0])
+    assert torch.allclose(stack("f_rest_", range(9)), scene.harmonics[0, :, :, 1:].flatten(1))
+    axes = rotation_matrices(stack("rot_", range(4))) * stack("scale_", range(3)).exp()[:, None, :]
+    assert torch.allclose(axes @ axes.mT, scene.covariances[0], atol=1e-4)
+
+
+def test_heat_runs_from_black_to_white():
+    colours = heat(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]), 0.0, 1.0)
+    assert colours[:, 0, 0].tolist() == colours[:, 0, 1].tolist() == [0, 0, 0]
+    assert colours[:, 0, 3].tolist() == colours[:, 0, 4].tolist() == [1, 1, 1]
+    assert colours[:, 0, 2].tolist() == pytest.approx([1, 0.5, 0])
+
+
+def test_pictures_keep_their_pixels(tmp_path):
+    from PIL import Image
+
+    picture = torch.rand(3, 4, 6)
+    save_picture(picture, tmp_path / "deep" / "p.png")
+    with Image.open(tmp_path / "deep" / "p.png") as image:
+        assert image.size == (6, 4)
+        pixel = image.getpixel((5, 2))
+    assert pixel == tuple((picture[:, 2, 5] * 255).round().int().tolist())
