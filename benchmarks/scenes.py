@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from diff3r_plugin import Gaussians, Views
+from diff3r_plugin.data.ray_caster import render_room
+from diff3r_plugin.data.writer import sample_scene
 from diff3r_plugin.gaussians import rotation_matrices
 
 
@@ -49,3 +51,46 @@ def pixel_aligned_scene(
     intrinsics = torch.tensor([[P, 0, P / 2], [0, P, P / 2], [0, 0, 1]], dtype=dtype)
     views = Views(None, torch.eye(4, dtype=dtype)[None, None], intrinsics[None, None], image_size=(P, P))
     return gaussians.to(dtype), views
+
+
+def predicted_room(
+    size: int = 256, *, number: int = 0, degree: int = 1, baseline: int = 5, seed: int = 0
+) -> tuple[Gaussians, Views]:
+    """A procedural room as a network might predict it from two photographs, and those photographs.
+
+    One Gaussian per pixel, its depth right up to a smooth error of some percent, its colour that of a blurred
+    photograph, its standard deviation 0.7 pixel, its opacity about 0.7.
+
+    Args:
+        size: Height and width of the photographs, px.
+        number: Which room.
+        baseline: Frames between the two photographs.
+    """
+    scene = sample_scene(seed=seed, split="test", number=number, frames=16)
+    generator = torch.Generator().manual_seed(number)
+    focal = scene.intrinsics[0] * size
+    intrinsics = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], dtype=torch.float32)
+    rows, columns = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
+    parts, images, cameras = [], [], []
+    for frame in (4, 4 + baseline):
+        picture, depth = render_room(scene.room, scene.camera_to_room[frame], scene.intrinsics, (size, size))
+        image = torch.as_tensor(picture, dtype=torch.float32).permute(2, 0, 1) / 255
+        noise = torch.nn.functional.interpolate(
+            torch.randn(1, 1, 6, 6, generator=generator), (size, size), mode="bicubic"
+        )
+        z = torch.as_tensor(depth, dtype=torch.float32) * (1 + 0.03 * noise[0, 0])
+        in_camera = torch.stack([(columns - size / 2) / focal * z, (rows - size / 2) / focal * z, z], -1)
+        world_to_camera = torch.as_tensor(scene.world_to_camera[frame], dtype=torch.float32)
+        camera_to_world = world_to_camera.inverse()
+        means = in_camera.reshape(-1, 3) @ camera_to_world[:3, :3].T + camera_to_world[:3, 3]
+        scales = (0.7 * z / focal).reshape(-1, 1, 1)
+        blurred = torch.nn.functional.avg_pool2d(image[None], 3, 1, 1)[0]
+        harmonics = torch.zeros(size**2, 3, (degree + 1) ** 2)
+        harmonics[..., 0] = (blurred.permute(1, 2, 0).reshape(-1, 3) - 0.5) / 0.28209479
+        opacities = torch.sigmoid(0.85 + 0.3 * torch.randn(size**2, generator=generator))
+        parts.append((means, scales**2 * torch.eye(3), opacities, harmonics))
+        images.append(image)
+        cameras.append(world_to_camera)
+    gaussians = Gaussians(*(torch.cat(tensors)[None] for tensors in zip(*parts, strict=True)))
+    views = Views(torch.stack(images)[None], torch.stack(cameras)[None], intrinsics.expand(1, 2, 3, 3), near=0.05)
+    return gaussians, views

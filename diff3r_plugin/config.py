@@ -61,7 +61,7 @@ class TTOConfig:
     preconditioner: str = "jacobi"
     groups: tuple[str, ...] = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
     backend: str = "auto"
-    damping: float = 1e-3
+    damping: float = 0.1
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     stationarity_tolerance: float = 1e-3
     stationarity_warning: float | None = 0.3

@@ -18,16 +18,16 @@ from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "means": 0.1,
-    "covariance": 0.1,
-    "opacity": 0.1,
-    "sh_dc": 1.0,
-    "sh_rest": 1.0,
+    "means": 0.03,
+    "covariance": 0.03,
+    "opacity": 0.03,
+    "sh_dc": 0.3,
+    "sh_rest": 0.3,
     "poses": 100.0,
 }
 """Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
 
-RANGE = 6.0
+RANGE = 3.0
 """A pixel's weights stay within exp(± RANGE) of their group's base."""
 
 
