@@ -64,9 +64,6 @@ int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVecto
 template <class T> int32_t gram(const Linearization<T>& lin, int threads, const T* weights, T* core, T* rest) {
     Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
     rasterize_gram(lin, weights, slots.get(), threads);
-    const size_t gaussians = size_t(lin.scene.batch * lin.scene.gaussians);
-    prefer_large_pages(core, gaussians * 169 * sizeof(T));
-    prefer_large_pages(rest, gaussians * 3 * size_t(lin.scene.bases - 1) * sizeof(T));
     pull_gram(lin, slots.get(), core, rest, threads);
     return DIFF3R_OK;
 }
@@ -111,6 +108,16 @@ int32_t diff3r_constants(double* out, int32_t capacity) {
     for (int32_t i = 0; i < count && i < capacity; ++i) out[i] = values[i];
     return count;
 }
+
+void* diff3r_acquire(int64_t bytes) {
+    try {
+        return acquire(size_t(bytes));
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+void diff3r_release(void* block, int64_t bytes) { release(block, size_t(bytes)); }
 
 int32_t diff3r_float_lanes() { return Pack<float>::lanes; }
 }

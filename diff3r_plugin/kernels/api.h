@@ -61,4 +61,8 @@ DIFF3R_DECLARE(f64)
 // The constants of constants.h, in the order they stand there, and the number of float lanes.
 int32_t diff3r_constants(double* out, int32_t capacity);
 int32_t diff3r_float_lanes();
+
+// Memory for large results, recycled like that of the kernels; null if there is none.
+void* diff3r_acquire(int64_t bytes);
+void diff3r_release(void* block, int64_t bytes);
 }

@@ -14,8 +14,8 @@ namespace diff3r {
 namespace {
 
 constexpr size_t LARGE_PAGE = size_t(2) << 20;
-constexpr size_t LARGEST_KEPT = size_t(48) << 20;  // bytes of one block
-constexpr size_t MOST_KEPT = size_t(96) << 20;     // bytes of all blocks that wait
+constexpr size_t LARGEST_KEPT = size_t(128) << 20;  // bytes of one block
+constexpr size_t MOST_KEPT = size_t(192) << 20;     // bytes of all blocks that wait
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool RECYCLE = false;  // a recycled block hides reads past its end
 #else
@@ -41,6 +41,18 @@ Shelf& shelf() {
 bool is_large(size_t bytes) { return bytes >= LARGE_PAGE; }
 // Large blocks come in whole pages, so that similar sizes can take each other's place.
 size_t rounded(size_t bytes) { return is_large(bytes) ? (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE : (bytes ? bytes : 64); }
+
+// Asks for large pages before an array is written for the first time.
+void prefer_large_pages(void* begin, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    if (!is_large(bytes)) return;
+    const uintptr_t first = (uintptr_t(begin) + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    const uintptr_t last = (uintptr_t(begin) + bytes) / LARGE_PAGE * LARGE_PAGE;
+    if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+    (void)begin, (void)bytes;
+#endif
+}
 
 }  // namespace
 
@@ -79,17 +91,6 @@ void release(void* block, size_t bytes) {
         std::free(s.blocks.front().data);
         s.blocks.erase(s.blocks.begin());
     }
-}
-
-void prefer_large_pages(void* begin, size_t bytes) {
-#ifdef MADV_HUGEPAGE
-    if (!is_large(bytes)) return;
-    const uintptr_t first = (uintptr_t(begin) + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-    const uintptr_t last = (uintptr_t(begin) + bytes) / LARGE_PAGE * LARGE_PAGE;
-    if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#else
-    (void)begin, (void)bytes;
-#endif
 }
 
 }  // namespace diff3r

@@ -10,8 +10,6 @@ namespace diff3r {
 // cleared by the operating system first, which costs more than some of the kernels.
 void* acquire(size_t bytes);
 void release(void* block, size_t bytes);
-// Asks for large pages where an array is about to be written for the first time.
-void prefer_large_pages(void* begin, size_t bytes);
 
 template <class T> class Buffer {
   public:

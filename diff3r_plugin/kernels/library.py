@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import warnings
-from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+import weakref
+from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_void_p
 
 import torch
 
@@ -13,6 +15,9 @@ from diff3r_plugin.kernels.build import BuildError, library_path
 
 OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
 """Statuses that every kernel returns (``api.h``)."""
+
+_RECYCLED_FROM = 16 * 2**20
+"""Bytes from which on results are put into recycled memory."""
 
 CONSTANT_NAMES = (
     "DILATION",
@@ -89,6 +94,26 @@ class Library:
         count = library.diff3r_constants(values, len(values))
         self.constants = dict(zip(CONSTANT_NAMES, list(values)[:count], strict=True))
         self.float_lanes = int(library.diff3r_float_lanes())
+        self._acquire, self._release = library.diff3r_acquire, library.diff3r_release
+        self._acquire.argtypes, self._acquire.restype = (c_int64,), c_void_p
+        self._release.argtypes, self._release.restype = (c_void_p, c_int64), None
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """An uninitialised tensor; a large one is memory that the kernels have used before.
+
+        The operating system clears fresh memory page by page, which for tens of megabytes takes longer than the
+        kernel that then writes them.
+        """
+        count = math.prod(shape)
+        size = count * dtype.itemsize
+        if size < _RECYCLED_FROM:
+            return torch.empty(shape, dtype=dtype)
+        block = self._acquire(size)
+        if block is None:
+            raise MemoryError(f"not enough memory for a tensor of shape {list(shape)}, {size / 2**30:.1f} GiB.")
+        array = (c_char * size).from_address(block)
+        weakref.finalize(array, self._release, block, size).atexit = False
+        return torch.frombuffer(array, dtype=dtype, count=count).view(shape)
 
 
 _failure: str | None = None

@@ -20,7 +20,6 @@ template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads
             for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
-                if (!any(covered.drawn)) continue;
                 P& ray = transmittance.block[block];
                 const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
                 for (int c = 0; c < 3; ++c) color[c].block[block] += step.weight * s.color[c];

@@ -59,7 +59,6 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
             for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
-                if (!any(covered.drawn)) continue;
                 P& ray = transmittance.block[block];
                 const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
                 const auto pulls = both(step.taken, covered.free);

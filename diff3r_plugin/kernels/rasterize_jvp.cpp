@@ -23,7 +23,6 @@ template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTa
                 const Pack<T> zero(T(0));
                 const Coverage<D> covered =
                     cover(f, D::with_tangent(tile.block_x(block), zero), D::with_tangent(tile.block_y(block), zero));
-                if (!any(covered.drawn)) continue;
                 const Blend<D> step = blend(push.transmittance[block], covered.alpha, covered.drawn);
                 push.add(block, s, t, step.weight);
                 if (ended(push.transmittance[block].v)) live &= ~(1ull << block);

@@ -28,7 +28,6 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
             for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
-                if (!any(covered.drawn)) continue;
                 P& ray = pull.transmittance.block[block];
                 const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
                 pull.add(block, s, step.weight, covered.alpha, both(step.taken, covered.free), covered.dx, covered.dy, sums);

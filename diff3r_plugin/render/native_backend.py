@@ -121,8 +121,8 @@ class NativeLinearization:
         scene = self._scene
         scene.check_unchanged()
         weights = self._picture(pixel_weights, (scene.batch, scene.views, scene.height, scene.width), "pixel_weights")
-        core = torch.empty((scene.batch, scene.gaussians, 13, 13), dtype=scene.dtype)
-        rest = torch.empty((scene.batch, scene.gaussians, 3, scene.bases - 1), dtype=scene.dtype)
+        core = scene.empty((scene.batch, scene.gaussians, 13, 13), scene.dtype)
+        rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1), scene.dtype)
         threads = torch.get_num_threads()
         scene.check(scene.kernels.gram(self._handle, threads, weights.data_ptr(), core.data_ptr(), rest.data_ptr()))
         return GaussianGram(core, rest)
@@ -169,7 +169,7 @@ class NativeLinearization:
             torch.empty((B, N, 3), dtype=dtype),
             torch.empty((B, N, 3, 3), dtype=dtype),
             torch.empty((B, N), dtype=dtype),
-            torch.empty((B, N, 3, scene.bases), dtype=dtype),
+            scene.empty((B, N, 3, scene.bases), dtype),
         )
         cameras = torch.empty((B, scene.views, 4, 4), dtype=dtype) if with_cameras else None
         pointers = [value.data_ptr() for value in gradient.tensors()]

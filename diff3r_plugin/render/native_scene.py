@@ -36,6 +36,7 @@ class NativeScene:
         if gaussians.covariances is None:
             with torch.autocast("cpu", enabled=False), torch.no_grad():
                 gaussians = gaussians.with_covariances()
+        self.empty = loaded.empty
         self.dtype = gaussians.dtype if gaussians.dtype == torch.float64 else torch.float32
         self.kernels = loaded.by_dtype[self.dtype]
         self.batch, self.gaussians = gaussians.batch_size, gaussians.num_gaussians
