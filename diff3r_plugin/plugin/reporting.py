@@ -45,17 +45,21 @@ class Reporter:
             figures |= {name: float(value.mean()) for name, value in self.scores(refinement).items()}
         if stage == "train":
             self._warn_if_not_stationary(figures["stationarity"])
-        prefix = "diff3r/val/" if stage == "val" else "diff3r/"
-        if stage == "train":
             figures["fallbacks_total"] = float(self.fallbacks)
             if self.attachment.optimizer is not None:
                 figures["head_lr"] = self.attachment.optimizer.learning_rate
                 figures["head_steps_skipped"] = float(self.attachment.optimizer.skipped)
+        self._log(figures, refinement)
+
+    def _log(self, figures: dict[str, float], refinement: Refinement) -> None:
+        stage = self.attachment.stage
+        prefix = "diff3r/" if stage == "train" else f"diff3r/{stage}/"
         for name, value in figures.items():
             if math.isfinite(value):
                 # hosts validate on rank 0 only: nothing here may wait for the other ranks
-                batch_size = len(refinement.info.outcomes)
-                wrapper.log(prefix + name, value, batch_size=batch_size, rank_zero_only=stage == "val")
+                self.attachment.wrapper.log(
+                    prefix + name, value, batch_size=len(refinement.info.outcomes), rank_zero_only=stage == "val"
+                )
 
     def scores(self, refinement: Refinement) -> dict[str, Tensor]:
         """PSNR before and after per scene ``[B]``: on the context with our renderer, on the target with the host's."""
@@ -131,6 +135,8 @@ class Reporter:
                     "renderer_agreement_psnr": float(agreement[index]),
                 },
             )
+        figures = {f"{n}_{side}": float(v.mean()) for side in scores for n, v in scores[side].items()}
+        self._log(figures | solver_figures(refinement), refinement)
         artifacts.write(attachment, self.folder(), refinement, truth, before, after)
 
     def scores_of_test(

@@ -108,7 +108,8 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
         model = wrapper_class()
         trainer = stub_host.make_trainer(namespace, tmp_path, inference_mode=True)
         metrics = trainer.validate(model, stub_host.loader(1), verbose=False)[0]
-        trainer.test(model, stub_host.loader(2), verbose=False)
+        tested = trainer.test(model, stub_host.loader(2), verbose=False)[0]
+    assert tested["diff3r/test/psnr_after"] > tested["diff3r/test/psnr_before"]
     assert metrics["diff3r/val/psnr_target_after"] > metrics["diff3r/val/psnr_target_before"]
     scores = json.loads((tmp_path / "diff3r_scores.json").read_text())
     assert [entry["scene"] for entry in scores["scenes"]] == ["scene0_0", "scene0_1", "scene1_0", "scene1_1"]
