@@ -44,6 +44,13 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 
 
+def build_sdist(sdist_directory, config_settings=None):
+    """The source distribution that setuptools builds."""
+    name = build_meta.build_sdist(sdist_directory, config_settings)
+    _sweep()
+    return name
+
+
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     """A wheel of pointers into this checkout."""
     with tempfile.TemporaryDirectory() as folder:

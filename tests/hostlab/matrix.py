@@ -23,7 +23,7 @@ from typing import Any
 from diff3r_plugin.plugin import PluginError, registry
 
 HERE = Path(__file__).resolve().parent
-FLAG = ("--plugin", "diff3r", "diff3r.log_every=1")
+FLAG = ("--plugin", "diff3r")
 STEPS = 2
 # DepthSplat loads a state dict itself and resumes only what lies in its output folder
 LOADS_STATE_DICT = {"depthsplat"}
