@@ -22,6 +22,7 @@ class NoPoSplat(PixelSplatFamily):
     name = "noposplat"
     repository = "https://github.com/cvg/NoPoSplat"
     verified_commits = ("9b04307ebe17",)
+    encoder_sees_poses = False
     e3nn_harmonics = False
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (

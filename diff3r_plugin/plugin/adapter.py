@@ -28,6 +28,7 @@ class HostAdapter(ABC):
         expectations: What the adapter relies on, checked by ``diff3r doctor``.
         wrapper: ``module:class`` of the host's LightningModule.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
+        encoder_sees_poses: Whether the host's encoder is given the context poses that the refinement uses.
         unrefined: Dotted methods of the LightningModule within which encoder calls are left alone.
 
     Example: see ``diff3r_adapters.mini_host``.
@@ -40,6 +41,7 @@ class HostAdapter(ABC):
     expectations: tuple[Expectation, ...] = ()
     wrapper: str = "src.model.model_wrapper:ModelWrapper"
     tap: Tap | None = None
+    encoder_sees_poses: bool = True
     unrefined: tuple[str, ...] = ()
 
     @classmethod

@@ -197,12 +197,18 @@ class Reporter:
             "head": attachment.settings.head,
             "head_from_checkpoint": attachment.head_loaded,
             "context_poses": attachment.settings.context_poses,
+            "encoder_sees_context_poses": attachment.adapter.encoder_sees_poses,
             "settings": attachment.session.described_settings(),
             "fallbacks": self.fallbacks,
         }
         self.record.write(path, header)
         if rank == 0:
             print(self.record.table())
+            if not attachment.adapter.encoder_sees_poses:
+                print(
+                    "[diff3r] the refinement used the context poses of the batch, which this host's encoder does not "
+                    "see: the scores after it are not those of a pose-free method"
+                )
             print(f"[diff3r] scores before and after refinement: {path}")
         self.record = TestRecord()
 
