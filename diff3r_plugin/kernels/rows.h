@@ -103,6 +103,29 @@ template <class T> DIFF3R_INLINE void store_rows(Pack<T>* in, int numbers, T* p,
     }
 }
 
+// Rows that follow each other without gaps, written past the caches: for results much larger than a cache, which would
+// only be read in to be overwritten. Call finish_streaming() before another thread may look at them.
+template <int numbers, class T> DIFF3R_INLINE void stream_rows(Pack<T>* in, T* p, int count) {
+    alignas(64) T rows[Pack<T>::lanes * numbers];
+    store_rows(in, numbers, rows, numbers, count);
+    const size_t bytes = size_t(count) * numbers * sizeof(T);
+#ifdef DIFF3R_MASK_REGISTERS
+    if (reinterpret_cast<uintptr_t>(p) % 64 == 0 && bytes % 64 == 0) {
+        for (size_t at = 0; at < bytes; at += 64)
+            _mm512_stream_si512(reinterpret_cast<__m512i*>(reinterpret_cast<char*>(p) + at),
+                                _mm512_load_si512(reinterpret_cast<char*>(rows) + at));
+        return;
+    }
+#endif
+    std::memcpy(p, rows, bytes);
+}
+
+DIFF3R_INLINE void finish_streaming() {
+#ifdef DIFF3R_MASK_REGISTERS
+    _mm_sfence();
+#endif
+}
+
 // Room for `count` numbers in whole packs.
 template <class T> constexpr int padded(int count) { return (count + Pack<T>::lanes - 1) / Pack<T>::lanes * Pack<T>::lanes; }
 

@@ -50,6 +50,20 @@ DIFF3R_INLINE void splat_gram(const Polynomials<T>& polynomials, const Pack<T>* 
     }
 }
 
+// The block of each Gaussian of a pack; the lower triangle until it is mirrored.
+template <class T> struct Core {
+    Pack<T> entry[padded<T>(CORE * CORE)];
+    DIFF3R_INLINE Pack<T>* operator[](int row) { return entry + row * CORE; }
+    DIFF3R_INLINE void clear() {
+        for (int i = 0; i < CORE; ++i)
+            for (int j = 0; j <= i; ++j) (*this)[i][j] = Pack<T>(T(0));
+    }
+    DIFF3R_INLINE void mirror() {
+        for (int i = 0; i < CORE; ++i)
+            for (int j = 0; j < i; ++j) (*this)[j][i] = (*this)[i][j];
+    }
+};
+
 template <class T> struct Job {
     const Linearization<T>& lin;
     const T* slots;
@@ -59,7 +73,7 @@ template <class T> struct Job {
 
 // Adds one image's share to core (lower triangle) and rest.
 template <class T>
-void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn, Pack<T> (*core)[CORE], Pack<T>* rest) {
+void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn, Core<T>& core, Pack<T>* rest) {
     using P = Pack<T>;
     const Scene<T>& scene = job.lin.scene;
     const int bases = int(scene.bases);
@@ -147,9 +161,9 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
     parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t batch = task / tasks;
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
-            P core[CORE][CORE], rest[padded<T>(3 * MAX_BASES)];
-            for (auto& row : core)
-                for (auto& entry : row) entry = P(T(0));
+            Core<T> core;
+            P rest[padded<T>(3 * MAX_BASES)];
+            core.clear();
             for (int64_t k = 0; k < rests; ++k) rest[k] = P(T(0));
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view;
@@ -160,12 +174,11 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
                 pull_pack(Job<T>{lin, slots, batch * scene.gaussians + first, image * scene.gaussians + first, count}, camera, drawn, core, rest);
             }
             const int64_t n = batch * scene.gaussians + first;
-            P full[padded<T>(CORE * CORE)];
-            for (int i = 0; i < CORE; ++i)
-                for (int j = 0; j < CORE; ++j) full[i * CORE + j] = i >= j ? core[i][j] : core[j][i];
-            store_rows(full, CORE * CORE, core_out + n * CORE * CORE, CORE * CORE, count);
+            core.mirror();
+            stream_rows<CORE * CORE>(core.entry, core_out + n * CORE * CORE, count);
             store_rows(rest, int(rests), rest_out + n * rests, rests, count);
         });
+        finish_streaming();
     });
 }
 
