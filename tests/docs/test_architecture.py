@@ -1,0 +1,133 @@
+"""The floors of ``docs/architecture.md`` are real: nothing imports from above, in circles, or grows without end."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import diff3r_plugin
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "architecture.md"
+PACKAGES = {"diff3r_plugin": ROOT / "diff3r_plugin", "diff3r_adapters": ROOT / "adapters"}
+STARTUP = ROOT / "diff3r_startup"
+LONGEST = 400
+
+
+def floors() -> dict[str, int]:
+    """Module or package -> floor, from the block of the page that starts with ``floors``."""
+    (block,) = re.findall(r"```floors\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, int] = {}
+    for line in block.splitlines():
+        number, *names = line.split()
+        for name in names:
+            assert name not in found, f"{name} stands on two floors of {PAGE.name}"
+            found[name] = int(number)
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the two packages by its dotted name; the drop-in's folder is a path entry of its own."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = [package, *path.relative_to(folder).with_suffix("").parts]
+            if "site" in parts:
+                continue
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path, only_at_the_top: bool = False) -> set[str]:
+    """Dotted names that a file imports, deferred imports included, those for type checkers left out."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        if only_at_the_top and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}:{node.lineno}: write imports in full"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def resolved(name: str) -> str | None:
+    """The module of ours that an imported name leads to, through the lazy names of the package's own top."""
+    package, _, rest = name.partition(".")
+    if package not in PACKAGES:
+        return None
+    if package == "diff3r_plugin" and rest in diff3r_plugin._HOMES:
+        return f"diff3r_plugin.{diff3r_plugin._HOMES[rest]}"
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+GRAPH = {
+    module: {found for name in imports(path) if (found := resolved(name)) and found != module}
+    for module, path in MODULES.items()
+}
+
+
+def floor_of(module: str, known: dict[str, int]) -> int:
+    if module == "diff3r_plugin":  # holds names only, and loads them when asked
+        return 0
+    package, _, rest = module.partition(".")
+    place = "adapters" if package == "diff3r_adapters" else rest.split(".")[0]
+    assert place in known, f"{module} has no floor: add {place!r} to the floors and the table of docs/architecture.md"
+    return known[place]
+
+
+def test_every_floor_is_inhabited():
+    places = {"adapters" if m.startswith("diff3r_adapters") else m.split(".")[1] for m in MODULES if "." in m}
+    assert set(floors()) == places | {"adapters"}, "docs/architecture.md names a module that is gone, or lacks one"
+
+
+def test_nothing_imports_from_a_higher_floor():
+    known = floors()
+    climbing = [
+        f"{module} (floor {floor_of(module, known)}) imports {used} (floor {floor_of(used, known)})"
+        for module, uses in GRAPH.items()
+        for used in uses
+        if floor_of(used, known) > floor_of(module, known)
+    ]
+    assert not climbing, "\n".join(climbing)
+
+
+def test_no_import_cycles():
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail("modules import each other: " + " -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_modules_stay_short(module):
+    lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{module} has {lines} lines; split it"
+
+
+def test_the_start_up_hook_imports_nothing_that_costs_time():
+    for path in STARTUP.glob("*.py"):
+        for name in imports(path, only_at_the_top=True):
+            top = name.partition(".")[0]
+            assert top == "diff3r_startup" or top in sys.stdlib_module_names, f"{path.name} imports {name} at its top"
+    assert imports(STARTUP / "__init__.py", only_at_the_top=True) == {"os", "sys"}
