@@ -165,6 +165,7 @@ class PoseChart:
         self._generators = _se3_generators(reference)
 
     def decode(self, theta: Float[Tensor, "B V 6"]) -> Float[Tensor, "B V 4 4"]:
+        """The cameras at θ; differentiable."""
         algebra = torch.einsum("...k,kij->...ij", theta, self._generators)
         return torch.linalg.matrix_exp(algebra) @ self._reference
 
@@ -184,9 +185,11 @@ class LocalPose:
         self._matrix = matrix
 
     def push(self, tangent: Float[Tensor, "B V 6"]) -> Float[Tensor, "B V 4 4"]:
+        """Change of the cameras for dθ."""
         return (self._matrix @ tangent[..., None, :, None])[..., 0]
 
     def pull(self, cotangent: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 6"]:
+        """Gradient by θ from the gradient by the cameras."""
         return (self._matrix * cotangent[..., None]).sum((-3, -2))
 
 

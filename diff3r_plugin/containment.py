@@ -30,14 +30,17 @@ def ordinary_views(views: Views, dtype: torch.dtype) -> tuple[Views, Tensor]:
 
 
 def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
+    """Scenes in which all these tensors, ``[B, ...]``, are finite."""
     return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors]).all(0)
 
 
 def valid_scenes(gaussians: Gaussians) -> Bool[Tensor, "B"]:
+    """Scenes in which every Gaussian is finite and has a covariance that is one."""
     return Coordinates(gaussians, None, ("means",)).valid.all(1)
 
 
 def like(mask: Bool[Tensor, "B"], tensor: Tensor) -> Tensor:
+    """The mask with as many axes as ``tensor`` ``[B, ...]``, to broadcast with it."""
     return mask.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
@@ -57,6 +60,7 @@ def stand_in(gaussians: Gaussians, broken: Bool[Tensor, "B"]) -> Gaussians:
 
 
 def stand_in_views(views: Views, broken: Bool[Tensor, "B"]) -> Views:
+    """Cameras of broken scenes replaced by identities, for the same reason."""
     changes = {}
     for name in ("world_to_camera", "intrinsics"):
         own = getattr(views, name)

@@ -74,22 +74,27 @@ class Gaussians:
 
     @property
     def batch_size(self) -> int:
+        """Scenes, B."""
         return self.means.shape[0]
 
     @property
     def num_gaussians(self) -> int:
+        """Gaussians in each scene, N."""
         return self.means.shape[1]
 
     @property
     def sh_degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 4."""
         return int(self.harmonics.shape[-1] ** 0.5 + 0.5) - 1
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the means."""
         return self.means.dtype
 
     @property
     def device(self) -> torch.device:
+        """Of the means."""
         return self.means.device
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:

@@ -46,6 +46,9 @@ class UncertaintyHead(nn.Module):
         hidden: Channels of the hidden layers.
         initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
 
+    Raises:
+        ValueError: for an unknown group, or a starting weight that is not positive and finite.
+
     Example:
         >>> from diff3r_plugin import UncertaintyHead
         >>> head = UncertaintyHead(("means", "opacity"), initial_weights={"means": 0.5})

@@ -74,18 +74,22 @@ class Views:
 
     @property
     def batch_size(self) -> int:
+        """Scenes, B."""
         return self.world_to_camera.shape[0]
 
     @property
     def num_views(self) -> int:
+        """Cameras for each scene, V."""
         return self.world_to_camera.shape[1]
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the cameras."""
         return self.world_to_camera.dtype
 
     @property
     def device(self) -> torch.device:
+        """Of the cameras."""
         return self.world_to_camera.device
 
     def replace(self, **changes) -> Views:
