@@ -11,6 +11,9 @@ from diff3r_plugin.plugin.errors import PluginError, unknown_name
 
 STAGES = ("train", "val", "test")
 
+NULLABLE = {f.name for f in fields(TTOConfig) if "None" in str(f.type)}
+"""Settings that may be null."""
+
 
 @dataclass(frozen=True)
 class PluginSettings:
@@ -112,6 +115,8 @@ def _default(item: Any) -> Any:
 def _converted(key: str, value: Any, default: Any) -> Any:
     """The value in the type of the default (a number where a number stands, a tuple where a tuple stands, ...)."""
     problem = PluginError(f"diff3r.{key} must be a {_kind(default)}, like {default!r}; got {value!r}.")
+    if value is None and key not in NULLABLE:
+        raise problem
     if default is None or value is None:
         return tuple(value) if isinstance(value, list) else value
     if isinstance(default, tuple):

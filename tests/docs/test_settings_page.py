@@ -66,6 +66,11 @@ def test_every_choice_is_in_the_range(name):
     assert set(re.findall(r"`(\w+)`", documented()[name][1])) >= set(CHOICES[name])
 
 
+def test_null_is_in_the_range_of_what_may_be_null():
+    nullable = {name for name, (_, allowed) in documented().items() if "`null`" in allowed}
+    assert nullable == settings.NULLABLE
+
+
 def test_tables_of_groups_are_those_of_the_code():
     steps, weights = PAGE.split("Proximal weights to start from")
     for part, values in ((steps, config.DEFAULT_LEARNING_RATES), (weights, DEFAULT_WEIGHTS)):

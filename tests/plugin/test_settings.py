@@ -39,11 +39,17 @@ def test_keys_of_the_layer_and_of_the_plugin_share_one_namespace():
         ({"weights": 3}, r"diff3r.weights must be a mapping"),
         ({"log_every": 0}, r"diff3r.log_every must be at least 1, got 0"),
         ({"head_lr_multiplier": -1.0}, r"must not be negative"),
+        ({"refine": None}, r"diff3r.refine must be a list, like .*; got None"),
+        ({"inner_steps": None}, r"diff3r.inner_steps must be a whole number, like \d+; got None"),
     ],
 )
 def test_bad_values_say_what_was_given_and_what_is_right(given, message):
     with pytest.raises(PluginError, match=message):
         PluginSettings.parse(given)
+
+
+def test_null_is_a_value_only_where_it_means_something():
+    assert PluginSettings.parse({"stationarity_warning": None}).tto.stationarity_warning is None
 
 
 def test_every_setting_is_described():
