@@ -57,11 +57,11 @@ class TTOConfig:
     truncated_steps: int = 1
     pcg_iterations: int = 8
     pcg_tolerance: float = 1e-2
-    inner_pcg_iterations: int | None = None
+    inner_pcg_iterations: int | None = 4
     preconditioner: str = "jacobi"
     groups: tuple[str, ...] = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
     backend: str = "auto"
-    damping: float = 0.1
+    damping: float = 1.0
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     stationarity_tolerance: float = 1e-3
     stationarity_warning: float | None = 0.3

@@ -4,7 +4,10 @@ At a stationary point ∇E(θ*) = 0, with the Gauss-Newton matrix H = JᵀWJ + �
 
     ∂L/∂θ0 = Λ ⊙ v        ∂L/∂Λ = −(θ* − θ0) ⊙ v        ∂L/∂images = W J v        ∂L/∂w = −(J v) · r
 
-(Diff3R, arXiv 2604.01030, for θ0 and Λ; iMAML, arXiv 1909.04630, for the idea.) With Λ = 0 the gradient to θ0 is
+(Diff3R, arXiv 2604.01030, for θ0 and Λ; iMAML, arXiv 1909.04630, for the idea.) What is really returned for θ0 is
+∂L/∂θ* − JᵀWJ v = Λ ⊙ v + (∂L/∂θ* − H v): the same where the linear solve has converged, and where it was cut short the
+gradient of a descent that was cut short, too. With no iteration at all it is the first-order gradient. Without the
+second term a short solve would tell the network that nothing it predicts matters. With Λ = 0 the gradient to θ0 is
 exactly zero: the proximal term is the only path from θ0 to a minimiser. The formulas hold near stationarity; how near
 a solution is stands in ``TTOInfo.stationarity``.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
@@ -69,10 +73,12 @@ class _ImplicitSolution(Function):
         )
         ctx.on_backward(solve)
         v = solve.solution
+        # A broken scene must not reach the network that all scenes share.
+        residual = torch.where(solve.residual.isfinite().all(-1, keepdim=True), solve.residual, 0)
         wants_theta0, wants_weights, wants_images, wants_pixels = ctx.needs_input_grad[:4]
         picture = here.push(v) if wants_images or wants_pixels else None
         return (
-            proximal_weights * v if wants_theta0 else None,
+            proximal_weights * v + residual if wants_theta0 else None,
             -(here.theta - theta0) * v if wants_weights else None,
             here.objective.pixel_weights[:, :, None] * picture if wants_images else None,
             -(picture * here.residual).sum(2) if wants_pixels else None,
