@@ -7,7 +7,7 @@ Trying settings on such files costs no start of the host, so that a grid of them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ class SavedScene:
         gaussians: The prediction, a batch of one.
         context: The views it was predicted from, with images.
         target: The held-out views, with images.
+        weights: Proximal weights that a head predicted for the scene; empty without a head.
 
     Raises:
         ValueError: if there is more than one scene, or a picture is missing.
@@ -43,6 +44,7 @@ class SavedScene:
     gaussians: Gaussians
     context: Views
     target: Views
+    weights: Mapping[str, Tensor | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sizes = (self.gaussians.batch_size, self.context.batch_size, self.target.batch_size)
@@ -57,7 +59,7 @@ class SavedScene:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = {kind: _tensors(getattr(self, kind)) for kind in ("gaussians", "context", "target")}
-        torch.save({"format": FORMAT, "name": self.name, **parts}, path)
+        torch.save({"format": FORMAT, "name": self.name, "weights": dict(self.weights), **parts}, path)
 
     @classmethod
     def load(cls, path: Path | str) -> SavedScene:
@@ -74,6 +76,7 @@ class SavedScene:
             Gaussians(**content["gaussians"]),
             Views(**content["context"]),
             Views(**content["target"]),
+            content["weights"],
         )
 
 

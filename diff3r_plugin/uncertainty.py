@@ -18,11 +18,11 @@ from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "means": 0.03,
-    "covariance": 0.03,
-    "opacity": 0.03,
-    "sh_dc": 0.3,
-    "sh_rest": 0.3,
+    "means": 0.01,
+    "covariance": 0.01,
+    "opacity": 0.01,
+    "sh_dc": 0.1,
+    "sh_rest": 0.1,
     "poses": 100.0,
 }
 """Weights a head starts from; our choice (the paper's initial values and activation are not known)."""

@@ -29,3 +29,9 @@ def fixed_weights(best: GridPoint, plugin_settings: tuple[str, ...] = ()) -> tup
         f"diff3r.inner_steps={best.steps}",
         *(f"diff3r.weights.{group}={weight:g}" for group, weight in best.weights.items()),
     )
+
+
+def learned_weights(best: GridPoint, plugin_settings: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The settings of the training with the number of steps that validation chose."""
+    kept = (word for word in plugin_settings if word.partition("=")[0] != "diff3r.inner_steps")
+    return (*kept, f"diff3r.inner_steps={best.steps}")

@@ -1,4 +1,4 @@
-"""The strong baseline: refine a plainly trained host's scenes with the best weights that scalars can give."""
+"""What validation scenes choose: weights and steps for a plain checkpoint, steps for one with a learned head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GridPoint:
 
     Args:
         steps: Inner steps.
-        weights: Proximal weight per parameter group.
+        weights: Proximal weight per parameter group; empty for what a head predicted.
         psnr: Mean over the scenes after refinement, dB.
         ssim: The same.
         seconds: Mean time of the solver per scene.
@@ -84,17 +84,7 @@ def search(
     points: list[GridPoint] = []
 
     def attempt(count: int, weights: dict[str, float]) -> GridPoint:
-        scores = [
-            evaluate(scene, replace(config, inner_steps=count), weights, before=known)
-            for scene, known in zip(scenes, before, strict=True)
-        ]
-        point = GridPoint(
-            count,
-            weights,
-            _mean(s.after["psnr"] for s in scores),
-            _mean(s.after["ssim"] for s in scores),
-            _mean(s.info.seconds for s in scores),
-        )
+        point = _point(scenes, before, config, count, weights)
         points.append(point)
         if on_point is not None:
             on_point(point, total)
@@ -110,6 +100,57 @@ def search(
         best = max([best, *tried], key=lambda point: point.psnr)
     names = tuple(scene.name for scene in scenes)
     return GridSearch(_mean(b["psnr"] for b in before), tuple(points), best, names)
+
+
+def search_steps(
+    scenes: Sequence[SavedScene],
+    config: TTOConfig,
+    steps: Iterable[int],
+    on_point: Callable[[GridPoint, int], None] | None = None,
+) -> GridSearch:
+    """Find the number of steps of the highest mean PSNR with the weights that the head predicted for each scene.
+
+    Args:
+        scenes: Validation scenes, unrefined, with their weights.
+        config: How to refine; ``inner_steps`` is searched.
+        steps: Numbers of inner steps.
+        on_point: Called after each point with the point and the number of points in all.
+
+    Raises:
+        ValueError: without scenes or steps, or if a scene has no weights.
+    """
+    steps = list(steps)
+    if not scenes or not steps or not all(scene.weights for scene in scenes):
+        raise ValueError(f"A search needs steps and scenes with weights; got {len(steps)} steps, {len(scenes)} scenes.")
+    before = [score(scene, scene.gaussians, config.backend) for scene in scenes]
+    points = []
+    for count in steps:
+        points.append(_point(scenes, before, config, count, {}))
+        if on_point is not None:
+            on_point(points[-1], len(steps))
+    best = max(points, key=lambda point: point.psnr)
+    return GridSearch(_mean(b["psnr"] for b in before), tuple(points), best, tuple(scene.name for scene in scenes))
+
+
+def _point(
+    scenes: Sequence[SavedScene],
+    before: Sequence[dict[str, float]],
+    config: TTOConfig,
+    steps: int,
+    weights: dict[str, float],
+) -> GridPoint:
+    """One setting on all scenes; without ``weights``, those saved with each scene."""
+    scores = [
+        evaluate(scene, replace(config, inner_steps=steps), weights or scene.weights, before=known)
+        for scene, known in zip(scenes, before, strict=True)
+    ]
+    return GridPoint(
+        steps,
+        weights,
+        _mean(s.after["psnr"] for s in scores),
+        _mean(s.after["ssim"] for s in scores),
+        _mean(s.info.seconds for s in scores),
+    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from diff3r_plugin.demo import data
-from diff3r_plugin.demo.flag import FLAG, fixed_weights, tto_config
-from diff3r_plugin.demo.grid import GridPoint, GridSearch, search
+from diff3r_plugin.demo.flag import FLAG, fixed_weights, learned_weights, tto_config
+from diff3r_plugin.demo.grid import GridPoint, GridSearch, search, search_steps
 from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
 from diff3r_plugin.demo.progress import bar, wide_console
 from diff3r_plugin.demo.results import (
@@ -63,12 +63,13 @@ class Demo:
         seconds = runs["diff3r"]["train_seconds"]
         runs["plain_equal_time"] = self._train("plain_equal_time", 100 * self.settings.steps, max_seconds=seconds)
 
-        self._heading("Weights and steps for the plain checkpoints, on the validation scenes")
-        grids = {name: self._grid(name) for name in ("plain", "plain_equal_time")}
+        self._heading("On the validation scenes: weights and steps for the plain checkpoints, steps for the other")
+        grids = {name: self._grid(name) for name in ("plain", "plain_equal_time", "diff3r")}
 
         self._heading("Testing on held-out scenes")
-        refinement = {name: fixed_weights(grid.best, self.settings.plugin_settings) for name, grid in grids.items()}
-        refinement["diff3r"] = self.settings.plugin_settings
+        own = self.settings.plugin_settings
+        refinement = {name: fixed_weights(grids[name].best, own) for name in ("plain", "plain_equal_time")}
+        refinement["diff3r"] = learned_weights(grids["diff3r"].best, own)
         self._test_all("test", (self.rooms, self.rooms / "evaluation_index_test.json"), runs, refinement)
         also: dict[str, dict[str, Any]] = {}
         for name, root in self.settings.also_test.items():
@@ -136,10 +137,11 @@ class Demo:
 
     def _grid(self, name: str) -> GridSearch:
         folder = self.out / "runs" / name / "validation"
+        learned = name == "diff3r"
         arguments = (
             *self._test_arguments(name, "val", (self.rooms, self.rooms / "evaluation_index_val.json"), folder),
             *FLAG,
-            "diff3r.head=fixed",
+            *([] if learned else ["diff3r.head=fixed"]),
             "diff3r.inner_steps=0",
             "diff3r.save_scenes=true",
         )
@@ -156,12 +158,15 @@ class Demo:
                     progress.progress.update(progress.task, total=total)
                 progress.update(counter["done"], f"of {total}: {point.steps} steps, PSNR {point.psnr:.2f}")
 
-            found = search(
-                scenes, self.config, settings.grid_scales, settings.grid_steps, settings.grid_factors, on_point
-            )
+            if learned:
+                found = search_steps(scenes, self.config, settings.grid_steps, on_point)
+            else:
+                found = search(
+                    scenes, self.config, settings.grid_scales, settings.grid_steps, settings.grid_factors, on_point
+                )
         weights = ", ".join(f"{group} {weight:g}" for group, weight in found.best.weights.items())
         self.console.print(
-            f"  best of {len(found.points)}: {found.best.steps} steps, {weights}; "
+            f"  best of {len(found.points)}: {found.best.steps} steps, {weights or 'learned weights'}; "
             f"PSNR {found.psnr_before:.2f} before, {found.best.psnr:.2f} after",
             highlight=False,
         )

@@ -89,7 +89,11 @@ def save_scene(attachment: Attachment, refinement: Refinement, index: int, name:
         targets = attachment.adapter.target_views(attachment.wrapper, attachment.batch)
         one = slice(index, index + 1)
         scene = refinement.gaussians.map(lambda tensor: tensor[one])
-        SavedScene(name, scene, _scene_of(refinement.views, one), _scene_of(targets, one)).save(path)
+        weights = {
+            group: weight.detach()[one].cpu().clone() if isinstance(weight, Tensor) and weight.ndim == 3 else weight
+            for group, weight in refinement.weights.tensors().items()
+        }
+        SavedScene(name, scene, _scene_of(refinement.views, one), _scene_of(targets, one), weights).save(path)
 
 
 def _scene_of(views: Views, one: slice) -> Views:

@@ -7,8 +7,8 @@ import torch
 from scenes import random_scene
 
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
-from diff3r_plugin.demo.flag import fixed_weights, tto_config
-from diff3r_plugin.demo.grid import GridPoint, search
+from diff3r_plugin.demo.flag import fixed_weights, learned_weights, tto_config
+from diff3r_plugin.demo.grid import GridPoint, search, search_steps
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
 from diff3r_plugin.picture_quality import psnr
 from diff3r_plugin.plugin.settings import PluginSettings
@@ -42,7 +42,7 @@ def scene() -> SavedScene:
 def test_a_saved_scene_comes_back_as_it_was(scene, tmp_path):
     scene.save(tmp_path / "a" / "scene.pt")
     read = SavedScene.load(tmp_path / "a" / "scene.pt")
-    assert read.name == "room"
+    assert read.name == "room" and read.weights == {}
     for mine, theirs in zip(scene.gaussians.tensors(), read.gaussians.tensors(), strict=True):
         assert torch.equal(mine, theirs)
     for kind in ("context", "target"):
@@ -108,3 +108,20 @@ def test_the_best_point_becomes_settings_that_the_plugin_accepts():
     assert tto_config(chosen) == TTOConfig(inner_solver="adam", inner_steps=3, groups=("means", "opacity"))
     weights = {w.split(".")[2].split("=")[0]: float(w.split("=")[1]) for w in chosen if ".weights." in w}
     assert PluginSettings.parse({"head": "fixed", "weights": weights}).weights == best.weights
+
+
+def test_steps_are_searched_with_the_weights_that_came_with_the_scene(scene, tmp_path):
+    weights = {"means": torch.full((1, 10, 1), 0.5), "opacity": 0.2, "sh_dc": torch.rand(1, 10, 1) + 0.01}
+    replace(scene, weights=weights).save(tmp_path / "scene.pt")
+    learned = SavedScene.load(tmp_path / "scene.pt")
+    seen = []
+    found = search_steps([learned], CONFIG, [0, 1, 3], lambda point, total: seen.append((point.steps, total)))
+    assert seen == [(0, 3), (1, 3), (3, 3)]
+    assert found.best.psnr == max(point.psnr for point in found.points) > found.psnr_before
+    alone = evaluate(learned, replace(CONFIG, inner_steps=3), weights)
+    assert found.points[2].psnr == pytest.approx(alone.after["psnr"])
+    assert found.points[0].psnr == pytest.approx(found.psnr_before)
+    words = learned_weights(found.best, ("diff3r.inner_steps=7", "diff3r.head_width=8"))
+    assert words == ("diff3r.head_width=8", f"diff3r.inner_steps={found.best.steps}")
+    with pytest.raises(ValueError, match="scenes with weights"):
+        search_steps([scene], CONFIG, [1])
