@@ -45,8 +45,10 @@ format: $(STAMP) ## put the code into shape
 hosts: $(STAMP) ## run real hosts from the folder HOSTS, with and without the plugin (see tests/hostlab/README.md)
 	$(BIN)/python tests/hostlab/matrix.py $(HOSTS) --python $(HOSTS_PYTHON) $(ARGS)
 
-bench: $(STAMP) ## timings of the kernels and the solvers
-	$(BIN)/python -m benchmarks.native $(ARGS)
+bench: $(STAMP) ## timings of the kernels, the layer and the solvers (outputs/benchmarks)
+	$(BIN)/python -m benchmarks.native
+	$(BIN)/python -m benchmarks.layer
+	$(BIN)/python -m benchmarks.solvers
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behaviour sanitisers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

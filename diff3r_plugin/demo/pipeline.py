@@ -47,7 +47,7 @@ class Demo:
         self.console = console or wide_console()
         self.commands: dict[str, str] = {}
         self.rooms = self.out / "data"
-        self.config = tto_config(settings.plugin_settings)
+        self.config = tto_config(settings.plugin_words)
         host_folder()
         _require_hook()
 
@@ -67,7 +67,7 @@ class Demo:
         grids = {name: self._grid(name) for name in ("plain", "plain_equal_time", "diff3r")}
 
         self._heading("Testing on held-out scenes")
-        own = self.settings.plugin_settings
+        own = self.settings.plugin_words
         refinement = {name: fixed_weights(grids[name].best, own) for name in ("plain", "plain_equal_time")}
         refinement["diff3r"] = learned_weights(grids["diff3r"].best, own)
         self._test_all("test", (self.rooms, self.rooms / "evaluation_index_test.json"), runs, refinement)
@@ -111,7 +111,7 @@ class Demo:
         if max_seconds is not None:
             arguments.append(f"trainer.max_seconds={max_seconds:.1f}")
         if flag:
-            arguments += [*FLAG, *self.settings.plugin_settings]
+            arguments += [*FLAG, *self.settings.plugin_words]
         title = {"plain": "plain", "diff3r": "with --plugin diff3r", "plain_equal_time": "plain, equal time"}[name]
         command = HostCommand(f"training {title}", tuple(arguments), folder / "train.log")
         self._show(f"train {name}", command.line())

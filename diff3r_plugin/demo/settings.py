@@ -22,7 +22,8 @@ class DemoSettings:
         steps: Training steps of the host, the same with and without the plugin.
         data: Sizes of the procedural data set.
         host_settings: Further settings of the host, the same in every run.
-        plugin_settings: ``diff3r.*`` settings of the training with the flag, and of the tests of its checkpoint.
+        warm_up_share: Share of the steps after which the training with the flag begins to refine.
+        plugin_settings: Further ``diff3r.*`` settings of that training, and of the tests of its checkpoint.
         grid_scenes: Validation scenes in the grid search for the plain checkpoints.
         grid_scales: Common factors on the default weights.
         grid_steps: Numbers of inner steps, each tried with each scale.
@@ -36,16 +37,17 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 600
+    steps: int = 800
     data: DataOptions = field(
         default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)
     )
     host_settings: tuple[str, ...] = ()
+    warm_up_share: float = 0.65
     plugin_settings: tuple[str, ...] = ()
     grid_scenes: int = 8
-    grid_scales: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
-    grid_steps: tuple[int, ...] = (2, 4, 8)
-    grid_factors: tuple[float, ...] = (0.1, 10.0)
+    grid_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    grid_steps: tuple[int, ...] = (4, 8, 16)
+    grid_factors: tuple[float, ...] = (0.2, 5.0)
     pictured_scenes: int = 4
     also_test: dict[str, Path] = field(default_factory=dict)
 
@@ -64,6 +66,11 @@ class DemoSettings:
                     f"--also-test {name}={root}: there is no {root / 'test' / 'index.json'}; give the folder that "
                     "holds a 'test' split in the RealEstate10K chunk layout."
                 )
+
+    @property
+    def plugin_words(self) -> tuple[str, ...]:
+        """The ``diff3r.*`` words on the command line of the training with the flag."""
+        return (f"diff3r.warm_up_steps={round(self.warm_up_share * self.steps)}", *self.plugin_settings)
 
     @classmethod
     def quick(cls, **changes) -> DemoSettings:

@@ -51,7 +51,7 @@ class PluginSettings:
     warm_up_steps: int = 0
     head: str = "learned"
     head_width: int = 32
-    head_lr_multiplier: float = 0.3
+    head_lr_multiplier: float = 0.2
     weights: Mapping[str, float] = field(default_factory=dict)
     context_poses: str = "batch"
     log_every: int = 50

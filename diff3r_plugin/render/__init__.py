@@ -6,6 +6,7 @@ operator. Backends: ``torch`` (the oracle) and ``native`` (own C++ kernels, the 
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType
 
 import torch
@@ -37,6 +38,12 @@ def resolve_backend(backend: str, device: torch.device | str) -> str:
     """
     available = available_backends(device)
     if backend == "auto":
+        if torch.device(device).type != "cpu":
+            warnings.warn(
+                f"Tensors on {device} are drawn by the slow 'torch' backend: there is no backend for GPUs yet. "
+                "Move the scene and the views to the CPU for the fast kernels.",
+                stacklevel=3,
+            )
         return available[0]
     if backend not in BACKENDS:
         raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
