@@ -44,9 +44,9 @@ class DemoSettings:
     host_settings: tuple[str, ...] = ()
     warm_up_share: float = 0.65
     plugin_settings: tuple[str, ...] = ()
-    grid_scenes: int = 8
-    grid_scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
-    grid_steps: tuple[int, ...] = (4, 8, 16)
+    grid_scenes: int = 6
+    grid_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
+    grid_steps: tuple[int, ...] = (8, 16)
     grid_factors: tuple[float, ...] = (0.2, 5.0)
     pictured_scenes: int = 4
     also_test: dict[str, Path] = field(default_factory=dict)
