@@ -18,17 +18,19 @@ from benchmarks.scenes import predicted_room
 from diff3r_plugin import TTOConfig, TTOLayer
 
 SOLVERS: dict[str, dict] = {
-    "gauss_newton, jacobi, 8 PCG": dict(inner_solver="gauss_newton", pcg_iterations=8),
-    "gauss_newton, jacobi, 4 PCG": dict(inner_solver="gauss_newton", pcg_iterations=4),
-    "gauss_newton, jacobi, 16 PCG": dict(inner_solver="gauss_newton", pcg_iterations=16),
+    "gauss_newton, jacobi, 8 PCG": dict(inner_solver="gauss_newton", inner_pcg_iterations=8),
+    "gauss_newton, jacobi, 4 PCG": dict(inner_solver="gauss_newton", inner_pcg_iterations=4),
+    "gauss_newton, jacobi, 16 PCG": dict(inner_solver="gauss_newton", inner_pcg_iterations=16),
     "gauss_newton, block_jacobi, 4 PCG": dict(
-        inner_solver="gauss_newton", pcg_iterations=4, preconditioner="block_jacobi"
+        inner_solver="gauss_newton", inner_pcg_iterations=4, preconditioner="block_jacobi"
     ),
     "gauss_newton, block_jacobi, 8 PCG": dict(
-        inner_solver="gauss_newton", pcg_iterations=8, preconditioner="block_jacobi"
+        inner_solver="gauss_newton", inner_pcg_iterations=8, preconditioner="block_jacobi"
     ),
-    "gauss_newton, none, 8 PCG": dict(inner_solver="gauss_newton", pcg_iterations=8, preconditioner="none"),
-    "gauss_newton, jacobi, 8 PCG, damping 0.001": dict(inner_solver="gauss_newton", pcg_iterations=8, damping=1e-3),
+    "gauss_newton, none, 8 PCG": dict(inner_solver="gauss_newton", inner_pcg_iterations=8, preconditioner="none"),
+    "gauss_newton, jacobi, 8 PCG, damping 0.001": dict(
+        inner_solver="gauss_newton", inner_pcg_iterations=8, damping=1e-3
+    ),
     "adam": dict(inner_solver="adam"),
     "adam, rates x 0.3": dict(inner_solver="adam", rate=0.3),
     "adam, rates x 3": dict(inner_solver="adam", rate=3.0),

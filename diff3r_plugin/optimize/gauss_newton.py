@@ -71,7 +71,8 @@ class GaussNewton:
             max_iterations=self._iterations,
             tolerance=self._tolerance,
         )
-        there = objective.linearize(here.theta + solve.solution)
+        # Damping and preconditioner shape the path only: the Gram of the first point serves the whole solve.
+        there = objective.linearize(here.theta + solve.solution, here.gram)
 
         decrease = (here.energy - there.energy).detach()
         predicted = 0.5 * (solve.solution * (rhs + solve.residual)).sum(-1).detach()
@@ -86,7 +87,7 @@ class GaussNewton:
         elif not accepted.any():
             linearized = here
         else:
-            linearized = objective.linearize(torch.where(accepted[:, None], there.theta, here.theta))
+            linearized = objective.linearize(torch.where(accepted[:, None], there.theta, here.theta), here.gram)
         return GaussNewtonState(
             linearized=linearized,
             best=linearized.theta,
