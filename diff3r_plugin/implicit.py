@@ -56,7 +56,7 @@ def implicit_solution(
 class _ImplicitSolution(Function):
     @staticmethod
     def forward(ctx, theta0, proximal_weights, images, pixel_weights, solution, preconditioner, settings, on_backward):
-        ctx.linearized = solution.linearized
+        ctx.linearized, ctx.gram = solution.linearized, solution.gram
         ctx.preconditioner, ctx.settings, ctx.on_backward = preconditioner, settings, on_backward
         ctx.save_for_backward(theta0, proximal_weights)
         return solution.theta.detach().clone()
@@ -69,7 +69,7 @@ class _ImplicitSolution(Function):
         solve = pcg(
             here.gauss_newton_product,
             cotangent,
-            preconditioner=here.preconditioner(ctx.preconditioner),
+            preconditioner=here.preconditioner(ctx.preconditioner, gram=ctx.gram),
             **ctx.settings,
         )
         ctx.on_backward(solve)

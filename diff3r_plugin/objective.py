@@ -59,9 +59,9 @@ class Objective:
         scene = self.coordinates.decode(theta)
         return self._energy(theta, render(scene, self.coordinates.decode_cameras(theta, self.views), self.backend))
 
-    def linearize(self, theta: Float[Tensor, "B P"], gram: GaussianGram | None = None) -> LinearizedObjective:
-        """E of every scene, with its gradient and Gauss-Newton products at θ; ``gram`` may come from a nearby θ."""
-        return LinearizedObjective(self, theta, gram)
+    def linearize(self, theta: Float[Tensor, "B P"]) -> LinearizedObjective:
+        """E of every scene, with its gradient and Gauss-Newton products at θ."""
+        return LinearizedObjective(self, theta)
 
     def proximal(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
         """The proximal half of E."""
@@ -78,12 +78,10 @@ class LinearizedObjective:
     Args:
         objective: E.
         theta: Where, ``[B, P]``.
-        gram: The Gram matrices of a nearby point, for damping and preconditioning; by default those at θ, which cost
-            about two products.
     """
 
-    def __init__(self, objective: Objective, theta: Float[Tensor, "B P"], gram: GaussianGram | None = None) -> None:
-        self.objective, self.theta, self._given_gram = objective, theta, gram
+    def __init__(self, objective: Objective, theta: Float[Tensor, "B P"]) -> None:
+        self.objective, self.theta = objective, theta
         self._local = objective.coordinates.at(theta)
         cameras = objective.coordinates.decode_cameras(theta, objective.views)
         self._render = linearize(self._local.gaussians, cameras, objective.backend)
@@ -120,24 +118,33 @@ class LinearizedObjective:
 
     @cached_property
     def gram(self) -> GaussianGram:
-        """Per-Gaussian blocks of JᵀWJ, here or at the nearby point they were given from."""
-        return self._given_gram or self._render.gram(self.objective.pixel_weights)
+        """Exact per-Gaussian blocks of JᵀWJ; costs about two products, so it is made when first asked for."""
+        return self._render.gram(self.objective.pixel_weights)
 
     @cached_property
     def diagonal(self) -> Float[Tensor, "B P"]:
-        """The diagonal of H (for poses, which no Gram covers, of Λ only), exact if the Gram is; without a graph."""
+        """The exact diagonal of H (for poses, which no Gram covers, of Λ only), without a graph."""
         with torch.no_grad():  # preconditioners and damping shape the path, not the solution
             return self._local.gram_diagonal(self.gram) + self.objective.proximal_weights
 
-    def preconditioner(self, kind: str, shift: Float[Tensor, "B P"] | None = None) -> Callable[[Tensor], Tensor] | None:
-        """An approximate inverse of H + diag(shift): "jacobi", "block_jacobi" or "none"."""
+    def preconditioner(
+        self, kind: str, shift: Float[Tensor, "B P"] | None = None, gram: GaussianGram | None = None
+    ) -> Callable[[Tensor], Tensor] | None:
+        """An approximate inverse of H + diag(shift): "jacobi", "block_jacobi" or "none".
+
+        ``gram`` may come from a point nearby, where it is known already; by default it is made here.
+        """
         if kind == "none":
             return None
-        diagonal = self.diagonal if shift is None else self.diagonal + shift
-        if kind == "jacobi":
-            return Jacobi(diagonal)
         with torch.no_grad():
-            blocks, unknowns = self._local.gram_blocks(self.gram)
-            added = self.objective.proximal_weights if shift is None else self.objective.proximal_weights + shift
+            weights = self.objective.proximal_weights
+            added = weights if shift is None else weights + shift
+            if kind == "jacobi" and gram is None:
+                return Jacobi(self.diagonal if shift is None else self.diagonal + shift)
+            gram = gram or self.gram
+            diagonal = self._local.gram_diagonal(gram) + added
+            if kind == "jacobi":
+                return Jacobi(diagonal)
+            blocks, unknowns = self._local.gram_blocks(gram)
             added = added[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
             return BlockJacobi(diagonal, blocks + torch.diag_embed(added), unknowns)

@@ -11,19 +11,21 @@ from torch import Tensor
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.objective import LinearizedObjective, Objective
 from diff3r_plugin.optimize.minimize import SolverState
+from diff3r_plugin.render import GaussianGram
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
 
 
 @dataclass(frozen=True)
 class GaussNewtonState(SolverState):
-    """See :class:`SolverState`; ``damping`` is relative to the diagonal of H, ``[B]``."""
+    """See :class:`SolverState`; ``damping`` is relative to the diagonal of H, ``[B]``, ``gram`` the last one made."""
 
     damping: Float[Tensor, "B"]
     growth: Float[Tensor, "B"]
     pcg_iterations: Int[Tensor, "B"]
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reason_codes: Int[Tensor, "B"]
+    gram: GaussianGram | None
 
 
 class GaussNewton:
@@ -57,6 +59,7 @@ class GaussNewton:
             pcg_iterations=zeros,
             pcg_relative_residual=torch.full_like(energy, float("nan")).detach(),
             pcg_reason_codes=zeros - 1,
+            gram=None,
         )
 
     def step(self, objective: Objective, state: GaussNewtonState, active: Tensor) -> GaussNewtonState:
@@ -71,8 +74,7 @@ class GaussNewton:
             max_iterations=self._iterations,
             tolerance=self._tolerance,
         )
-        # Damping and preconditioner shape the path only: the Gram of the first point serves the whole solve.
-        there = objective.linearize(here.theta + solve.solution, here.gram)
+        there = objective.linearize(here.theta + solve.solution)
 
         decrease = (here.energy - there.energy).detach()
         predicted = 0.5 * (solve.solution * (rhs + solve.residual)).sum(-1).detach()
@@ -87,7 +89,7 @@ class GaussNewton:
         elif not accepted.any():
             linearized = here
         else:
-            linearized = objective.linearize(torch.where(accepted[:, None], there.theta, here.theta), here.gram)
+            linearized = objective.linearize(torch.where(accepted[:, None], there.theta, here.theta))
         return GaussNewtonState(
             linearized=linearized,
             best=linearized.theta,
@@ -98,4 +100,5 @@ class GaussNewton:
             pcg_iterations=state.pcg_iterations + solve.iterations,
             pcg_relative_residual=torch.where(active, solve.relative_residual, state.pcg_relative_residual),
             pcg_reason_codes=torch.where(active, solve.reason_codes, state.pcg_reason_codes),
+            gram=here.gram,
         )

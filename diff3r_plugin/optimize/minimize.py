@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diff3r_plugin.objective import LinearizedObjective, Objective
+from diff3r_plugin.render import GaussianGram
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class InnerSolution:
         pcg_iterations: Products with H over all steps, ``[B]``.
         pcg_relative_residual: Of the last linear solve, ``[B]``; NaN when there was none.
         pcg_reason_codes: Index into ``PCGReason`` of the last linear solve, ``[B]``; -1 when there was none.
+        gram: The Gram matrices that the solver made last, near theta; None when it made none.
     """
 
     theta: Float[Tensor, "B P"]
@@ -66,6 +68,7 @@ class InnerSolution:
     pcg_iterations: Int[Tensor, "B"] = field(repr=False)
     pcg_relative_residual: Float[Tensor, "B"] = field(repr=False)
     pcg_reason_codes: Int[Tensor, "B"] = field(repr=False)
+    gram: GaussianGram | None = field(repr=False, default=None)
 
 
 def minimize(
@@ -121,4 +124,5 @@ def minimize(
         pcg_iterations=getattr(state, "pcg_iterations", nothing),
         pcg_relative_residual=getattr(state, "pcg_relative_residual", torch.full_like(stationarity, float("nan"))),
         pcg_reason_codes=getattr(state, "pcg_reason_codes", nothing - 1),
+        gram=getattr(state, "gram", None),
     )
