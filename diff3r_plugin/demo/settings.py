@@ -37,7 +37,7 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 900
+    steps: int = 800
     data: DataOptions = field(
         default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)
     )
