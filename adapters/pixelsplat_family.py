@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diff3r_adapters.harmonics import e3nn_to_standard
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.plugin import Expectation, HostAdapter
+from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_order
 
 MODEL_WRAPPER = "src/model/model_wrapper.py"
 DECODER = "src/model/decoder/decoder_splatting_cuda.py"
@@ -91,11 +91,9 @@ class PixelSplatFamily(HostAdapter):
         return self.with_scene(output, changed)
 
     def _turned(self, harmonics: Float[Tensor, "B N 3 K"], to_standard: bool) -> Float[Tensor, "B N 3 K"]:
-        degree = int(harmonics.shape[-1] ** 0.5 + 0.5) - 1
-        if not self.e3nn_harmonics or degree == 0:
+        if not self.e3nn_harmonics:
             return harmonics
-        matrix = e3nn_to_standard(degree).to(harmonics)
-        return harmonics @ (matrix.T if to_standard else matrix)
+        return from_e3nn_order(harmonics) if to_standard else to_e3nn_order(harmonics)
 
     # ---------------------------------------------------------------- cameras and pictures
 
