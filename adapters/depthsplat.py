@@ -56,8 +56,8 @@ class DepthSplat(PixelSplatFamily):
             final = dataclasses.replace(scene, **joined)
         return self.with_scene(output, final)
 
-    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
-        return super().render_targets(wrapper, _last(self.scene(output), len(batch["scene"])), batch)
+    def drawn(self, wrapper: Any, output: Any, cameras: Any) -> Tensor:
+        return super().drawn(wrapper, _last(self.scene(output), len(cameras["near"])), cameras)
 
     def scores_folder(self, wrapper: Any, config: Any) -> Path:
         configured = wrapper.test_cfg.output_path

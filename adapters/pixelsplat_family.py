@@ -122,17 +122,16 @@ class PixelSplatFamily(HostAdapter):
         return batch["target"]["image"]
 
     def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
-        target = batch["target"]
-        height, width = target["image"].shape[-2:]
-        drawn = wrapper.decoder.forward(
-            self.scene(output),
-            target["extrinsics"],
-            target["intrinsics"],
-            target["near"],
-            target["far"],
-            (height, width),
-        )
-        return drawn.color
+        return self.drawn(wrapper, output, batch["target"])
+
+    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+        return self.drawn(wrapper, output, batch["context"])
+
+    def drawn(self, wrapper: Any, output: Any, cameras: Any) -> Float[Tensor, "B V 3 H W"]:
+        """The host's own picture of an encoder's output, for the context or the target views of a batch."""
+        height, width = cameras["image"].shape[-2:]
+        named = ("extrinsics", "intrinsics", "near", "far")
+        return wrapper.decoder.forward(self.scene(output), *(cameras[name] for name in named), (height, width)).color
 
     def scores_folder(self, wrapper: nn.Module, config: Any) -> Path:
         return Path(wrapper.test_cfg.output_path) / config["wandb"]["name"]  # type: ignore[union-attr,arg-type]

@@ -110,6 +110,10 @@ class HostAdapter(ABC):
     def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:
         """The target views as the host's own decoder draws them, ``[B, V, 3, H, W]``."""
 
+    def render_context(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor | None:
+        """The context views as the host's own decoder draws them, ``[B, V, 3, H, W]``; None: it cannot be asked to."""
+        return None
+
     def scene_names(self, batch: Any) -> list[str]:
         """Names of the scenes of a batch."""
         return [str(name) for name in batch["scene"]]

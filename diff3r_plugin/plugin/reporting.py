@@ -159,15 +159,23 @@ class Reporter:
         }
 
     def renderer_agreement(self, refinement: Refinement, before: Tensor) -> Tensor:
-        """PSNR ``[B]`` of our picture of the unrefined targets against the host's: do both mean the same scene?
+        """PSNR ``[B]`` of our pictures of the unrefined scene against the host's: do both mean the same scene?
 
-        What is best for our renderer is best for the host's only as far as they agree, so a low value is reported.
+        The least over the target views and, where the adapter can ask the host for them, the context views; with the
+        cameras of the batch. What is best for our renderer is best for the host's only as far as they agree, so a low
+        value is reported.
         """
         attachment = self.attachment
+        adapter, wrapper, batch = attachment.adapter, attachment.wrapper, attachment.batch
+        with torch.no_grad():
+            context = adapter.render_context(wrapper, refinement.before, batch)
         with torch.inference_mode(False), torch.no_grad():
-            views = attachment.adapter.target_views(attachment.wrapper, attachment.batch)
-            ours = render(refinement.gaussians, views, attachment.settings.tto.backend)
-            agreement = psnr(before, ours).amin(-1).clamp_max(BEST_AGREEMENT)
+            pairs = [(before, adapter.target_views(wrapper, batch))]
+            if context is not None:
+                pairs.append((context, adapter.context_views(wrapper, batch["context"])))
+            backend = attachment.settings.tto.backend
+            each = [psnr(theirs, render(refinement.gaussians, views, backend)).amin(-1) for theirs, views in pairs]
+            agreement = torch.stack(each).amin(0).clamp_max(BEST_AGREEMENT)
         if float(agreement.min()) < POOR_AGREEMENT and not self._told_of_disagreement:
             self._told_of_disagreement = True
             attachment.say(

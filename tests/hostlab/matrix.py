@@ -3,8 +3,8 @@
     python tests/hostlab/matrix.py HOSTS [--only mvsplat ...] [--out DIR] [--python INTERPRETER]
 
 HOSTS is a folder with checkouts; those that an adapter recognises are run, unedited, through ``run_host.sh``. The
-interpreter needs the packages of ``requirements.txt`` (see README.md) and this package. One host takes five to ten
-minutes on one core. Writes ``matrix.json`` and ``matrix.md``.
+interpreter needs the packages of ``requirements.txt`` (see README.md) and this package. One host takes a quarter of
+an hour on one core. Writes ``matrix.json`` and ``matrix.md``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from diff3r_plugin.plugin import PluginError, registry
@@ -25,6 +26,9 @@ from diff3r_plugin.plugin import PluginError, registry
 HERE = Path(__file__).resolve().parent
 FLAG = ("--plugin", "diff3r")
 STEPS = 2
+# pairs of runs without and with the plugin, one after the other: others may be using the machine
+REPETITIONS = 3
+TIMED_STEPS = 4
 # DepthSplat loads a state dict itself and resumes only what lies in its output folder
 LOADS_STATE_DICT = {"depthsplat"}
 # saves no optimiser state, so Lightning can resume its checkpoints neither with nor without the plugin
@@ -100,14 +104,28 @@ def examine(host: HostRun) -> None:
     """All checks for one host, in an order in which later ones use what earlier ones wrote."""
     loading = "checkpointing.pretrained_model" if host.name in LOADS_STATE_DICT else "checkpointing.load"
 
-    def cost(tag: str) -> str:
-        seconds = host.steps(tag)[-1]["seconds"]  # the first one prepares much
-        peak = int((host.out / host.name / tag / "train.peak_mib").read_text())
-        return f"{seconds:.1f} s, {peak} MiB"
-
-    def trained(tag: str, *arguments: str, **environment: str) -> str:
+    def trained(tag: str, *arguments: str, **environment: str) -> None:
         host.run(tag, "train", *arguments, **environment)
-        return cost(tag)
+
+    def compared() -> str:
+        """Median step times, ratio and peak memory over pairs of runs that took turns."""
+        pairs = []
+        for repetition in range(REPETITIONS):
+            pair = []
+            for arguments in ((), FLAG):
+                tag = f"timed_{'plugin' if arguments else 'plain'}_{repetition}"
+                folder = host.run(tag, "train", *arguments, HOSTLAB_STEPS=str(TIMED_STEPS))
+                seconds = median(step["seconds"] for step in host.steps(tag)[1:])  # the first one prepares much
+                pair.append((seconds, int((folder / "train.peak_mib").read_text())))
+                for checkpoint in folder.rglob("*.ckpt"):
+                    checkpoint.unlink()  # a gigabyte each with some hosts
+            pairs.append(pair)
+        (plain, plain_peak), (plugin, plugin_peak) = (
+            [median(pair[side][figure] for pair in pairs) for figure in (0, 1)] for side in (0, 1)
+        )
+        ratio = median(with_plugin[0] / without[0] for without, with_plugin in pairs)
+        host.results["timed"] = pairs
+        return f"{plain:.2f} s and {plugin:.2f} s (x {ratio:.1f}); {plain_peak:.0f} and {plugin_peak:.0f} MiB"
 
     def same_form() -> None:
         import torch
@@ -138,8 +156,8 @@ def examine(host: HostRun) -> None:
         host.run(tag, "train", f"{loading}='{host.checkpoint(checkpoint)}'", *arguments, HOSTLAB_STEPS=str(STEPS + 1))
         return None
 
-    host.check("trains without the plugin (step, peak memory)", lambda: trained("plain"))
-    host.check("trains with the plugin (step, peak memory)", lambda: trained("plugin", *FLAG))
+    host.check("trains without the plugin", lambda: trained("plain"))
+    host.check("trains with the plugin", lambda: trained("plugin", *FLAG))
     host.check("its part of the checkpoint has the host's form", same_form)
     host.check("tests its checkpoint with the plugin", lambda: scores("test_plugin", "plugin"))
     host.check("tests a plain checkpoint with the plugin", lambda: scores("test_plain", "plain"))
@@ -153,11 +171,12 @@ def examine(host: HostRun) -> None:
     host.check("resumes a plain checkpoint with the plugin", lambda: resumed("resume_with", "plain", *FLAG))
     host.check("resumes a plugin checkpoint without it", lambda: resumed("resume_without", "plugin"))
     host.check("trains under plain DDP (one process, gloo)", lambda: trained("ddp", *FLAG, HOSTLAB_STRATEGY="ddp"))
+    host.check("training step and peak memory, without and with the plugin", compared)
 
 
 def table(hosts: list[HostRun]) -> str:
     """The matrix as Markdown."""
-    titles = [title for title in hosts[0].results if title != "scores"]
+    titles = [title for title in hosts[0].results if title not in ("scores", "timed")]
     head = "| | " + " | ".join(f"{host.name} {host.results['commit']}" for host in hosts) + " |"
     lines = [head, "|" + " --- |" * (len(hosts) + 1)]
     for title in titles:
