@@ -339,7 +339,7 @@ def _shrink_transplat() -> None:
 
 def _setup(base):
     class Setup(base):
-        """What has to wait for the model: size report and NoPoSplat's point prior."""
+        """What has to wait for the model: size report, NoPoSplat's point prior, buffers that gloo can write to."""
 
         def setup(self, trainer, module, stage):
             count = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -349,6 +349,11 @@ def _setup(base):
                 head = getattr(getattr(module, "encoder", None), name, None)
                 if head is not None and depth > 0:
                     head.register_forward_hook(_point_prior(depth))
+            # DDP on a CPU broadcasts in place and stops at pixelSplat's `phases`, which are an expanded scalar
+            for part in module.modules():
+                for name, buffer in part._buffers.items():
+                    if buffer is not None and 0 in buffer.stride():
+                        part._buffers[name] = buffer.contiguous()
 
     return Setup()
 
