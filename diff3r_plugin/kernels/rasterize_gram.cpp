@@ -11,28 +11,6 @@ template <class T> struct GramSums {
     DIFF3R_INLINE GramSums() {
         for (auto& x : number) x = Pack<T>(T(0));
     }
-    // dx^i dy^j by degree, powers of dx falling: 1, x, y, xx, xy, yy, xxx, ... yyyy.
-    DIFF3R_INLINE void add_moments(const Pack<T>& weight, const Pack<T>& dx, const Pack<T>& dy) {
-        Pack<T> power[5];
-        power[0] = weight;
-        int entry = 0;
-        for (int degree = 0; degree <= 4; ++degree) {
-            for (int k = 0; k <= degree; ++k) number[entry++] += power[k];
-            if (degree == 4) break;
-            power[degree + 1] = power[degree] * dy;
-            for (int k = degree; k >= 0; --k) power[k] = power[k] * dx;
-        }
-    }
-    DIFF3R_INLINE void add_cross(int channel, const Pack<T>& weight, const Pack<T>& dx, const Pack<T>& dy) {
-        Pack<T>* out = number + 15 + 6 * channel;
-        const Pack<T> x = weight * dx, y = weight * dy;
-        out[0] += weight;
-        out[1] += x;
-        out[2] += y;
-        out[3] += x * dx;
-        out[4] += x * dy;
-        out[5] += y * dy;
-    }
 };
 
 }  // namespace
@@ -70,9 +48,9 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
                     rest = rest - step.weight * light;
                     const P derivative = select(pulls, log_alpha_derivative(step.weight, covered.alpha, light, rest), zero);
                     energy += derivative * derivative;
-                    sums.add_cross(c, w * derivative * step.weight, covered.dx, covered.dy);
+                    add_low_moments(w * derivative * step.weight, covered.dx, covered.dy, sums.number + 15 + 6 * c);
                 }
-                sums.add_moments(w * energy, covered.dx, covered.dy);
+                add_moments(w * energy, covered.dx, covered.dy, sums.number);
                 sums.number[GRAM_NUMBERS - 1] += w * step.weight * step.weight;
                 if (ended(ray)) live &= ~(1ull << block);
             }

@@ -33,15 +33,4 @@ template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int6
     }
 }
 
-// Gaussians that are not drawn may hold anything, NaN too: zero them, so that nothing of it reaches a product with 0.
-template <class T> DIFF3R_INLINE void keep_drawn(const PackMask<T>& drawn, Pack<T>* numbers, int count) {
-    for (int j = 0; j < count; ++j) numbers[j] = select(drawn, numbers[j], Pack<T>(T(0)));
-}
-template <class T> DIFF3R_INLINE void keep_drawn(const PackMask<T>& drawn, Projection<Pack<T>>& p) {
-    Pack<T>* const vectors[] = {p.point, p.axis_x, p.axis_y, p.image_x, p.image_y, p.spread_x, p.spread_y};
-    Pack<T>* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.a, &p.b, &p.c};
-    for (Pack<T>* vector : vectors) keep_drawn(drawn, vector, 3);
-    for (Pack<T>* number : numbers) keep_drawn(drawn, number, 1);
-}
-
 }  // namespace diff3r

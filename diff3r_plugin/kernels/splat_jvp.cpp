@@ -22,20 +22,12 @@ template <class T> Camera<Dual<Pack<T>>> moving_camera(const Scene<T>& scene, co
     return camera;
 }
 
-// Colour tangents: coefficients and direction both move.
 template <class T>
 void color_tangents(const Scene<T>& scene, const T* tangents, int64_t first, int count, const Dual<Pack<T>>* direction, Pack<T>* out) {
-    using D = Dual<Pack<T>>;
-    D basis[MAX_BASES];
-    const int bases = int(scene.bases);
-    harmonic_basis(bases, direction[0], direction[1], direction[2], basis);
     Pack<T> moved[padded<T>(3 * MAX_BASES)], still[padded<T>(3 * MAX_BASES)];
     load_coefficients(scene, tangents, first, count, moved);
-    if (bases > 1) load_coefficients(scene, scene.harmonics, first, count, still);
-    for (int c = 0; c < 3; ++c) {
-        out[c] = moved[c * bases] * basis[0].v;
-        for (int k = 1; k < bases; ++k) out[c] += moved[c * bases + k] * basis[k].v + still[c * bases + k] * basis[k].d[0];
-    }
+    if (scene.bases > 1) load_coefficients(scene, scene.harmonics, first, count, still);
+    push_color(int(scene.bases), direction, moved, still, out);
 }
 
 }  // namespace

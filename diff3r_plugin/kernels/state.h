@@ -5,8 +5,7 @@
 #include "buffer.h"
 #include "parallel.h"
 #include "pack.h"
-#include "pixel_math.h"
-#include "splat_math.h"
+#include "splat_chain.h"
 
 namespace diff3r {
 
@@ -20,8 +19,6 @@ template <class T> struct alignas(64) Splat {
     int32_t lit;  // bit c: channel c is not clamped at zero
 };
 
-// How a splat moves, or the gradient with respect to it: x, y, a, b, c, opacity, red, green, blue.
-constexpr int SPLAT_NUMBERS = 9;
 template <class T> struct alignas(64) SplatTangent {
     T number[SPLAT_NUMBERS];
 };
@@ -107,7 +104,6 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
 template <class T>
 void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tangents, const T* weights, T* slots, int threads);
 // rasterize_gram.cpp: [intersections, GRAM_NUMBERS] by slot.
-constexpr int GRAM_NUMBERS = 34;  // 15 geometry moments, 6 x 3 geometry times colour, 1 colour
 template <class T> void rasterize_gram(const Linearization<T>& lin, const T* weights, T* slots, int threads);
 // splat_jvp.cpp, splat_vjp.cpp, splat_gram.cpp: between splats and Gaussians.
 template <class T> void push_tangents(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads);

@@ -13,15 +13,6 @@ template <class T> struct SplatSums {
     DIFF3R_INLINE SplatSums() {
         for (auto& x : number) x = Pack<T>(T(0));
     }
-    DIFF3R_INLINE void add_geometry(const Pack<T>& pull, const Pack<T>& dx, const Pack<T>& dy) {
-        const Pack<T> along_x = pull * dx, along_y = pull * dy;
-        number[0] += pull;
-        number[1] += along_x;
-        number[2] += along_y;
-        number[3] += along_x * dx;
-        number[4] += along_x * dy;
-        number[5] += along_y * dy;
-    }
     DIFF3R_INLINE void write(T* slot) { write_sums<SPLAT_NUMBERS>(number, slot); }
 };
 
@@ -52,7 +43,7 @@ template <class T> struct Pull {
         Pack<T>& rest = behind.block[block];
         rest = rest - weight * light;
         const Pack<T> pull = select(pulls, log_alpha_derivative(weight, alpha, light, rest), Pack<T>(T(0)));
-        sums.add_geometry(pull, dx, dy);
+        add_low_moments(pull, dx, dy, sums.number);
         sums.number[6] += weight * red;
         sums.number[7] += weight * green;
         sums.number[8] += weight * blue;
