@@ -15,8 +15,8 @@ ENCODER = "src/model/encoder/encoder_noposplat.py"
 class NoPoSplat(PixelSplatFamily):
     """github.com/cvg/NoPoSplat: predicts in the first camera's frame; its encoder does not see the context poses.
 
-    The refinement uses the context poses of the batch (``diff3r.context_poses=batch``), which the host's own loss uses
-    as well, but its encoder does not: results at test must say so.
+    ``diff3r.context_poses`` says where the poses of the refinement come from: those of the batch in training, as the
+    host's own loss, and estimated from the prediction in validation and test.
     """
 
     name = "noposplat"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,14 @@ class PixelSplatFamily(HostAdapter):
         images = self.context_images(context)
         height, width = images.shape[-2:]
         near = context["near"]
+        if not self.encoder_sees_poses and "extrinsics" not in context:  # photographs alone are enough for such a host
+            cameras = near.new_full((*near.shape, 4, 4), math.nan)
+        else:
+            cameras = world_to_camera(context["extrinsics"])
         scale_invariant = getattr(wrapper.decoder, "make_scale_invariant", self.scale_invariant)
         return Views(
             images,
-            world_to_camera(context["extrinsics"]),
+            cameras,
             symmetric_intrinsics(context["intrinsics"], height, width),
             near=RASTERISER_NEAR * near if scale_invariant else torch.full_like(near, RASTERISER_NEAR),
             background=self.background(wrapper),

@@ -7,7 +7,7 @@ Trying settings on such files costs no start of the host, so that a grid of them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -124,6 +124,8 @@ def evaluate(
     with torch.no_grad():
         refined, info = TTOLayer(config)(scene.gaussians, scene.context, weights)
         known = dict(before) if before is not None else score(scene, scene.gaussians, config.backend)
+        if info.world_to_camera is not None:
+            scene = replace(scene, context=scene.context.replace(world_to_camera=info.world_to_camera))
         return SceneScores(known, score(scene, refined, config.backend), info)
 
 

@@ -47,7 +47,7 @@ def write(
                     save_picture(
                         heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
                     )
-        if settings.save_scenes:
+        if settings.save_scenes and not refinement.without_poses[index]:
             save_scene(attachment, refinement, index, scene, place / "scene.pt")
         if settings.save_ply:
             save_ply(refinement.gaussians, index, place / "before.ply")

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.errors import PluginError
-from diff3r_plugin.plugin.feature_tap import FeatureTap, usable
 from diff3r_plugin.plugin.head_optimizer import HeadOptimizer
 from diff3r_plugin.plugin.patching import Patch, Patches
-from diff3r_plugin.plugin.refinement import Refinement, Weights
+from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.plugin.refiner import Refiner
 from diff3r_plugin.plugin.reporting import Reporter
-from diff3r_plugin.render import resolve_backend
 
 if TYPE_CHECKING:
     from diff3r_plugin.plugin.session import Session
@@ -47,31 +43,17 @@ class Attachment:
         self.optimizer: HeadOptimizer | None = None
         self.head_loaded = False
         self._quiet = 0
-        self._checked: set[str] = set()
         self._pending_optimizer: dict[str, Any] | None = None
         self.patches = Patches()
-        # a warning at every training step would bury everything else: the reporter gives it now and then
-        self.layer = TTOLayer(replace(self.settings.tto, stationarity_warning=None))
-        try:  # compiles the kernels where that has not been done yet: before training, and before anything is timed
-            resolve_backend(self.settings.tto.backend, "cuda" if torch.cuda.is_available() else "cpu")
-        except ValueError as error:
-            raise PluginError(f"diff3r.backend={self.settings.tto.backend}: {error}") from error
-
-        encoder = self.adapter.encoder(wrapper)
-        tap = self.adapter.tap if self.settings.head == "learned" else None
-        self.tap = None if tap is None else FeatureTap(encoder, tap)
-        self.weights = Weights(
-            self.adapter,
-            self.settings,
-            0 if self.tap is None else self.tap.channels,
-            self.adapter.gaussians_per_pixel(encoder),
-        )
+        self.refiner = Refiner(wrapper, self.adapter, self.settings)
+        self.weights = self.refiner.weights
         self.head: nn.Module | None = self.weights.head
         if self.head is not None:
             wrapper.add_module(HEAD, self.head.to(next(wrapper.parameters()).device))
             checkpoints.keep_out_of_state_dict(wrapper, HEAD)
         self.reporter = Reporter(self)
 
+        encoder = self.adapter.encoder(wrapper)
         self.patches.apply(Patch(encoder, "forward", self._refining, "refines what the encoder returns"))
         self.patches.apply(
             Patch(wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too")
@@ -139,8 +121,7 @@ class Attachment:
 
     def _refining(self, original):
         def forward(*args, **kwargs):
-            if self.tap is not None:
-                self.tap.forget()
+            self.refiner.before_encoder()
             output = original(*args, **kwargs)
             if self.stage is None or self._quiet:
                 return output
@@ -154,48 +135,13 @@ class Attachment:
             on = on and int(self.wrapper.global_step) >= self.settings.warm_up_steps
         if not on or not self.adapter.refinable(output):
             return output
+        assert self.stage is not None
         if torch.is_grad_enabled():
-            self.latest = self._solve(output, context)
+            self.latest = self.refiner(output, context, self.stage)
         else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
             with torch.inference_mode(False), torch.no_grad():
-                self.latest = self._solve(output, context)
+                self.latest = self.refiner(output, context, self.stage)
         return self.latest.after
-
-    def _solve(self, output: Any, context: Any) -> Refinement:
-        started = time.perf_counter()
-        views = self.adapter.context_views(self.wrapper, context)
-        gaussians = self.adapter.gaussians(output, views.batch_size).map(usable)
-        assert views.images is not None
-        images = usable(views.images)
-        views = views.replace(images=images).to()
-        self._check_images(images)
-        batch, count, _, height, width = images.shape
-        features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
-        weights = self.weights(gaussians, views, features)
-        refined, info = self.layer(gaussians, views, weights)
-        seconds = time.perf_counter() - started
-        return Refinement(
-            output,
-            self.adapter.with_gaussians(output, refined),
-            gaussians.detach(),
-            refined.detach(),
-            views,
-            weights,
-            info,
-            seconds,
-        )
-
-    def _check_images(self, images: torch.Tensor) -> None:
-        """Once a stage: an image range that the adapter does not expect would make every result meaningless."""
-        if self.stage is None or self.stage in self._checked:
-            return
-        low, high = float(images.min()), float(images.max())
-        if not (-1e-3 <= low and high <= 1 + 1e-3):
-            raise PluginError(
-                f"context images must lie in [0, 1] for the refinement, but range from {low:.3g} to {high:.3g}. "
-                f"Does the host normalise them before the encoder? Then adapter {self.adapter.name!r} must undo it."
-            )
-        self._checked.add(self.stage)
 
     def keep_head_in_graph(self, result: Any) -> Any:
         """The result of a training step plus zero times every parameter of the head.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
 from diff3r_plugin.plugin import registry
 from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.pose_estimation import PoseEstimate, pose_errors
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
@@ -33,7 +35,9 @@ class Refinement:
         views: The context views.
         weights: The proximal weights.
         info: What the solver reports.
-        seconds: Wall-clock time of conversion, head and solver together.
+        seconds: Wall-clock time of conversion, poses, head and solver together.
+        poses: What became of the poses where they were estimated; None where those of the data were used.
+        given_cameras: ``world_to_camera`` of the context views in the data, NaN where it has none.
     """
 
     before: Any
@@ -44,6 +48,35 @@ class Refinement:
     weights: ProximalWeights
     info: TTOInfo
     seconds: float
+    poses: PoseEstimate | None
+    given_cameras: Float[Tensor, "B V 4 4"]
+
+    @property
+    def refined_views(self) -> Views:
+        """The context views with the cameras that belong to the refined scene."""
+        cameras = self.info.world_to_camera
+        return self.views if cameras is None else self.views.replace(world_to_camera=cameras.to(self.views.dtype))
+
+    @property
+    def without_poses(self) -> Bool[Tensor, "B"]:
+        """Scenes whose context views stand nowhere, because their poses could not be estimated."""
+        if self.poses is None:
+            return torch.zeros(self.views.batch_size, dtype=torch.bool, device=self.views.device)
+        return self.poses.failed
+
+    def pose_figures(self) -> dict[str, Float[Tensor, "B"]]:
+        """Of estimated poses: share of agreeing pixels (least of the views), and degrees from the data's poses.
+
+        Before and after their refinement; NaN for scenes without poses, and where the data has none.
+        """
+        if self.poses is None:
+            return {}
+        figures = {"pose_inliers": self.poses.inliers.amin(1)}
+        for side, views in (("before", self.views), ("after", self.refined_views)):
+            rotation, translation = pose_errors(views.world_to_camera, self.given_cameras)
+            figures[f"pose_rotation_error_{side}"] = rotation.masked_fill(self.without_poses, math.nan)
+            figures[f"pose_translation_error_{side}"] = translation.masked_fill(self.without_poses, math.nan)
+        return figures
 
     @property
     def photographs(self) -> Float[Tensor, "B V 3 H W"]:

@@ -42,7 +42,7 @@ class Reporter:
             self._record_test(refinement)
             return
         if stage == "val" or int(wrapper.global_step) % self.attachment.settings.log_every == 0:
-            figures |= {name: float(value.mean()) for name, value in self.scores(refinement).items()}
+            figures |= {name: float(value.nanmean()) for name, value in self.scores(refinement).items()}
         if stage == "train":
             self._warn_if_not_stationary(figures["stationarity"])
             figures["fallbacks_total"] = float(self.fallbacks)
@@ -64,13 +64,7 @@ class Reporter:
     def scores(self, refinement: Refinement) -> dict[str, Tensor]:
         """PSNR before and after per scene ``[B]``: on the context with our renderer, on the target with the host's."""
         attachment = self.attachment
-        backend = attachment.settings.tto.backend
-        with torch.inference_mode(False), torch.no_grad():
-            views, photographs = refinement.views, refinement.photographs
-            context = {
-                "psnr_context_before": psnr(photographs, render(refinement.gaussians, views, backend)).mean(-1),
-                "psnr_context_after": psnr(photographs, render(refinement.refined, views, backend)).mean(-1),
-            }
+        context = {f"psnr_context_{side}": value for side, value in self.context_scores(refinement).items()}
         with torch.no_grad():
             truth = attachment.adapter.target_images(attachment.batch)
             before, after = self._target_pictures(refinement)
@@ -78,6 +72,21 @@ class Reporter:
             "psnr_target_before": psnr(truth, before).mean(-1),
             "psnr_target_after": psnr(truth, after).mean(-1),
         }
+
+    def context_scores(self, refinement: Refinement) -> dict[str, Tensor]:
+        """PSNR ``[B]`` on the context before and after, each with its cameras; NaN for scenes without any."""
+        backend, photographs = self.attachment.settings.tto.backend, refinement.photographs
+        scenes = {
+            "before": (refinement.gaussians, refinement.views),
+            "after": (refinement.refined, refinement.refined_views),
+        }
+        with torch.inference_mode(False), torch.no_grad():
+            return {
+                side: psnr(photographs, render(*scene, backend))
+                .mean(-1)
+                .masked_fill(refinement.without_poses, math.nan)
+                for side, scene in scenes.items()
+            }
 
     def _target_pictures(self, refinement: Refinement) -> tuple[Tensor, Tensor]:
         adapter, wrapper, batch = self.attachment.adapter, self.attachment.wrapper, self.attachment.batch
@@ -92,6 +101,8 @@ class Reporter:
             self.fallbacks += len(fallen)
             if self.fallbacks <= 3 or self.fallbacks % 100 == 0:
                 names = ", ".join(sorted({str(outcome) for outcome in fallen}))
+                if refinement.poses is not None:
+                    names = "; ".join([names, *filter(None, refinement.poses.failures)])
                 self.attachment.say(
                     f"{self.fallbacks} scene(s) so far kept their initial Gaussians; now: {names} in "
                     f"{', '.join(self.attachment.adapter.scene_names(self.attachment.batch))}"
@@ -119,7 +130,7 @@ class Reporter:
             before, after = self._target_pictures(refinement)
         scores = self.scores_of_test(truth, before, after, refinement)
         agreement = self.renderer_agreement(refinement, before)
-        info = refinement.info
+        info, poses = refinement.info, refinement.pose_figures()
         for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
             self.record.add(
                 scene,
@@ -133,9 +144,10 @@ class Reporter:
                     "accepted_steps": int(info.accepted_steps[index]),
                     "pcg_iterations": int(info.pcg_iterations[index]),
                     "renderer_agreement_psnr": float(agreement[index]),
+                    **{name: float(values[index]) for name, values in poses.items()},
                 },
             )
-        figures = {f"{n}_{side}": float(v.mean()) for side in scores for n, v in scores[side].items()}
+        figures = {f"{n}_{side}": float(v.nanmean()) for side in scores for n, v in scores[side].items()}
         self._log(figures | solver_figures(refinement), refinement)
         artifacts.write(attachment, self.folder(), refinement, truth, before, after)
 
@@ -143,17 +155,12 @@ class Reporter:
         self, truth: Tensor, before: Tensor, after: Tensor, refinement: Refinement
     ) -> dict[str, dict[str, Tensor]]:
         """Scores per scene ``[B]``, means over the views."""
-        views, backend = refinement.views, self.attachment.settings.tto.backend
-        with torch.inference_mode(False), torch.no_grad():
-            drawn = {
-                "before": render(refinement.gaussians, views, backend),
-                "after": render(refinement.refined, views, backend),
-            }
+        context = self.context_scores(refinement)
         return {
             side: {
                 "psnr": psnr(truth, target).mean(-1),
                 "ssim": ssim(truth, target).mean(-1),
-                "psnr_context": psnr(refinement.photographs, drawn[side]).mean(-1),
+                "psnr_context": context[side],
             }
             for side, target in (("before", before), ("after", after))
         }
@@ -204,7 +211,7 @@ class Reporter:
             "version": attachment.settings.version,
             "head": attachment.settings.head,
             "head_from_checkpoint": attachment.head_loaded,
-            "context_poses": attachment.settings.context_poses,
+            "context_poses": self.context_poses,
             "encoder_sees_context_poses": attachment.adapter.encoder_sees_poses,
             "settings": attachment.session.described_settings(),
             "fallbacks": self.fallbacks,
@@ -213,12 +220,34 @@ class Reporter:
         if rank == 0:
             print(self.record.table())
             if not attachment.adapter.encoder_sees_poses:
-                print(
-                    "[diff3r] the refinement used the context poses of the batch, which this host's encoder does not "
-                    "see: the scores after it are not those of a pose-free method"
-                )
+                print(f"[diff3r] {self._poses_of_the_test()}")
             print(f"[diff3r] scores before and after refinement: {path}")
         self.record = TestRecord()
+
+    @property
+    def context_poses(self) -> str:
+        """Where the context poses of the test came from."""
+        return self.attachment.refiner.poses["test"]
+
+    def _poses_of_the_test(self) -> str:
+        """What to know of scores of a host whose encoder does not see the context poses."""
+        if self.context_poses == "batch":
+            return (
+                "context poses: those of the data (diff3r.context_poses=batch), which this host's encoder does not "
+                "see: the scores after refinement are not those of a pose-free method"
+            )
+        means = {
+            name: torch.tensor([entry[name] for entry in self.record.entries], dtype=torch.float64).nanmean().item()
+            for name in self.record.entries[0]
+            if name.startswith("pose_")
+        }
+        lost = sum(math.isnan(entry["before"]["psnr_context"]) for entry in self.record.entries)
+        return (
+            "context poses: estimated from the prediction, then refined with it; error against the data: rotation "
+            f"{means['pose_rotation_error_before']:.2f} to {means['pose_rotation_error_after']:.2f}, direction "
+            f"{means['pose_translation_error_before']:.2f} to {means['pose_translation_error_after']:.2f} degrees; "
+            f"{lost} of {len(self.record.entries)} scenes without poses kept their initial Gaussians"
+        )
 
 
 def solver_figures(refinement: Refinement) -> dict[str, float]:
@@ -234,7 +263,10 @@ def solver_figures(refinement: Refinement) -> dict[str, float]:
         "pcg_relative_residual": _mean(info.pcg_relative_residual),
         "fallbacks": float(sum(outcome in FALLBACKS for outcome in info.outcomes)),
     }
+    figures |= {name: _mean(values) for name, values in refinement.pose_figures().items()}
     for group, weight in refinement.weights.tensors().items():
+        if group == "poses" and refinement.poses is not None:
+            weight = torch.as_tensor(weight)[:, 1:]  # the first view is held by a weight that nobody chose
         figures[f"weight_{group}"] = float(torch.as_tensor(weight).detach().double().log().mean().exp())
     return figures
 

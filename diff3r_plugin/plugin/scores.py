@@ -82,6 +82,9 @@ def _numbers(before: dict[str, float], after: dict[str, float], seconds: float) 
 
 
 def _mean_and_error(values: list[float]) -> dict[str, float]:
+    values = [value for value in values if not math.isnan(value)]  # a scene without poses has no context score
+    if not values:
+        return {"mean": math.nan, "standard_error": math.nan}
     mean = sum(values) / len(values)
     if len(values) < 2:
         return {"mean": mean, "standard_error": math.nan}

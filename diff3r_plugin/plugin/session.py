@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diff3r_plugin.plugin import registry
+from diff3r_plugin.plugin.context_poses import described, poses_of_stages
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.patching import Patches
 from diff3r_plugin.plugin.settings import PluginSettings
@@ -51,6 +52,7 @@ class Session:
                 f"{' at ' + self.adapter.verified_commits[0] if self.adapter.verified_commits else ''}; "
                 "diff3r doctor shows the same list."
             )
+        poses = poses_of_stages(self.settings, self.adapter)
         for patch in wrapper_patches(self, self.adapter.wrapper_class()):
             self.patches.apply(patch)
         stages = "/".join(self.settings.refine) or "no stage"
@@ -58,6 +60,7 @@ class Session:
             f"{self.settings.version or 'source'}: adapter {self.adapter.name}, refining in {stages}, "
             f"{self.settings.tto.inner_steps} {self.settings.tto.inner_solver} steps, "
             f"{self.settings.tto.backward_mode} backward, {self.settings.head} weights, {_rasteriser()}"
+            f"{'' if self.adapter.encoder_sees_poses else f', context poses: {described(poses)}'}"
         )
 
     def end(self) -> None:

@@ -10,6 +10,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.plugin.errors import PluginError, unknown_name
 
 STAGES = ("train", "val", "test")
+CONTEXT_POSES = ("auto", "batch", "estimate")
 
 NULLABLE = {f.name for f in fields(TTOConfig) if "None" in str(f.type)}
 """Settings that may be null."""
@@ -29,7 +30,9 @@ class PluginSettings:
         head_width: Channels of the head's hidden layers.
         head_lr_multiplier: Learning rate of the head, in units of the host's current (largest) one.
         weights: Proximal weight per parameter group: where the head starts, or what "fixed" uses.
-        context_poses: "batch": the context cameras of the batch.
+        context_poses: "batch" (the context cameras of the data), "estimate" (from the prediction itself, for hosts
+            whose encoder does not see them) or "auto" (for such hosts batch in training, else estimate; for others
+            batch).
         log_every: Training steps between two reports of the metrics that need extra pictures.
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
         save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.
@@ -53,7 +56,7 @@ class PluginSettings:
     head_width: int = 32
     head_lr_multiplier: float = 0.2
     weights: Mapping[str, float] = field(default_factory=dict)
-    context_poses: str = "batch"
+    context_poses: str = "auto"
     log_every: int = 50
     save_pictures: bool = False
     save_scenes: bool = False
@@ -65,7 +68,7 @@ class PluginSettings:
     def __post_init__(self) -> None:
         _one_of("rasterizer", self.rasterizer, ("auto", "host", "drop_in"))
         _one_of("head", self.head, ("learned", "fixed"))
-        _one_of("context_poses", self.context_poses, ("batch",))
+        _one_of("context_poses", self.context_poses, CONTEXT_POSES)
         for stage in self.refine:
             _one_of("refine", stage, STAGES)
         for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1)):
@@ -74,7 +77,7 @@ class PluginSettings:
         if not self.head_lr_multiplier >= 0:
             raise PluginError(f"diff3r.head_lr_multiplier must not be negative, got {self.head_lr_multiplier!r}.")
         for group, weight in self.weights.items():
-            if group not in self.tto.groups:
+            if group not in (*self.tto.groups, "poses"):  # poses move, too, where they are estimated
                 raise unknown_name("parameter group", f"diff3r.weights.{group}", _weight_keys(self.tto))
             if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 < weight < float("inf"):
                 raise PluginError(f"diff3r.weights.{group} must be a positive number, got {weight!r}.")
@@ -150,7 +153,7 @@ def _kind(default: Any) -> str:
 
 
 def _weight_keys(tto: TTOConfig) -> list[str]:
-    return [f"diff3r.weights.{group}" for group in tto.groups]
+    return [f"diff3r.weights.{group}" for group in (*tto.groups, "poses")]
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

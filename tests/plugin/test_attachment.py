@@ -124,17 +124,6 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
     }
 
 
-def test_poses_that_the_encoder_does_not_see_are_named(tmp_path, capsys, monkeypatch):
-    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
-    for sees in (True, False):
-        monkeypatch.setattr(stub_host.StubAdapter, "encoder_sees_poses", sees)
-        with stub_host.plugged_in(wrapper_class, tmp_path):
-            trainer = stub_host.make_trainer(lightning.pytorch, tmp_path)
-            trainer.test(wrapper_class(), stub_host.loader(1), verbose=False)
-        assert ("does not see" in capsys.readouterr().out) is not sees
-        assert json.loads((tmp_path / "diff3r_scores.json").read_text())["encoder_sees_context_poses"] is sees
-
-
 def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch):
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path) as said:
@@ -173,7 +162,7 @@ def test_a_backend_that_cannot_work_stops_before_training(tmp_path, monkeypatch)
     def refuse(name, device):
         raise ValueError("not available here")
 
-    monkeypatch.setattr("diff3r_plugin.plugin.attachment.resolve_backend", refuse)
+    monkeypatch.setattr("diff3r_plugin.plugin.refiner.resolve_backend", refuse)
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path, backend="native"):
         with pytest.raises(PluginError, match=r"diff3r\.backend=native: not available here"):

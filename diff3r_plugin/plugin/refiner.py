@@ -1,0 +1,126 @@
+"""From a host's encoder output to the refined one: adapter, poses, head and layer in a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diff3r_plugin.layer import TTOLayer
+from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.context_poses import poses_of_stages, with_pose_weights
+from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.feature_tap import FeatureTap, usable
+from diff3r_plugin.plugin.pose_estimation import estimate_poses
+from diff3r_plugin.plugin.refinement import Refinement, Weights
+from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.render import resolve_backend
+
+
+class Refiner:
+    """Refines what an encoder returns.
+
+    Args:
+        wrapper: The host's LightningModule.
+        adapter: The host's adapter.
+        settings: The plugin's settings.
+
+    Raises:
+        PluginError: if the model is not what the adapter expects, or the settings ask for what cannot be had here.
+    """
+
+    def __init__(self, wrapper: nn.Module, adapter: HostAdapter, settings: PluginSettings) -> None:
+        self.wrapper, self.adapter, self.settings = wrapper, adapter, settings
+        self.poses = poses_of_stages(settings, adapter)
+        # a warning at every training step would bury everything else: the reporter gives it now and then
+        config = replace(settings.tto, stationarity_warning=None)
+        self.layer = TTOLayer(config)
+        self.layer_with_poses = TTOLayer(replace(config, groups=tuple(dict.fromkeys((*config.groups, "poses")))))
+        try:  # compiles the kernels where that has not been done yet: before training, and before anything is timed
+            resolve_backend(config.backend, "cuda" if torch.cuda.is_available() else "cpu")
+        except ValueError as error:
+            raise PluginError(f"diff3r.backend={config.backend}: {error}") from error
+        encoder = adapter.encoder(wrapper)
+        tap = adapter.tap if settings.head == "learned" else None
+        self.tap = None if tap is None else FeatureTap(encoder, tap)
+        channels = 0 if self.tap is None else self.tap.channels
+        self.weights = Weights(adapter, settings, channels, adapter.gaussians_per_pixel(encoder))
+        self._checked: set[str] = set()
+
+    def before_encoder(self) -> None:
+        """Drop features of an earlier call."""
+        if self.tap is not None:
+            self.tap.forget()
+
+    def __call__(self, output: Any, context: Any, stage: str) -> Refinement:
+        """Refine one output of the encoder in a stage of the host (train, val, test).
+
+        Raises:
+            PluginError: for what the layer or the head refuses: images outside [0, 1], shapes that disagree, ...
+        """
+        started = time.perf_counter()
+        adapter = self.adapter
+        with self._naming_the_adapter():
+            views = adapter.context_views(self.wrapper, context)
+            gaussians = adapter.gaussians(output, views.batch_size).map(usable)
+            if views.images is None:
+                raise ValueError("context_views gave no images.")
+            images = usable(views.images)
+            views = views.replace(images=images).to()
+            self._check_images(images, stage)
+            given, poses = views.world_to_camera, None
+            if self.poses[stage] == "estimate":
+                poses = estimate_poses(gaussians, views)
+                views = views.replace(world_to_camera=poses.world_to_camera)
+            batch, count, _, height, width = images.shape
+            features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
+            weights = self.weights(gaussians, views, features)
+            if poses is None:
+                refined, info = self.layer(gaussians, views, weights)
+            else:
+                weights = with_pose_weights(weights, self.settings, batch, count)
+                placed = views.replace(world_to_camera=poses.or_nan())
+                refined, info = self.layer_with_poses(gaussians, placed, weights)
+        seconds = time.perf_counter() - started
+        return Refinement(
+            before=output,
+            after=adapter.with_gaussians(output, refined),
+            gaussians=gaussians.detach(),
+            refined=refined.detach(),
+            views=views,
+            weights=weights,
+            info=info,
+            seconds=seconds,
+            poses=poses,
+            given_cameras=given,
+        )
+
+    @contextmanager
+    def _naming_the_adapter(self) -> Iterator[None]:
+        """Turn what the layer refuses into an error that ends the run with one line.
+
+        All of it is the same in every step, so it shows in the first one, before the host's optimiser has moved.
+        """
+        try:
+            yield
+        except ValueError as error:
+            raise PluginError(
+                f"what adapter {self.adapter.name!r} makes of this host cannot be refined: {error}"
+            ) from error
+
+    def _check_images(self, images: Tensor, stage: str) -> None:
+        """Once a stage: an image range that the adapter does not expect would make every result meaningless."""
+        if stage in self._checked:
+            return
+        low, high = float(images.min()), float(images.max())
+        if not (-1e-3 <= low and high <= 1 + 1e-3):
+            raise PluginError(
+                f"context images must lie in [0, 1] for the refinement, but range from {low:.3g} to {high:.3g}. "
+                f"Does the host normalise them before the encoder? Then adapter {self.adapter.name!r} must undo it."
+            )
+        self._checked.add(stage)
