@@ -51,6 +51,7 @@ def test_other_ranks_are_silent(imported_host, capsys, monkeypatch):
         ({"adapter": "mini_hots"}, "diff3r: unknown adapter 'mini_hots'. Did you mean 'mini_host'"),
         ({"weights": {"means": -1}}, "diff3r: diff3r.weights.means must be a positive number, got -1"),
         ({"iner_steps": 1}, "Did you mean 'diff3r.inner_steps'"),
+        ({"context_poses": "estimate"}, "context_poses=estimate does not fit adapter 'mini_host'"),
         ({"backend": "native", "groups": []}, "groups is empty"),
     ],
 )

@@ -1,0 +1,88 @@
+"""What the layer or the head refuses inside a host's step ends the run with one line, before anything is trained."""
+
+import dataclasses
+from pathlib import Path
+
+import lightning.pytorch
+import pytest
+import torch
+from plugin import stub_host
+
+from diff3r_plugin.plugin import PluginError, session
+from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.proximal import ProximalWeights
+
+
+def too_few_scenes(attachment):
+    adapter, right = attachment.adapter, attachment.adapter.gaussians
+    adapter.gaussians = lambda output, scenes: right(output, scenes).map(lambda t: t[:1])
+
+
+def other_resolution(attachment):
+    adapter, right = attachment.adapter, attachment.adapter.context_images
+    adapter.context_images = lambda context: right(context)[..., ::2, :]
+
+
+def images_of_one_view(attachment):
+    adapter, right = attachment.adapter, attachment.adapter.context_images
+    adapter.context_images = lambda context: right(context)[:, :1]
+
+
+def no_images(attachment):
+    adapter, right = attachment.adapter, attachment.adapter.context_views
+    adapter.context_views = lambda *a: dataclasses.replace(right(*a), images=None)
+
+
+def quaternions_missing(attachment):
+    adapter, right = attachment.adapter, attachment.adapter.gaussians
+
+    def gaussians(output, scenes):
+        scene = right(output, scenes)
+        return dataclasses.replace(scene, covariances=None, scales=torch.ones_like(scene.means))
+
+    adapter.gaussians = gaussians
+
+
+def weights_that_are_none(attachment):
+    attachment.refiner.weights = lambda scene, views, features: ProximalWeights.of(-1.0)
+
+
+TROUBLE = {
+    too_few_scenes: "Gaussians hold 1 scenes but Views 2",
+    other_resolution: "got 96",
+    images_of_one_view: r"images must have shape \[2, 2, 3, H, W\], got \[2, 1, 3, 6, 8\]",
+    no_images: "gave no images",
+    quaternions_missing: "quats",
+    weights_that_are_none: "must be positive and finite",
+}
+
+
+def train(folder: Path, trouble) -> tuple[dict, dict]:
+    """One training step with a broken adapter; the parameters before and after."""
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, folder):
+        model = wrapper_class()
+        trouble(attachment_of(model))
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        try:
+            stub_host.make_trainer(lightning.pytorch, folder, max_steps=2).fit(model, stub_host.loader(2))
+        finally:
+            assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("trouble", TROUBLE, ids=lambda t: t.__name__)
+def test_what_an_adapter_gets_wrong_names_the_adapter(tmp_path, trouble):
+    with pytest.raises(PluginError, match=f"adapter 'stub'.*{TROUBLE[trouble]}"):
+        train(tmp_path, trouble)
+
+
+def test_the_process_ends_with_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "begin", lambda config, start: None)
+
+    def main(config):
+        train(tmp_path, images_of_one_view)
+
+    with pytest.raises(SystemExit) as caught:
+        session.run(main, {})
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("diff3r: what adapter 'stub' makes of this host cannot be refined: images must have shape")
