@@ -2,49 +2,27 @@
 # Fine-tune a released MVSplat checkpoint with Diff3R, then test it before and after refinement.
 #
 #   mvsplat_finetune.sh CHECKOUT CHECKPOINT DATA [setting=value ...]
-#   mvsplat_finetune.sh --smoke CHECKOUT            a few tiny steps on generated data, on a CPU
+#   mvsplat_finetune.sh --smoke CHECKOUT            the same commands, two tiny steps on generated data, on a CPU
 #
 # CHECKOUT    a clone of https://github.com/donydchen/mvsplat, in whose environment this runs, with
 #             pip install "diff3r-plugin[mvsplat]"
 # CHECKPOINT  for instance its re10k.ckpt
 # DATA        RealEstate10K in the host's chunk format (folders train/ and test/ with index.json)
-# Further settings go to the host as they are: data_loader.train.batch_size=2 diff3r.inner_steps=6 ...
-# Environment: PYTHON (python), STEPS (5000), OUT (outputs/mvsplat_diff3r)
+# Further settings go to the host as they are, in training and test: diff3r.inner_steps=6 ...
+# Environment: PYTHON (python), STEPS (5000), OUT (outputs/mvsplat_diff3r),
+#              INDEX (the checkout's assets/evaluation_index_re10k.json)
 set -euo pipefail
-fail() { echo "mvsplat_finetune: $*" >&2; exit 2; }
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${PYTHON:-python}
+host=mvsplat
+source "$(dirname "${BASH_SOURCE[0]}")/finetune_common.sh"
+begin "$@"
 
-if [ "${1:-}" = --smoke ]; then
-  [ $# -ge 2 ] || fail "--smoke needs the checkout"
-  out=$(mktemp -d)
-  "$python" "$here/../tests/hostlab/make_re10k_like.py" "$out/data"
-  export HOSTLAB_DATA=$out/data HOSTLAB_OUT=$out HOSTLAB_STEPS=2 HOSTLAB_LPIPS=0 PYTHON=$python
-  HOSTLAB_TAG=plain HOSTLAB_MODE=train "$here/../tests/hostlab/run_host.sh" mvsplat "$2"
-  checkpoint=$(find "$out/mvsplat/plain" -name '*.ckpt' | head -1)
-  HOSTLAB_TAG=tuned HOSTLAB_MODE=train "$here/../tests/hostlab/run_host.sh" mvsplat "$2" \
-    "checkpointing.load='$checkpoint'" checkpointing.resume=false --plugin diff3r
-  HOSTLAB_TAG=tuned HOSTLAB_MODE=test "$here/../tests/hostlab/run_host.sh" mvsplat "$2" --plugin diff3r
-  echo "smoke run passed; everything is in $out"
-  exit
-fi
+"$python" -m src.main +experiment=re10k mode=train "${tune[@]}" "dataset.roots=[$data]" \
+  "checkpointing.load='$checkpoint'" checkpointing.resume=false "checkpointing.every_n_train_steps=$steps" \
+  "trainer.max_steps=$steps" data_loader.train.batch_size=2 optimizer.lr=2e-5 wandb.mode=disabled \
+  "hydra.run.dir=$out/train" --plugin diff3r "${settings[@]}"
 
-[ $# -ge 3 ] || { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2; }
-checkout=$(realpath "$1"); checkpoint=$(realpath "$2"); data=$(realpath "$3"); shift 3
-[ -f "$checkpoint" ] || fail "there is no checkpoint $checkpoint"
-for stage in train test; do
-  [ -f "$data/$stage/index.json" ] || fail "$data/$stage/index.json is missing: is $data RealEstate10K in chunks?"
-done
-"$python" -m diff3r_plugin.cli doctor "$checkout" --adapter mvsplat || fail "see what doctor says above"
-out=$(realpath -m "${OUT:-outputs/mvsplat_diff3r}")
-cd "$checkout"
-
-"$python" -m src.main +experiment=re10k "dataset.roots=[$data]" "checkpointing.load='$checkpoint'" \
-  checkpointing.resume=false "trainer.max_steps=${STEPS:-5000}" data_loader.train.batch_size=2 optimizer.lr=2e-5 \
-  wandb.mode=disabled "hydra.run.dir=$out/train" --plugin diff3r "$@"
-
-tuned=$(find "$out/train/checkpoints" -name '*.ckpt' -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-)
-"$python" -m src.main +experiment=re10k "dataset.roots=[$data]" "checkpointing.load='$tuned'" mode=test \
-  dataset/view_sampler=evaluation test.compute_scores=true wandb.mode=disabled \
-  "hydra.run.dir=$out/test" "test.output_path=$out/test" --plugin diff3r "$@"
-echo "scores before and after refinement: $(find "$out/test" -name diff3r_scores.json)"
+"$python" -m src.main +experiment=re10k mode=test "${judge[@]}" "dataset.roots=[$data]" \
+  "checkpointing.load='$(newest_checkpoint "$out/train")'" dataset/view_sampler=evaluation \
+  "dataset.view_sampler.index_path=$index" test.compute_scores=true wandb.mode=disabled "hydra.run.dir=$out/test" \
+  "test.output_path=$out/test" --plugin diff3r "${settings[@]}"
+report

@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from diff3r_plugin.plugin import PluginError, registry
 
 HERE = Path(__file__).resolve().parent
@@ -29,10 +31,14 @@ STEPS = 2
 # pairs of runs without and with the plugin, one after the other: others may be using the machine
 REPETITIONS = 3
 TIMED_STEPS = 4
-# DepthSplat loads a state dict itself and resumes only what lies in its output folder
-LOADS_STATE_DICT = {"depthsplat"}
-# saves no optimiser state, so Lightning can resume its checkpoints neither with nor without the plugin
-SAVES_WEIGHTS_ONLY = {"noposplat"}
+# how a host takes weights alone, as for fine-tuning; the others can only resume
+FINE_TUNING = {
+    "mvsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
+    "noposplat": ("model.encoder.pretrained_weights='{}'",),
+    "depthsplat": ("checkpointing.pretrained_model='{}'",),
+}
+# saves no optimiser state unless told to, and Lightning resumes nothing without it
+RESUMABLE = {"noposplat": ("checkpointing.save_weights_only=false",)}
 # have unused parameters of their own and ask DDP to look for them; with the others every parameter must be used
 FINDS_UNUSED = {"pixelsplat", "noposplat"}
 
@@ -46,6 +52,7 @@ class HostRun:
     out: Path
     data: Path
     python: str
+    checks: tuple[str, ...] = ("",)
     results: dict[str, Any] = field(default_factory=dict)
 
     def run(self, tag: str, mode: str, *arguments: str, **environment: str) -> Path:
@@ -79,7 +86,9 @@ class HostRun:
         return folder
 
     def check(self, title: str, action: Callable[[], Any]) -> None:
-        """Record what an action returns, or the first line of its failure."""
+        """Record what an action returns, or the first line of its failure; checks not asked for keep their result."""
+        if not any(part in title for part in self.checks):
+            return
         started = time.monotonic()
         try:
             outcome = action()
@@ -104,10 +113,9 @@ class HostRun:
 
 def examine(host: HostRun) -> None:
     """All checks for one host, in an order in which later ones use what earlier ones wrote."""
-    loading = "checkpointing.pretrained_model" if host.name in LOADS_STATE_DICT else "checkpointing.load"
 
     def trained(tag: str, *arguments: str, **environment: str) -> None:
-        host.run(tag, "train", *arguments, **environment)
+        host.run(tag, "train", *RESUMABLE.get(host.name, ()), *arguments, **environment)
 
     def compared() -> str:
         """Median step times, ratio and peak memory over pairs of runs that took turns."""
@@ -130,8 +138,6 @@ def examine(host: HostRun) -> None:
         return f"{plain:.2f} s and {plugin:.2f} s (x {ratio:.1f}); {plain_peak:.0f} and {plugin_peak:.0f} MiB"
 
     def same_form() -> None:
-        import torch
-
         plain, plugged = (torch.load(host.checkpoint(t), weights_only=False) for t in ("plain", "plugin"))
         if list(plain["state_dict"]) != list(plugged["state_dict"]):
             raise RuntimeError("state dicts have different keys")
@@ -152,10 +158,16 @@ def examine(host: HostRun) -> None:
             f"{found['head_from_checkpoint']}, agreement with the host's picture {agreement:.0f} dB"
         )
 
-    def resumed(tag: str, checkpoint: str, *arguments: str) -> str | None:
-        if host.name in SAVES_WEIGHTS_ONLY:
-            return "not possible: the host saves weights only"
-        host.run(tag, "train", f"{loading}='{host.checkpoint(checkpoint)}'", *arguments, HOSTLAB_STEPS=str(STEPS + 1))
+    def resumed(tag: str, checkpoint: str, *arguments: str) -> None:
+        trained(tag, f"checkpointing.load='{host.checkpoint(checkpoint)}'", *arguments, HOSTLAB_STEPS=str(STEPS + 1))
+        taken = [step["step"] for step in host.steps(tag)]
+        if taken != [STEPS + 1]:
+            raise RuntimeError(f"took the steps {taken}, not {[STEPS + 1]}: it did not resume")
+
+    def fine_tuned(tag: str, checkpoint: str, *arguments: str) -> str | None:
+        if host.name not in FINE_TUNING:
+            return "the host has no such command"
+        trained(tag, *(a.format(host.checkpoint(checkpoint)) for a in FINE_TUNING[host.name]), *arguments)
         return None
 
     host.check("trains without the plugin", lambda: trained("plain"))
@@ -172,6 +184,8 @@ def examine(host: HostRun) -> None:
     )
     host.check("resumes a plain checkpoint with the plugin", lambda: resumed("resume_with", "plain", *FLAG))
     host.check("resumes a plugin checkpoint without it", lambda: resumed("resume_without", "plugin"))
+    host.check("fine-tunes a plain checkpoint with the plugin", lambda: fine_tuned("tune_with", "plain", *FLAG))
+    host.check("fine-tunes a plugin checkpoint without it", lambda: fine_tuned("tune_without", "plugin"))
     strategy = "ddp_find_unused_parameters_true" if host.name in FINDS_UNUSED else "ddp"
     host.check("trains under DDP (one process, gloo)", lambda: trained("ddp", *FLAG, HOSTLAB_STRATEGY=strategy))
     host.check("training step and peak memory, without and with the plugin", compared)
@@ -179,13 +193,12 @@ def examine(host: HostRun) -> None:
 
 def table(hosts: list[HostRun]) -> str:
     """The matrix as Markdown."""
-    titles = [title for title in hosts[0].results if title not in ("scores", "timed")]
+    titles = [title for title in hosts[0].results if title not in ("commit", "scores", "timed")]
     head = "| | " + " | ".join(f"{host.name} {host.results['commit']}" for host in hosts) + " |"
     lines = [head, "|" + " --- |" * (len(hosts) + 1)]
     for title in titles:
-        if title != "commit":
-            cells = [str(host.results.get(title, "")).replace("|", "/") for host in hosts]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        cells = [str(host.results.get(title, "")).replace("|", "/") for host in hosts]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -194,6 +207,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hosts", type=Path, help="folder with checkouts")
     parser.add_argument("--only", nargs="+", default=None, metavar="NAME", help="adapters to run")
+    parser.add_argument(
+        "--checks", nargs="+", default=[""], metavar="PART", help="only checks with this in their title; others stay"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/hosts"), help="where everything is written")
     parser.add_argument("--python", default=sys.executable, help="interpreter that runs the hosts")
     arguments = parser.parse_args()
@@ -201,7 +217,8 @@ def main() -> int:
     data = out / "data"
     if not (data / "evaluation_index.json").is_file():
         subprocess.run([arguments.python, HERE / "make_re10k_like.py", data], check=True)
-    hosts = []
+    known = json.loads((out / "matrix.json").read_text()) if (out / "matrix.json").is_file() else {}
+    hosts: list[HostRun] = []
     for folder in sorted(path for path in arguments.hosts.iterdir() if (path / "src").is_dir()):
         try:
             adapter, checkout = registry.choose("auto", folder)
@@ -209,11 +226,13 @@ def main() -> int:
             continue
         if checkout.root != folder.resolve() or (arguments.only and adapter.name not in arguments.only):
             continue
-        host = HostRun(adapter.name, checkout.root, out, data, arguments.python)
+        host = HostRun(adapter.name, checkout.root, out, data, arguments.python, tuple(arguments.checks))
+        host.results = known.get(adapter.name, {})
         host.results["commit"] = (checkout.commit or "unknown")[:7]
         hosts.append(host)
         examine(host)
-        (out / "matrix.json").write_text(json.dumps({h.name: h.results for h in hosts}, indent=1) + "\n")
+        known |= {h.name: h.results for h in hosts}
+        (out / "matrix.json").write_text(json.dumps(known, indent=1) + "\n")
         (out / "matrix.md").write_text(table(hosts))
     if not hosts:
         sys.exit(f"no host that an adapter knows in {arguments.hosts}")
