@@ -19,9 +19,11 @@ class HostGaussians:
     opacities: Tensor
 
 
-def host_gaussians(scenes: int = B, per_pixel: int = 1, coefficients: int = 25, seed: int = 0) -> HostGaussians:
+def host_gaussians(
+    scenes: int = B, per_pixel: int = 1, coefficients: int = 25, seed: int = 0, views: int = V
+) -> HostGaussians:
     generator = torch.Generator().manual_seed(seed)
-    n = V * H * W * per_pixel
+    n = views * H * W * per_pixel
     factor = 0.2 * torch.randn(scenes, n, 3, 3, generator=generator)
     return HostGaussians(
         torch.randn(scenes, n, 3, generator=generator) + torch.tensor([0.0, 0, 4]),
@@ -31,22 +33,27 @@ def host_gaussians(scenes: int = B, per_pixel: int = 1, coefficients: int = 25, 
     )
 
 
-def context(image_range: tuple[float, float] = (0.0, 1.0), centre: tuple[float, float] = (0.5, 0.5)) -> dict:
+def context(
+    image_range: tuple[float, float] = (0.0, 1.0),
+    centre: tuple[float, float] = (0.5, 0.5),
+    scenes: int = B,
+    views: int = V,
+) -> dict:
     generator = torch.Generator().manual_seed(1)
     low, high = image_range
-    turn = 0.1 * torch.randn(B, V, 3, 3, generator=generator)
-    extrinsics = torch.eye(4).repeat(B, V, 1, 1)
+    turn = 0.1 * torch.randn(scenes, views, 3, 3, generator=generator)
+    extrinsics = torch.eye(4).repeat(scenes, views, 1, 1)
     extrinsics[..., :3, :3] = torch.linalg.matrix_exp(turn - turn.mT)
-    extrinsics[..., :3, 3] = 0.2 * torch.randn(B, V, 3, generator=generator)
-    intrinsics = torch.tensor([[0.9, 0, centre[0]], [0, 1.2, centre[1]], [0, 0, 1]]).repeat(B, V, 1, 1)
+    extrinsics[..., :3, 3] = 0.2 * torch.randn(scenes, views, 3, generator=generator)
+    intrinsics = torch.tensor([[0.9, 0, centre[0]], [0, 1.2, centre[1]], [0, 0, 1]]).repeat(scenes, views, 1, 1)
     return {
-        "image": low + (high - low) * torch.rand(B, V, 3, H, W, generator=generator),
+        "image": low + (high - low) * torch.rand(scenes, views, 3, H, W, generator=generator),
         "extrinsics": extrinsics,
         "intrinsics": intrinsics,
-        "near": torch.full((B, V), 0.5),
-        "far": torch.full((B, V), 100.0),
+        "near": torch.full((scenes, views), 0.5),
+        "far": torch.full((scenes, views), 100.0),
     }
 
 
 def wrapper(**decoder) -> SimpleNamespace:
-    return SimpleNamespace(decoder=SimpleNamespace(background_color=torch.zeros(3), **decoder))
+    return SimpleNamespace(decoder=SimpleNamespace(**{"background_color": torch.zeros(3), **decoder}))

@@ -1,79 +1,20 @@
 """The family's conventions, checked against the drop-in rasteriser driven exactly as the hosts drive theirs."""
 
-import importlib.util
-import math
-from pathlib import Path
-
 import host_stubs as stub
 import pytest
 import torch
+from family_decoder import family_decoder, load_rasteriser
 
-import diff3r_plugin
 from diff3r_adapters.mvsplat import MVSplat
 from diff3r_adapters.noposplat import NoPoSplat
 from diff3r_adapters.pixelsplat_family import symmetric_intrinsics
 from diff3r_plugin.render import render
 from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, spherical_harmonics_basis
 
-SITE = Path(diff3r_plugin.__file__).parent / "drop_in" / "site" / "diff_gaussian_rasterization"
-
 
 @pytest.fixture(scope="module")
 def rasteriser():
-    spec = importlib.util.spec_from_file_location("drop_in_under_test", SITE / "__init__.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def family_decoder(rasteriser, scene, cameras, height, width, scale_invariant=True, with_pose=False):
-    """Pictures of the cameras, by the calls that the hosts' `render_cuda` makes; [B, V, 3, H, W]."""
-    pictures = []
-    for b in range(stub.B):
-        for v in range(stub.V):
-            c2w, near = cameras["extrinsics"][b, v].clone(), cameras["near"][b, v]
-            scale = 1 / near if scale_invariant else torch.tensor(1.0)
-            c2w[:3, 3] *= scale
-            far = cameras["far"][b, v] * scale
-            inverse = cameras["intrinsics"][b, v].inverse()
-            rays = {
-                name: torch.nn.functional.normalize(inverse @ torch.tensor([*point, 1.0]), dim=0)
-                for name, point in {"l": (0, 0.5), "r": (1, 0.5), "t": (0.5, 0), "b": (0.5, 1)}.items()
-            }
-            tan_x = math.tan(0.5 * math.acos(float(rays["l"] @ rays["r"])))
-            tan_y = math.tan(0.5 * math.acos(float(rays["t"] @ rays["b"])))
-            n = float(near * scale)
-            projection = torch.zeros(4, 4)
-            projection[0, 0], projection[1, 1] = 1 / tan_x, 1 / tan_y
-            projection[2, 2], projection[2, 3], projection[3, 2] = far / (far - n), -(far * n) / (far - n), 1
-            view = c2w.inverse().T
-            options = {"projmatrix_raw": projection.T} if with_pose else {}
-            settings = rasteriser.GaussianRasterizationSettings(
-                image_height=height,
-                image_width=width,
-                tanfovx=tan_x,
-                tanfovy=tan_y,
-                bg=torch.zeros(3),
-                scale_modifier=1.0,
-                viewmatrix=view,
-                projmatrix=view @ projection.T,
-                **options,
-                sh_degree=int(scene.harmonics.shape[-1] ** 0.5) - 1,
-                campos=c2w[:3, 3],
-                prefiltered=False,
-                debug=False,
-            )
-            row, column = torch.triu_indices(3, 3)
-            means = scene.means[b] * scale
-            outcome = rasteriser.GaussianRasterizer(settings)(
-                means3D=means,
-                means2D=torch.zeros_like(means),
-                shs=scene.harmonics[b].mT.contiguous(),
-                opacities=scene.opacities[b][:, None],
-                cov3D_precomp=(scene.covariances[b] * scale**2)[:, row, column],
-            )
-            pictures.append(outcome[0])
-    return torch.stack(pictures).unflatten(0, (stub.B, stub.V))
+    return load_rasteriser()
 
 
 @pytest.mark.parametrize("coefficients", [1, 4, 9, 16, 25])
