@@ -9,7 +9,7 @@ from types import MappingProxyType
 INNER_SOLVERS = ("gauss_newton", "adam")
 BACKWARD_MODES = ("implicit", "unroll", "truncated", "first_order")
 PRECONDITIONERS = ("jacobi", "block_jacobi", "none")
-BACKENDS = ("auto", "native", "torch")
+BACKENDS = ("auto", "gsplat", "native", "torch")
 GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", "poses")
 
 DEFAULT_LEARNING_RATES = MappingProxyType(
@@ -36,7 +36,7 @@ class TTOConfig:
         inner_pcg_iterations: The same within a step of "gauss_newton"; None for ``pcg_iterations``.
         preconditioner: "jacobi", "block_jacobi" or "none".
         groups: What may move, from means, covariance, opacity, sh_dc, sh_rest, poses.
-        backend: "auto", "native" or "torch".
+        backend: "auto", "gsplat", "native" or "torch".
         damping: First Levenberg-Marquardt damping, relative to the diagonal of the matrix, positive.
         learning_rates: Adam's step per group (missing groups take the default).
         stationarity_tolerance: A scene is done when ‖∇E(θ)‖ / ‖∇E(θ₀)‖ falls below this.

@@ -18,15 +18,16 @@ template <class S> struct Coverage {
     MaskOf<S> free;   // alpha is below the cap, so it has a derivative
 };
 
-template <class S> DIFF3R_INLINE Coverage<S> cover(const Footprint<S>& splat, const S& pixel_x, const S& pixel_y) {
+template <class S>
+DIFF3R_INLINE Coverage<S> cover(const Footprint<S>& splat, const S& pixel_x, const S& pixel_y, Real<S> cap = Real<S>(ALPHA_CAP)) {
     using R = Real<S>;
     Coverage<S> r;
     r.dx = pixel_x - splat.x;
     r.dy = pixel_y - splat.y;
     const S exponent = r.dx * (R(0.5) * splat.a * r.dx + splat.b * r.dy) + R(0.5) * splat.c * r.dy * r.dy;
     const S raw = splat.opacity * exponential(-exponent);
-    r.free = value(raw) <= R(ALPHA_CAP);
-    r.alpha = select(r.free, raw, S(R(ALPHA_CAP)));
+    r.free = value(raw) <= cap;
+    r.alpha = select(r.free, raw, S(cap));
     r.drawn = both(value(r.alpha) >= R(ALPHA_SKIP), value(exponent) >= R(0));
     return r;
 }

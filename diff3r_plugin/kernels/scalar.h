@@ -10,6 +10,12 @@
 #else
 #define DIFF3R_INLINE inline __attribute__((always_inline))
 #endif
+// On a GPU, small arrays stay in registers only where their indices are constants.
+#if defined(__CUDA_ARCH__)
+#define DIFF3R_UNROLL _Pragma("unroll")
+#else
+#define DIFF3R_UNROLL
+#endif
 
 namespace diff3r {
 
@@ -34,8 +40,14 @@ DIFF3R_INLINE double select(bool m, double a, double b) { return m ? a : b; }
 DIFF3R_INLINE float value(float x) { return x; }
 DIFF3R_INLINE double value(double x) { return x; }
 
+#if defined(__CUDA_ARCH__)
+DIFF3R_INLINE float exponential(float x) { return __expf(x); }  // as gsplat, whose pictures ours must match
+#else
 DIFF3R_INLINE float exponential(float x) { return expf(x); }
+#endif
 DIFF3R_INLINE double exponential(double x) { return exp(x); }
+DIFF3R_INLINE float logarithm(float x) { return logf(x); }
+DIFF3R_INLINE double logarithm(double x) { return log(x); }
 DIFF3R_INLINE float square_root(float x) { return sqrtf(x); }
 DIFF3R_INLINE double square_root(double x) { return sqrt(x); }
 

@@ -124,11 +124,14 @@ DIFF3R_INLINE constexpr int power_y(int k) { return k == 2 || k == 4 ? 1 : k == 
 template <class S> DIFF3R_INLINE void add_moments(const S& weight, const S& dx, const S& dy, S* sums) {
     S power[5];
     power[0] = weight;
-    int entry = 0;
+    DIFF3R_UNROLL
     for (int degree = 0; degree <= 4; ++degree) {
-        for (int k = 0; k <= degree; ++k, ++entry) sums[entry] = sums[entry] + power[k];
+        const int first = degree * (degree + 1) / 2;
+        DIFF3R_UNROLL
+        for (int k = 0; k <= degree; ++k) sums[first + k] = sums[first + k] + power[k];
         if (degree == 4) break;
         power[degree + 1] = power[degree] * dy;
+        DIFF3R_UNROLL
         for (int k = degree; k >= 0; --k) power[k] = power[k] * dx;
     }
 }

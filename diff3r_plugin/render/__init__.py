@@ -1,12 +1,12 @@
 """Pictures of Gaussians and their linearisation, by exchangeable backends.
 
 ``render`` is an ordinary differentiable function; ``linearize`` gives the picture together with its Jacobian as an
-operator. Backends: ``torch`` (the oracle) and ``native`` (own C++ kernels, the default on a CPU).
+operator. Backends: ``torch`` (the oracle), ``native`` (own C++ kernels, the default on a CPU) and ``gsplat`` (gsplat
+and own CUDA kernels, the default on a GPU).
 """
 
 from __future__ import annotations
 
-import warnings
 from types import ModuleType
 
 import torch
@@ -14,20 +14,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.render import native_backend, torch_backend
+from diff3r_plugin.render import gsplat_backend, native_backend, torch_backend
 from diff3r_plugin.render.differentiable import render_differentiably
 from diff3r_plugin.render.linearization import GaussianGram, Linearization
 from diff3r_plugin.views import Views
 
 __all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
 
-BACKENDS: dict[str, ModuleType] = {"native": native_backend, "torch": torch_backend}
+BACKENDS: dict[str, ModuleType] = {"gsplat": gsplat_backend, "native": native_backend, "torch": torch_backend}
+"""By name, the preferred one first."""
 
 
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
     """Names of the backends that work here for tensors on ``device``, the preferred one first."""
-    native = torch.device(device).type == "cpu" and native_backend.is_available()
-    return ("native", "torch") if native else ("torch",)
+    return tuple(name for name, module in BACKENDS.items() if module.is_available(device))
 
 
 def resolve_backend(backend: str, device: torch.device | str) -> str:
@@ -36,21 +36,18 @@ def resolve_backend(backend: str, device: torch.device | str) -> str:
     Raises:
         ValueError: for an unknown name, or one that cannot work on this device or machine.
     """
+    if backend == "torch":  # works everywhere: no need to compile anything to know
+        return backend
+    if backend != "auto" and backend not in BACKENDS:
+        raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
     available = available_backends(device)
     if backend == "auto":
-        if torch.device(device).type != "cpu":
-            warnings.warn(
-                f"Tensors on {device} are drawn by the slow 'torch' backend: there is no backend for GPUs yet. "
-                "Move the scene and the views to the CPU for the fast kernels.",
-                stacklevel=3,
-            )
         return available[0]
-    if backend not in BACKENDS:
-        raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
     if backend not in available:
         raise ValueError(
             f"The render backend {backend!r} is not available for tensors on {device} here (available: "
-            f"{', '.join(available)}); 'native' needs CPU tensors and a C++ compiler. Use backend='auto'."
+            f"{', '.join(available)}); 'native' needs CPU tensors and a C++ compiler, 'gsplat' needs CUDA tensors, "
+            "gsplat and nvcc. Use backend='auto'."
         )
     return backend
 
@@ -61,7 +58,7 @@ def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Line
     Args:
         gaussians: The scenes; float32 or float64 (float16 and bfloat16 are computed in float32).
         views: The cameras; their images are not used.
-        backend: "auto", "native" or "torch".
+        backend: "auto", "gsplat", "native" or "torch".
 
     Returns:
         A :class:`Linearization`: ``image`` ``[B, V, 3, H, W]`` and the products ``jvp``, ``vjp``,
@@ -97,7 +94,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
     Args:
         gaussians: The scenes; float32 or float64 (float16 and bfloat16 are computed in float32).
         views: The cameras; their images are not used.
-        backend: "auto", "native" or "torch".
+        backend: "auto", "gsplat", "native" or "torch".
 
     Raises:
         ValueError: if the batch sizes or devices of scenes and cameras differ, or the backend is not available.

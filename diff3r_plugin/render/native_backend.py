@@ -11,19 +11,22 @@ from torch import Tensor
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels import library
 from diff3r_plugin.render.linearization import GaussianGram
-from diff3r_plugin.render.native_scene import NativeScene, ready
+from diff3r_plugin.render.native_scene import NativeScene
 from diff3r_plugin.views import Views
 
 
-def is_available() -> bool:
+def is_available(device: torch.device | str = "cpu") -> bool:
     """Whether the kernels are, or can be, compiled here. The first call may take some seconds and warns if not.
+
+    Args:
+        device: Where the tensors are; these kernels work on the CPU only.
 
     Example:
         >>> from diff3r_plugin.render import native_backend
         >>> isinstance(native_backend.is_available(), bool)
         True
     """
-    return library.load() is not None
+    return torch.device(device).type == "cpu" and library.load() is not None
 
 
 def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
@@ -110,7 +113,7 @@ class NativeLinearization:
         """JᵀWJ v in one pass over the tiles; see :meth:`Linearization.gauss_newton_product`."""
         scene = self._scene
         vector, _alive = self._tangent(tangent, None)
-        weights = self._picture(pixel_weights, (scene.batch, scene.views, scene.height, scene.width), "pixel_weights")
+        weights = scene.pixel_weights(pixel_weights)
         gradient, out, _ = self._cotangent(with_cameras=False)
         threads = torch.get_num_threads()
         scene.check(scene.kernels.gauss_newton(self._handle, threads, vector, weights.data_ptr(), out))
@@ -120,7 +123,7 @@ class NativeLinearization:
         """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
         scene = self._scene
         scene.check_unchanged()
-        weights = self._picture(pixel_weights, (scene.batch, scene.views, scene.height, scene.width), "pixel_weights")
+        weights = scene.pixel_weights(pixel_weights)
         core = scene.empty((scene.batch, scene.gaussians, 13, 13), scene.dtype)
         rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1), scene.dtype)
         threads = torch.get_num_threads()
@@ -130,36 +133,14 @@ class NativeLinearization:
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
         scene = self._scene
         scene.check_unchanged()
-        cotangent = self._picture(cotangent, scene.image_shape, "the picture's cotangent")
+        cotangent = scene.picture_like(cotangent, scene.image_shape, "the picture's cotangent")
         gradient, out, cameras = self._cotangent(with_cameras)
         scene.check(scene.kernels.vjp(self._handle, torch.get_num_threads(), cotangent.data_ptr(), out))
         return gradient, cameras
 
-    def _picture(self, value: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}.")
-        return ready(value, self._scene.dtype, name)
-
     def _tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> tuple[library.Vector, list[Tensor]]:
         """The C structure and the tensors that must outlive its use."""
-        scene = self._scene
-        scene.check_unchanged()
-        if tangent.covariances is None:
-            raise ValueError("a tangent needs covariances (scales and quats are not linear coordinates).")
-        expected = (scene.batch, scene.gaussians, 3, scene.bases)
-        if tuple(tangent.harmonics.shape) != expected:
-            raise ValueError(
-                f"the tangent's harmonics must have the scene's shape {list(expected)}, "
-                f"got {list(tangent.harmonics.shape)}."
-            )
-        given = [
-            ready(tangent.means, scene.dtype, "means"),
-            ready(tangent.covariances, scene.dtype, "covariances"),
-            ready(tangent.opacities, scene.dtype, "opacities"),
-            ready(tangent.harmonics, scene.dtype, "harmonics"),
-        ]
-        if world_to_camera is not None:
-            given.append(self._picture(world_to_camera, (scene.batch, scene.views, 4, 4), "world_to_camera"))
+        given = self._scene.tangent(tangent, world_to_camera)
         return library.Vector(*(value.data_ptr() for value in given)), given
 
     def _cotangent(self, with_cameras: bool) -> tuple[Gaussians, library.Vector, Tensor | None]:

@@ -196,6 +196,11 @@ class TorchLinearization:
         return torch.stack(tangents) if tangents else scene[0].new_zeros(0, B, V, N, 9)
 
 
+def is_available(device: torch.device | str = "cpu") -> bool:
+    """True: PyTorch is everywhere."""
+    return True
+
+
 def linearize(gaussians: Gaussians, views: Views) -> TorchLinearization:
     """Linearise the pictures of a scene; see :class:`~diff3r_plugin.render.linearization.Linearization`."""
     return TorchLinearization(gaussians, views)

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from diff3r_plugin.kernels import build
+from diff3r_plugin.kernels import build, toolchain
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stands in for the compiler with a shell script")
 
@@ -91,7 +91,7 @@ def test_a_held_lock_delays_and_never_blocks(stand_in, tmp_path, monkeypatch):
     import fcntl
 
     path = build.library_path()
-    monkeypatch.setattr(build, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(toolchain, "LOCK_TIMEOUT", 0.1)
     path.unlink()
     with open(f"{path}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

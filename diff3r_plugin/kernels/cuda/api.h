@@ -1,0 +1,76 @@
+// The C interface of the GPU kernels: raw device pointers to contiguous row-major arrays, sizes, a device and a stream.
+// Every function queues its work on the stream and returns at once, with 0 or a CUDA error code (diff3r_cuda_error).
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// B scenes of N Gaussians, V cameras each; I = B V pictures. What a function does not name may be null.
+struct Diff3rDeviceScene {
+    int64_t batch, views, gaussians, bases, height, width;
+    double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasteriser that drew the picture
+    void* stream;
+    int64_t device;
+    // The Gaussians and cameras.
+    const void* means;            // [B, N, 3]
+    const void* covariances;      // [B, N, 3, 3]; the mean of the two triangles is used
+    const void* opacities;        // [B, N]
+    const void* harmonics;        // [B, N, 3, bases]
+    const void* world_to_camera;  // [B, V, 4, 4]
+    const void* intrinsics;       // [B, V, 3, 3]
+    const void* near_planes;      // [B, V]
+    const void* far_planes;       // [B, V]
+    const void* background;       // [3]
+    // The splats, in the layout of gsplat; written by diff3r_cuda_project.
+    void* means2d;            // [I, N, 2], px
+    void* conics;             // [I, N, 3]
+    void* colors;             // [I, N, 3]
+    void* splat_opacities;    // [I, N]
+    void* depths;             // [I, N]
+    int32_t* radii;           // [I, N, 2], px; 0: not drawn
+    int32_t* flags;           // [I, N]; bits 0 to 2: channel not clamped at zero; bit 3: drawn
+    // The tile lists, by gsplat, and the picture drawn from them.
+    const int32_t* tile_offsets;  // [I, tile rows, tile columns]
+    const int32_t* flatten_ids;   // [intersections], front to back within each tile; ids count over [I, N]
+    int64_t intersections;
+    const void* picture;          // [I, H, W, 3], background included
+};
+
+// A tangent (read) or a cotangent (written), shaped like the scene. world_to_camera may be null.
+struct Diff3rDeviceVector {
+    void* means;
+    void* covariances;
+    void* opacities;
+    void* harmonics;
+    void* world_to_camera;
+};
+
+#define DIFF3R_DECLARE(SUFFIX)                                                                                              \
+    /* Gaussians to splats. */                                                                                              \
+    int32_t diff3r_cuda_project_##SUFFIX(const Diff3rDeviceScene*);                                                         \
+    /* Tangents of Gaussians (and cameras) to tangents of splats [I, N, 9]. */                                              \
+    int32_t diff3r_cuda_push_##SUFFIX(const Diff3rDeviceScene*, const Diff3rDeviceVector* tangent, void* splats);           \
+    /* J v on splats: the tangent of the picture, [I, H, W, 3]. */                                                          \
+    int32_t diff3r_cuda_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* picture_tangent);          \
+    /* Jt W J v on splats: adds to cotangents [I, N, 9] with pixel_weights [I, H, W]; divided by nothing, see pull. */      \
+    int32_t diff3r_cuda_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights,   \
+                                         void* splat_moments);                                                              \
+    /* In place: moments of a product to cotangents of x, y, a, b, c, opacity, red, green, blue, [I, N, 9]. */              \
+    int32_t diff3r_cuda_moments_##SUFFIX(const Diff3rDeviceScene*, void* splat_moments);                                    \
+    /* Cotangents of splats to those of Gaussians; camera_sums [I, 12] (double, zeroed by the caller) may be null. */       \
+    int32_t diff3r_cuda_pull_##SUFFIX(const Diff3rDeviceScene*, const void* splat_cotangents, const Diff3rDeviceVector*,    \
+                                      void* camera_sums);                                                                   \
+    /* Adds the sums that Gram matrices are made of to [I, N, 34]. */                                                       \
+    int32_t diff3r_cuda_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);               \
+    /* Those sums to core [B, N, 13, 13] and rest [B, N, 3, bases - 1]. */                                                  \
+    int32_t diff3r_cuda_pull_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);
+DIFF3R_DECLARE(f32)
+#ifdef DIFF3R_CUDA_ON_HOST
+DIFF3R_DECLARE(f64)
+#endif
+#undef DIFF3R_DECLARE
+
+// What an error code means.
+const char* diff3r_cuda_error(int32_t code);
+}

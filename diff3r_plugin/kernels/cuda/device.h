@@ -1,0 +1,119 @@
+// What every GPU kernel starts from: typed views of the arguments, the launch, and the functions to export.
+#pragma once
+
+#ifdef DIFF3R_CUDA_ON_HOST
+#include "cuda_on_host.h"
+#else
+#include <cuda_runtime.h>
+#endif
+
+#include "../splat_chain.h"
+#include "api.h"
+
+namespace diff3r {
+
+constexpr int TILE = 16;            // px
+constexpr int BLOCK = TILE * TILE;  // threads: one per pixel of a tile
+constexpr int WARP = 32;
+constexpr unsigned EVERY_LANE = 0xffffffffu;
+constexpr int DRAWN = 8;            // bit of `flags`
+
+template <class T> struct DeviceScene {
+    int64_t batch, views, gaussians, height, width, intersections;
+    int bases;
+    T alpha_cap;
+    const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
+    T *means2d, *conics, *colors, *splat_opacities, *depths;
+    int32_t *radii, *flags;
+    const int32_t *tile_offsets, *flatten_ids;
+    const T* picture;
+
+    explicit DeviceScene(const Diff3rDeviceScene& s)
+        : batch(s.batch), views(s.views), gaussians(s.gaussians), height(s.height), width(s.width), intersections(s.intersections),
+          bases(int(s.bases)), alpha_cap(T(s.alpha_cap)), means(static_cast<const T*>(s.means)),
+          covariances(static_cast<const T*>(s.covariances)), opacities(static_cast<const T*>(s.opacities)),
+          harmonics(static_cast<const T*>(s.harmonics)), world_to_camera(static_cast<const T*>(s.world_to_camera)),
+          intrinsics(static_cast<const T*>(s.intrinsics)), near_planes(static_cast<const T*>(s.near_planes)),
+          far_planes(static_cast<const T*>(s.far_planes)), background(static_cast<const T*>(s.background)),
+          means2d(static_cast<T*>(s.means2d)), conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)),
+          splat_opacities(static_cast<T*>(s.splat_opacities)), depths(static_cast<T*>(s.depths)), radii(s.radii), flags(s.flags),
+          tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids), picture(static_cast<const T*>(s.picture)) {}
+
+    DIFF3R_INLINE int64_t images() const { return batch * views; }
+    DIFF3R_INLINE int64_t tiles_x() const { return (width + TILE - 1) / TILE; }
+    DIFF3R_INLINE int64_t tiles_y() const { return (height + TILE - 1) / TILE; }
+    DIFF3R_INLINE int64_t tiles() const { return tiles_x() * tiles_y(); }
+};
+
+template <class T> struct DeviceVector {
+    T *means, *covariances, *opacities, *harmonics, *world_to_camera;
+    explicit DeviceVector(const Diff3rDeviceVector& v)
+        : means(static_cast<T*>(v.means)), covariances(static_cast<T*>(v.covariances)), opacities(static_cast<T*>(v.opacities)),
+          harmonics(static_cast<T*>(v.harmonics)), world_to_camera(static_cast<T*>(v.world_to_camera)) {}
+};
+
+template <class T> struct Exactly { using type = T; };
+
+// Queues kernel(arguments...) on the scene's stream. The runtime in this library keeps its own idea of the current
+// device, so the scene's is set each time.
+template <class... A>
+int32_t launch(const Diff3rDeviceScene& scene, int64_t blocks, int threads, void (*kernel)(A...), typename Exactly<A>::type... arguments) {
+    if (blocks == 0) return 0;
+#ifdef DIFF3R_CUDA_ON_HOST
+    cuda_on_host::run(int(blocks), threads, [=] { kernel(arguments...); });
+    return 0;
+#else
+    cudaError_t error = cudaSetDevice(int(scene.device));
+    if (error != cudaSuccess) return int32_t(error);
+    kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(scene.stream)>>>(arguments...);
+    error = cudaGetLastError();
+    return int32_t(error);
+#endif
+}
+
+inline int64_t blocks_for(int64_t items, int threads) { return (items + threads - 1) / threads; }
+
+template <class T> __device__ __forceinline__ void load_camera(const DeviceScene<T>& scene, int64_t image, Camera<T>& camera) {
+    set_lens(camera, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
+    const T* matrix = scene.world_to_camera + 16 * image;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = matrix[4 * i + j];
+        camera.translation[i] = matrix[4 * i + 3];
+    }
+}
+
+// Six numbers of the symmetric part of Gaussian n's matrix in `array` [., 3, 3].
+template <class T> __device__ __forceinline__ void load_symmetric(const T* array, int64_t n, T* out) {
+    const T* m = array + 9 * n;
+    int entry = 0;
+    for (int i = 0; i < 3; ++i)
+        for (int j = i; j < 3; ++j) out[entry++] = T(0.5) * (m[3 * i + j] + m[3 * j + i]);
+}
+
+// One Gaussian in one image, as the kernels that go back from splats want it.
+template <class T> struct SeenGaussian {
+    T mean[3], covariance[6], lit[3];
+    Camera<T> camera;
+    Projection<T> projection;
+
+    __device__ __forceinline__ Seen<T> load(const DeviceScene<T>& scene, int64_t n, int64_t image, int flags) {
+        for (int j = 0; j < 3; ++j) mean[j] = scene.means[3 * n + j];
+        load_symmetric(scene.covariances, n, covariance);
+        for (int c = 0; c < 3; ++c) lit[c] = T(flags >> c & 1);
+        load_camera(scene, image, camera);
+        project(mean, covariance, camera, projection);
+        return {scene.bases, mean, covariance, scene.opacities[n], scene.harmonics + 3 * scene.bases * n, lit, true};
+    }
+};
+
+}  // namespace diff3r
+
+// Exports a function template over the number type under the names of api.h.
+#ifdef DIFF3R_CUDA_ON_HOST
+#define DIFF3R_EXPORT(NAME, PARAMETERS, ...)                                                 \
+    extern "C" int32_t diff3r_cuda_##NAME##_f32 PARAMETERS { return diff3r::NAME<float> __VA_ARGS__; } \
+    extern "C" int32_t diff3r_cuda_##NAME##_f64 PARAMETERS { return diff3r::NAME<double> __VA_ARGS__; }
+#else
+#define DIFF3R_EXPORT(NAME, PARAMETERS, ...) \
+    extern "C" int32_t diff3r_cuda_##NAME##_f32 PARAMETERS { return diff3r::NAME<float> __VA_ARGS__; }
+#endif

@@ -1,0 +1,89 @@
+// What a thread does at each splat for J v and for Jᵀ u; the Gauss-Newton product does both in a row.
+#pragma once
+
+#include "tile_walk.cuh"
+#include "warp_sums.cuh"
+
+namespace diff3r {
+
+template <class T> struct SharedTangents {
+    T number[SPLAT_NUMBERS][BLOCK];
+    __device__ __forceinline__ void load(const T* tangents, int slot, int id) {
+        for (int k = 0; k < SPLAT_NUMBERS; ++k) number[k][slot] = tangents[int64_t(SPLAT_NUMBERS) * id + k];
+    }
+};
+
+// Tangent of the picture at one pixel.
+template <class T> struct Push {
+    using D = Dual<T>;
+    const DeviceScene<T>& scene;
+    SharedTangents<T>& shared;
+    const T* tangents;
+    T x, y;
+    D transmittance;
+    T color[3];  // the tangent only
+
+    __device__ __forceinline__ Push(const DeviceScene<T>& scene_, SharedTangents<T>& shared_, const T* tangents_, const Pixel<T>& pixel)
+        : scene(scene_), shared(shared_), tangents(tangents_), x(pixel.x), y(pixel.y),
+          transmittance(D::with_tangent(pixel.ray(), T(0))), color{T(0), T(0), T(0)} {}
+
+    __device__ __forceinline__ bool live() const { return transmittance.v > T(0); }
+    __device__ __forceinline__ void load(int slot, int id) { shared.load(tangents, slot, id); }
+    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
+        if (!live()) return false;
+        const auto pair = [&](T v, int k) { return D::with_tangent(v, shared.number[k][slot]); };
+        const Footprint<D> f{pair(s.x[slot], 0), pair(s.y[slot], 1), pair(s.a[slot], 2),
+                             pair(s.b[slot], 3), pair(s.c[slot], 4), pair(s.opacity[slot], 5)};
+        const Coverage<D> covered = cover(f, D(x), D(y), scene.alpha_cap);
+        if (!covered.drawn) return true;
+        const Blend<D> step = blend(transmittance, covered.alpha, covered.drawn);
+        for (int c = 0; c < 3; ++c) color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
+        return true;
+    }
+    // Once all splats are in.
+    __device__ __forceinline__ void finish() {
+        const T tangent = transmittance.v < T(0) ? -transmittance.d[0] : transmittance.d[0];
+        for (int c = 0; c < 3; ++c) color[c] += tangent * scene.background[c];
+    }
+};
+
+// Cotangents of splats from the cotangent of one pixel: what lies behind a splat is what is left of u · picture once
+// everything up to the splat has been subtracted. Sums over the warp go to `moments` [I, N, 9]: six moments of the
+// cotangent of ln(alpha) (footprint_cotangent) and three colours.
+template <class T> struct Pull {
+    const DeviceScene<T>& scene;
+    T* moments;
+    T x, y, transmittance, cotangent[3], behind;
+
+    __device__ __forceinline__ Pull(const DeviceScene<T>& scene_, T* moments_, const Pixel<T>& pixel, const T* cotangent_)
+        : scene(scene_), moments(moments_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), behind(T(0)) {
+        for (int c = 0; c < 3; ++c) {
+            cotangent[c] = pixel.inside ? cotangent_[c] : T(0);
+            if (pixel.inside) behind += cotangent[c] * scene.picture[3 * pixel.index + c];
+        }
+    }
+
+    __device__ __forceinline__ bool live() const { return transmittance > T(0); }
+    __device__ __forceinline__ void load(int, int) {}
+    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
+        const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.drawn);
+        // Votes and sums are over the whole warp, so no lane may leave on its own.
+        if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
+        T sums[16] = {};
+        if (step.taken) {
+            T light(0);
+            DIFF3R_UNROLL
+            for (int c = 0; c < 3; ++c) {
+                light += cotangent[c] * s.color[c][slot];
+                sums[6 + c] = step.weight * cotangent[c];
+            }
+            behind -= step.weight * light;
+            if (covered.free) add_low_moments(log_alpha_derivative(step.weight, covered.alpha, light, behind), covered.dx, covered.dy, sums);
+        }
+        add_warp_sums<16>(sums, SPLAT_NUMBERS, moments + int64_t(SPLAT_NUMBERS) * s.id[slot]);
+        return true;
+    }
+};
+
+}  // namespace diff3r

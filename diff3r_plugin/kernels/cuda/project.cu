@@ -1,0 +1,66 @@
+// Gaussians to splats: projection and colour in one kernel, one thread for each Gaussian in each image.
+#include "device.h"
+
+namespace diff3r {
+
+constexpr int PROJECT_THREADS = 128;
+constexpr double LARGEST_RADIUS = 1 << 24;  // px; an integer that every number type holds
+
+template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
+    const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (at >= scene.images() * scene.gaussians) return;
+    const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
+    T mean[3], covariance[6], offset[3], direction[3], basis[MAX_BASES], color[3];
+    for (int j = 0; j < 3; ++j) mean[j] = scene.means[3 * n + j];
+    load_symmetric(scene.covariances, n, covariance);
+    Camera<T> camera;
+    load_camera(scene, image, camera);
+    Projection<T> p;
+    project(mean, covariance, camera, p);
+    offset_from_camera(mean, camera, offset);
+    normalize(offset, direction);
+    harmonic_basis(scene.bases, direction[0], direction[1], direction[2], basis);
+    const T opacity = scene.opacities[n];
+    T sum = opacity;
+    for (int c = 0; c < 3; ++c) {
+        color[c] = T(COLOR_OFFSET);
+        for (int k = 0; k < scene.bases; ++k) color[c] += scene.harmonics[(3 * n + c) * scene.bases + k] * basis[k];
+        sum += color[c];
+    }
+    bool drawn = p.visible && is_finite(sum) && opacity >= T(ALPHA_SKIP);
+    T reach_x(0), reach_y(0);
+    if (drawn) {
+        // The ellipse where alpha reaches the skip threshold, a little enlarged against rounding.
+        const T twice = T(2) * logarithm(opacity / T(ALPHA_SKIP)) * T(1.0002);
+        reach_x = square_root(twice * p.cov_xx) + T(0.001);
+        reach_y = square_root(twice * p.cov_yy) + T(0.001);
+        drawn = p.x + reach_x > T(0) && p.x - reach_x < T(scene.width) && p.y + reach_y > T(0) && p.y - reach_y < T(scene.height);
+    }
+    int flags = drawn ? DRAWN : 0;
+    for (int c = 0; c < 3; ++c) {
+        const bool lit = drawn && color[c] > T(0);
+        flags |= int(lit) << c;
+        scene.colors[3 * at + c] = lit ? color[c] : T(0);
+    }
+    scene.flags[at] = flags;
+    const T numbers[5] = {p.x, p.y, p.a, p.b, p.c};
+    for (int k = 0; k < 2; ++k) scene.means2d[2 * at + k] = drawn ? numbers[k] : T(0);
+    for (int k = 0; k < 3; ++k) scene.conics[3 * at + k] = drawn ? numbers[2 + k] : T(0);
+    scene.depths[at] = drawn ? p.point[2] : T(0);
+    scene.splat_opacities[at] = drawn ? opacity : T(0);
+    const T limit(LARGEST_RADIUS);
+    // Whole pixels, rounded up.
+    scene.radii[2 * at] = drawn ? int32_t(reach_x < limit ? reach_x : limit) + 1 : 0;
+    scene.radii[2 * at + 1] = drawn ? int32_t(reach_y < limit ? reach_y : limit) + 1 : 0;
+}
+
+template <class T> int32_t project(const Diff3rDeviceScene* s) {
+    const DeviceScene<T> scene(*s);
+    return launch(*s, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS, project_kernel<T>, scene);
+}
+
+}  // namespace diff3r
+
+DIFF3R_EXPORT(project, (const Diff3rDeviceScene* s), (s))
+
+extern "C" const char* diff3r_cuda_error(int32_t code) { return cudaGetErrorString(cudaError_t(code)); }

@@ -1,0 +1,63 @@
+// Per splat, the sums over pixels that the Gram matrix of Jᵀ W J in its nine numbers is made of (splat_gram).
+#include "tile_walk.cuh"
+#include "warp_sums.cuh"
+
+namespace diff3r {
+namespace {
+
+template <class T> struct Gram {
+    const DeviceScene<T>& scene;
+    T* out;
+    T x, y, transmittance, weight, behind[3];
+
+    __device__ __forceinline__ Gram(const DeviceScene<T>& scene_, T* out_, const Pixel<T>& pixel, const T* weights)
+        : scene(scene_), out(out_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), weight(pixel.inside ? weights[pixel.index] : T(0)) {
+        for (int c = 0; c < 3; ++c) behind[c] = pixel.inside ? scene.picture[3 * pixel.index + c] : T(0);
+    }
+
+    __device__ __forceinline__ bool live() const { return transmittance > T(0); }
+    __device__ __forceinline__ void load(int, int) {}
+    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
+        const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.drawn);
+        if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
+        static_assert(GRAM_NUMBERS == WARP + 2, "summed in two parts");
+        T sums[GRAM_NUMBERS] = {};
+        if (step.taken) {
+            T energy(0);
+            DIFF3R_UNROLL
+            for (int c = 0; c < 3; ++c) {
+                const T light = s.color[c][slot];
+                behind[c] -= step.weight * light;
+                if (!covered.free) continue;
+                const T derivative = log_alpha_derivative(step.weight, covered.alpha, light, behind[c]);
+                energy += derivative * derivative;
+                add_low_moments(weight * derivative * step.weight, covered.dx, covered.dy, sums + 15 + 6 * c);
+            }
+            add_moments(weight * energy, covered.dx, covered.dy, sums);
+            sums[GRAM_NUMBERS - 1] = weight * step.weight * step.weight;
+        }
+        T* target = out + int64_t(GRAM_NUMBERS) * s.id[slot];
+        add_warp_sums<WARP>(sums, WARP, target);
+        add_warp_sums<2>(sums + WARP, 2, target + WARP);
+        return true;
+    }
+};
+
+}  // namespace
+
+template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceScene<T> scene, const T* weights, T* out) {
+    __shared__ SharedSplats<T> splats;
+    const Pixel<T> pixel(scene);
+    Gram<T> visitor(scene, out, pixel, weights);
+    walk_tile(scene, pixel.tile, splats, visitor);
+}
+
+template <class T> int32_t gram(const Diff3rDeviceScene* s, const void* weights, void* out) {
+    const DeviceScene<T> scene(*s);
+    return launch(*s, scene.images() * scene.tiles(), BLOCK, gram_kernel<T>, scene, static_cast<const T*>(weights), static_cast<T*>(out));
+}
+
+}  // namespace diff3r
+
+DIFF3R_EXPORT(gram, (const Diff3rDeviceScene* s, const void* weights, void* out), (s, weights, out))

@@ -1,0 +1,93 @@
+"""The compiled GPU kernels as Python objects: ctypes signatures, one library for each compute capability."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_void_p
+
+import torch
+
+from diff3r_plugin.kernels.build_cuda import library_path
+from diff3r_plugin.kernels.library import Vector
+
+INPUTS = (
+    "means",
+    "covariances",
+    "opacities",
+    "harmonics",
+    "world_to_camera",
+    "intrinsics",
+    "near_planes",
+    "far_planes",
+    "background",
+)
+SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "radii", "flags")
+
+
+class DeviceScene(Structure):
+    """``Diff3rDeviceScene``: sizes, a stream, and pointers to contiguous tensors on its device."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width")),
+        ("alpha_cap", c_double),
+        ("stream", c_void_p),
+        ("device", c_int64),
+        *((name, c_void_p) for name in INPUTS + SPLATS),
+        ("tile_offsets", c_void_p),
+        ("flatten_ids", c_void_p),
+        ("intersections", c_int64),
+        ("picture", c_void_p),
+    )
+
+
+class CudaKernels:
+    """The kernels of one floating-point type; each queues its work and returns a CUDA error code.
+
+    Args:
+        library: The loaded library.
+        suffix: "f32", the only one that is compiled for devices.
+    """
+
+    def __init__(self, library: ctypes.CDLL, suffix: str = "f32") -> None:
+        def function(name: str, *arguments: type):
+            f = getattr(library, f"diff3r_cuda_{name}_{suffix}")
+            f.argtypes, f.restype = (POINTER(DeviceScene), *arguments), c_int32
+            return f
+
+        vector = POINTER(Vector)
+        self.project = function("project")
+        self.push = function("push", vector, c_void_p)
+        self.jvp = function("jvp", c_void_p, c_void_p)
+        self.product = function("product", c_void_p, c_void_p, c_void_p)
+        self.moments = function("moments", c_void_p)
+        self.pull = function("pull", c_void_p, vector, c_void_p)
+        self.gram = function("gram", c_void_p, c_void_p)
+        self.pull_gram = function("pull_gram", c_void_p, c_void_p, c_void_p)
+        self._describe = library.diff3r_cuda_error
+        self._describe.argtypes, self._describe.restype = (c_int32,), c_char_p
+
+    def check(self, code: int) -> None:
+        """Raise what a kernel's error code means.
+
+        Raises:
+            RuntimeError: for any code but 0.
+        """
+        if code:
+            raise RuntimeError(f"a GPU kernel of diff3r could not start: {self._describe(code).decode()} ({code}).")
+
+
+@functools.cache
+def load(capability: tuple[int, int]) -> CudaKernels:
+    """The kernels for GPUs of this compute capability, compiled first if need be.
+
+    Raises:
+        BuildError: if they cannot be compiled.
+        OSError: if the compiled library cannot be loaded.
+    """
+    return CudaKernels(ctypes.CDLL(str(library_path(capability))))
+
+
+def stream_of(device: torch.device) -> int:
+    """The handle of PyTorch's current stream on a device."""
+    return torch.cuda.current_stream(device).cuda_stream

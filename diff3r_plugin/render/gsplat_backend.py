@@ -1,0 +1,187 @@
+"""The GPU backend: gsplat sorts and draws and pulls pictures back to splats; our kernels do everything else.
+
+gsplat has no forward mode, so J v, the fused Gauss-Newton product and the Gram matrices are our own CUDA kernels, on
+the same headers as the CPU kernels. Projection and colour are one kernel of ours, too: the limits near and far may
+differ by view, a Gaussian that is not finite must vanish without a trace, and gsplat would copy the harmonics for each
+view.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.kernels.library import Vector
+from diff3r_plugin.kernels.toolchain import BuildError
+from diff3r_plugin.render import gsplat_rasterizer
+from diff3r_plugin.render.gsplat_rasterizer import GsplatError, Rasterizer
+from diff3r_plugin.render.gsplat_scene import GsplatScene
+from diff3r_plugin.render.linearization import GaussianGram
+from diff3r_plugin.views import Views
+
+SPLAT_NUMBERS, GRAM_NUMBERS, CAMERA_NUMBERS = 9, 34, 12
+"""As in ``kernels/splat_chain.h``."""
+
+
+def is_available(device: torch.device | str = "cuda") -> bool:
+    """Whether tensors on ``device`` can be drawn here. The first call on a GPU may compile, and warns if that fails.
+
+    Example:
+        >>> from diff3r_plugin.render import gsplat_backend
+        >>> gsplat_backend.is_available("cpu")
+        False
+    """
+    device = torch.device(device)
+    return device.type == "cuda" and torch.cuda.is_available() and _works(_with_index(device))
+
+
+def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
+    """Render and keep what the products of the Jacobian need: projected splats and sorted tile lists.
+
+    Args:
+        gaussians: B scenes on one CUDA device, float32 (half precision is computed in float32).
+        views: V cameras for each.
+
+    Raises:
+        ValueError: for float64, or tensors elsewhere.
+        GsplatError, BuildError: if gsplat or our kernels cannot be compiled here.
+        torch.cuda.OutOfMemoryError: naming the sizes and what makes them smaller.
+    """
+    return GsplatLinearization(gaussians, views, gsplat_rasterizer.load(_with_index(gaussians.device)))
+
+
+class GsplatLinearization:
+    """A picture and the Jacobian of the picture at this scene, on a GPU.
+
+    Implements :class:`diff3r_plugin.render.linearization.Linearization`. Sums over pixels are atomic additions, whose
+    order changes from call to call: results repeat up to rounding.
+
+    Args:
+        gaussians: B scenes.
+        views: V cameras for each.
+        rasterizer: gsplat and our kernels for their device.
+
+    Attributes:
+        image: ``[B, V, 3, H, W]``.
+        alpha_cap: Largest alpha of one splat at one pixel: the cap of the installed gsplat.
+    """
+
+    def __init__(self, gaussians: Gaussians, views: Views, rasterizer: Rasterizer) -> None:
+        # A validation loop's inference mode would leave the drawing without a graph to go back through.
+        with torch.inference_mode(False):
+            self._scene = scene = GsplatScene(gaussians, views, rasterizer)
+            self._drawing, self._leaves = scene.draw(differentiable=True)
+        assert scene.picture is not None
+        self.image: Float[Tensor, "B V 3 H W"] = self._to_image(scene.picture)
+        self.alpha_cap = rasterizer.alpha_cap
+
+    def jvp(
+        self, tangent: Gaussians, world_to_camera: Float[Tensor, "B V 4 4"] | None = None
+    ) -> Float[Tensor, "B V 3 H W"]:
+        """J v; see :meth:`Linearization.jvp`."""
+        scene = self._scene
+        with scene.enough_memory():
+            moved = self._push(tangent, world_to_camera)
+            out = scene.empty((scene.images, scene.height, scene.width, 3))
+            scene.kernels.check(scene.kernels.jvp(scene.structure(), moved.data_ptr(), out.data_ptr()))
+            return self._to_image(out)
+
+    def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
+        """Jᵀ u; see :meth:`Linearization.vjp`."""
+        return self._vjp(cotangent, with_cameras=False)[0]
+
+    def vjp_cameras(self, cotangent: Float[Tensor, "B V 3 H W"]) -> tuple[Gaussians, Float[Tensor, "B V 4 4"]]:
+        """Jᵀ u and the cotangent of the cameras; see :meth:`Linearization.vjp_cameras`."""
+        gradient, cameras = self._vjp(cotangent, with_cameras=True)
+        assert cameras is not None
+        return gradient, cameras
+
+    def gauss_newton_product(self, tangent: Gaussians, pixel_weights: Float[Tensor, "B V H W"]) -> Gaussians:
+        """JᵀWJ v; each tile pushes and pulls in one kernel. See :meth:`Linearization.gauss_newton_product`."""
+        scene, kernels = self._scene, self._scene.kernels
+        weights = scene.pixel_weights(pixel_weights)
+        with scene.enough_memory():
+            moved = self._push(tangent, None)
+            moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
+            structure = scene.structure()
+            kernels.check(kernels.product(structure, moved.data_ptr(), weights.data_ptr(), moments.data_ptr()))
+            kernels.check(kernels.moments(structure, moments.data_ptr()))
+            return self._pull(moments, with_cameras=False)[0]
+
+    def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
+        """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
+        scene, kernels = self._scene, self._scene.kernels
+        scene.check_unchanged()
+        weights = scene.pixel_weights(pixel_weights)
+        with scene.enough_memory():
+            sums = scene.zeros((scene.images, scene.gaussians, GRAM_NUMBERS))
+            core = scene.empty((scene.batch, scene.gaussians, 13, 13))
+            rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1))
+            structure = scene.structure()
+            kernels.check(kernels.gram(structure, weights.data_ptr(), sums.data_ptr()))
+            kernels.check(kernels.pull_gram(structure, sums.data_ptr(), core.data_ptr(), rest.data_ptr()))
+            return GaussianGram(core, rest)
+
+    def _push(self, tangent: Gaussians, world_to_camera: Tensor | None) -> Float[Tensor, "I N 9"]:
+        scene = self._scene
+        given = scene.tangent(tangent, world_to_camera)
+        moved = scene.empty((scene.images, scene.gaussians, SPLAT_NUMBERS))
+        vector = Vector(*(value.data_ptr() for value in given))
+        scene.kernels.check(scene.kernels.push(scene.structure(), vector, moved.data_ptr()))
+        return moved
+
+    def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
+        scene = self._scene
+        scene.check_unchanged()
+        cotangent = scene.picture_argument(cotangent)
+        with scene.enough_memory():
+            if self._drawing.requires_grad:
+                means2d, conics, colors, opacities = torch.autograd.grad(
+                    self._drawing, self._leaves, cotangent, retain_graph=True
+                )
+                splats = torch.cat([means2d, conics, opacities[..., None], colors], -1)
+            else:  # nothing touches the pictures
+                splats = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
+            return self._pull(splats, with_cameras)
+
+    def _pull(self, splats: Float[Tensor, "I N 9"], with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
+        scene = self._scene
+        B, V, N = scene.batch, scene.views, scene.gaussians
+        gradient = Gaussians(
+            scene.empty((B, N, 3)), scene.empty((B, N, 3, 3)), scene.empty((B, N)), scene.empty((B, N, 3, scene.bases))
+        )
+        sums = scene.zeros((B, V, 3, 4), torch.float64) if with_cameras else None
+        vector = Vector(*(value.data_ptr() for value in gradient.tensors()))
+        pointer = None if sums is None else sums.data_ptr()
+        scene.kernels.check(scene.kernels.pull(scene.structure(), splats.data_ptr(), vector, pointer))
+        if sums is None:
+            return gradient, None
+        return gradient, torch.nn.functional.pad(sums.to(scene.dtype), (0, 0, 0, 1))
+
+    def _to_image(self, picture: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:
+        scene = self._scene
+        return picture.unflatten(0, (scene.batch, scene.views)).movedim(-1, 2).contiguous()
+
+
+def _with_index(device: torch.device) -> torch.device:
+    return device if device.index is not None else torch.device(device.type, torch.cuda.current_device())
+
+
+@functools.cache
+def _works(device: torch.device) -> bool:
+    try:
+        gsplat_rasterizer.load(device)
+        return True
+    except (GsplatError, BuildError, OSError, RuntimeError) as error:
+        warnings.warn(
+            f"Tensors on {device} are drawn by the slow 'torch' backend, because the GPU backend is not available: "
+            f"{error}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return False

@@ -1,0 +1,124 @@
+"""What the GPU backend takes from gsplat, and what it finds out about the installed version."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diff3r_plugin.kernels import library_cuda
+from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.kernels.toolchain import BuildError
+
+TILE = 16  # px
+
+
+class GsplatError(RuntimeError):
+    """gsplat cannot be used here; the message says why and what to install."""
+
+
+@dataclass(frozen=True)
+class Rasterizer:
+    """Everything that the GPU backend computes with.
+
+    Args:
+        isect_tiles, isect_offset_encode, rasterize_to_pixels: gsplat's public functions of these names.
+        kernels: Our own kernels for the same device.
+        alpha_cap: Largest alpha of one splat at one pixel in pictures by ``rasterize_to_pixels``.
+        dtype: What all of them compute in.
+        device: Type of device that the tensors are on.
+        stream: Handle of the stream that our kernels are queued on, for a device.
+    """
+
+    isect_tiles: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    isect_offset_encode: Callable[..., Tensor]
+    rasterize_to_pixels: Callable[..., tuple[Tensor, Tensor]]
+    kernels: CudaKernels
+    alpha_cap: float
+    dtype: torch.dtype = torch.float32
+    device: str = "cuda"
+    stream: Callable[[torch.device], int] = library_cuda.stream_of
+
+
+@functools.cache
+def load(device: torch.device) -> Rasterizer:
+    """gsplat's functions and our kernels for a device. The first call compiles what is not compiled yet.
+
+    Args:
+        device: A CUDA device with an index.
+
+    Raises:
+        GsplatError: if gsplat is missing, lacks a function, or does not build.
+        BuildError: if our own kernels do not.
+    """
+    functions = gsplat_functions()
+    kernels = library_cuda.load(torch.cuda.get_device_capability(device))
+    return Rasterizer(*functions, kernels, _alpha_cap(functions, device))
+
+
+def gsplat_functions() -> tuple[Callable, Callable, Callable]:
+    """``isect_tiles``, ``isect_offset_encode`` and ``rasterize_to_pixels`` of the installed gsplat.
+
+    Raises:
+        GsplatError: with what to install.
+    """
+    try:
+        import gsplat
+    except Exception as error:  # a failed compilation at import surfaces as almost anything
+        raise GsplatError(
+            f"gsplat cannot be imported ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
+            "Install gsplat >= 1.5 with a CUDA build of PyTorch >= 2.1 (gsplat 1.6 wants PyTorch >= 2.7); it compiles "
+            "itself at first use, which needs an nvcc of PyTorch's CUDA version and a C++ compiler."
+        ) from error
+    found: list[Callable] = []
+    for name, parameters in _NEEDED.items():
+        function = getattr(gsplat, name, None)
+        known = () if function is None else inspect.signature(function).parameters
+        missing = [parameter for parameter in parameters if parameter not in known]
+        if function is None or missing:
+            what = f"{name}()" if function is None else f"{name}({', '.join(missing)})"
+            version = getattr(gsplat, "__version__", "unknown")
+            raise GsplatError(f"gsplat {version} has no {what}; install gsplat 1.5.x or 1.6.x.")
+        found.append(function)
+    return found[0], found[1], found[2]
+
+
+_NEEDED = {
+    "isect_tiles": ("means2d", "radii", "depths", "tile_size", "tile_width", "tile_height"),
+    "isect_offset_encode": ("isect_ids", "n_images", "tile_width", "tile_height"),
+    "rasterize_to_pixels": (
+        "means2d",
+        "conics",
+        "colors",
+        "opacities",
+        "image_width",
+        "image_height",
+        "tile_size",
+        "isect_offsets",
+        "flatten_ids",
+        "backgrounds",
+    ),
+}
+"""The names that we call, by function (1.5.x before batch dimensions called ``n_images`` otherwise)."""
+
+
+def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.device) -> float:
+    """The cap as the rasteriser shows it: what an opaque splat leaves of the light (0.999 in 1.5.x, 0.99 since)."""
+    isect_tiles, isect_offset_encode, rasterize_to_pixels = functions
+    with torch.inference_mode(False), torch.no_grad():
+        centre = torch.full((1, 1, 2), TILE / 2 + 0.5, device=device)
+        radii = torch.full((1, 1, 2), TILE, dtype=torch.int32, device=device)
+        ones = torch.ones(1, 1, device=device)
+        conics = torch.tensor([[[1.0, 0.0, 1.0]]], device=device)
+        _, ids, flatten_ids = isect_tiles(centre, radii, ones, TILE, 1, 1)
+        offsets = isect_offset_encode(ids, 1, 1, 1)
+        arguments = (centre, conics, torch.ones(1, 1, 3, device=device), ones, TILE, TILE, TILE, offsets, flatten_ids)
+        _, alphas = rasterize_to_pixels(*arguments)
+    return round(alphas[0, TILE // 2, TILE // 2, 0].item(), 6)
+
+
+__all__ = ["TILE", "BuildError", "GsplatError", "Rasterizer", "gsplat_functions", "load"]

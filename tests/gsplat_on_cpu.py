@@ -1,0 +1,137 @@
+"""The GPU backend on a CPU: its very kernels, run by fibers, with slow twins of gsplat's three functions."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from diff3r_plugin.kernels import toolchain
+from diff3r_plugin.kernels.build_cuda import CUDA_DIRECTORY, sources
+from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.render import semantics
+from diff3r_plugin.render.gsplat_backend import GsplatLinearization
+from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
+
+SHIM = Path(__file__).parent / "kernels" / "cuda_on_host.h"
+
+
+@functools.lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """All GPU kernels compiled for this CPU; None without g++ (whose fibers and builtins they need)."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        return None
+    flags = ["-std=c++17", "-O2", "-fPIC", "-DDIFF3R_CUDA_ON_HOST", "-I", str(SHIM.parent), "-x", "c++"]
+    digest = hashlib.sha256(SHIM.read_bytes() + repr(flags).encode())
+    for source in sorted([*CUDA_DIRECTORY.iterdir(), *CUDA_DIRECTORY.parent.glob("*.h")]):
+        digest.update(source.read_bytes())
+
+    def make(target: Path) -> None:
+        error = toolchain.compile_library([compiler], flags, [], sources(), target)
+        assert error is None, error
+
+    return ctypes.CDLL(str(toolchain.provide(f"diff3r_cuda_on_host_{digest.hexdigest()[:16]}.so", make)))
+
+
+def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Rasterizer:
+    """The kernels and the twins, in one dtype."""
+    loaded = library()
+    assert loaded is not None
+    kernels = CudaKernels(loaded, "f64" if dtype == torch.float64 else "f32")
+    draw = functools.partial(_rasterize_to_pixels, alpha_cap)
+    return Rasterizer(_isect_tiles, _isect_offset_encode, draw, kernels, alpha_cap, dtype, "cpu", lambda device: 0)
+
+
+def _linearize(gaussians, views) -> GsplatLinearization:
+    dtype = torch.float64 if gaussians.dtype == torch.float64 else torch.float32
+    return GsplatLinearization(gaussians, views, rasterizer(dtype))
+
+
+BACKEND = SimpleNamespace(
+    linearize=_linearize, is_available=lambda device="cpu": torch.device(device).type == "cpu" and library() is not None
+)
+"""To be put among the backends under a name of its own."""
+
+
+def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height):
+    """As gsplat's: boxes of tiles, sorted by image, tile and depth; ids count over images and splats."""
+    images, count = depths.shape
+    low = ((means2d - radii) / tile_size).floor().long()
+    high = ((means2d + radii) / tile_size).ceil().long()
+    limit = torch.tensor([tile_width, tile_height])
+    low, high = low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)
+    entries = []
+    for image in range(images):
+        for n in range(count):
+            if (radii[image, n] <= 0).any():
+                continue
+            (x0, y0), (x1, y1) = low[image, n].tolist(), high[image, n].tolist()
+            for y in range(y0, y1):
+                for x in range(x0, x1):
+                    tile = (image * tile_height + y) * tile_width + x
+                    entries.append((tile, depths[image, n].item(), image * count + n))
+    entries.sort()
+    tiles = torch.tensor([e[0] for e in entries], dtype=torch.int64)
+    return None, tiles, torch.tensor([e[2] for e in entries], dtype=torch.int32)
+
+
+def _isect_offset_encode(ids, n_images, tile_width, tile_height) -> Tensor:
+    counts = torch.bincount(ids, minlength=n_images * tile_width * tile_height)
+    return (counts.cumsum(0) - counts).int().reshape(n_images, tile_height, tile_width)
+
+
+def _rasterize_to_pixels(
+    alpha_cap, means2d, conics, colors, opacities, image_width, image_height, tile_size, isect_offsets, flatten_ids,
+    backgrounds=None,
+):  # fmt: skip
+    """Tile by tile, splat by splat, differentiable by autograd."""
+    images, rows, columns = isect_offsets.shape
+    starts = [*isect_offsets.flatten().tolist(), flatten_ids.numel()]
+    splats = [t.flatten(0, 1) for t in (means2d, conics, colors, opacities)]
+    picture = []
+    alphas = []
+    for image in range(images):
+        lines = []
+        lines_alpha = []
+        for row in range(rows):
+            tiles = []
+            tiles_alpha = []
+            for column in range(columns):
+                index = (image * rows + row) * columns + column
+                x = column * tile_size + torch.arange(tile_size, dtype=means2d.dtype) + 0.5
+                y = row * tile_size + torch.arange(tile_size, dtype=means2d.dtype) + 0.5
+                color, left = _tile(x, y, splats, flatten_ids[starts[index] : starts[index + 1]].tolist(), alpha_cap)
+                background = 0 if backgrounds is None else backgrounds[image]
+                tiles.append(color + left[..., None] * background)
+                tiles_alpha.append(1 - left)
+            lines.append(torch.cat(tiles, 1))
+            lines_alpha.append(torch.cat(tiles_alpha, 1))
+        picture.append(torch.cat(lines, 0)[:image_height, :image_width])
+        alphas.append(torch.cat(lines_alpha, 0)[:image_height, :image_width, None])
+    return torch.stack(picture), torch.stack(alphas)
+
+
+def _tile(x: Tensor, y: Tensor, splats: list[Tensor], ids: list[int], alpha_cap: float) -> tuple[Tensor, Tensor]:
+    means2d, conics, colors, opacities = splats
+    left = x.new_ones(len(y), len(x))
+    going = torch.ones_like(left, dtype=torch.bool)
+    color = x.new_zeros(len(y), len(x), 3)
+    for i in ids:
+        dx, dy = x - means2d[i, 0], (y - means2d[i, 1])[:, None]
+        sigma = 0.5 * (conics[i, 0] * dx**2 + conics[i, 2] * dy**2) + conics[i, 1] * dx * dy
+        alpha = (opacities[i] * torch.exp(-sigma)).clamp(max=alpha_cap)
+        drawn = (sigma >= 0) & (alpha >= semantics.ALPHA_SKIP) & going
+        after = left * (1 - alpha)
+        stops = drawn & (after < semantics.TRANSMITTANCE_STOP)
+        taken = drawn & ~stops
+        going = going & ~stops
+        color = color + torch.where(taken, left * alpha, 0)[..., None] * colors[i]
+        left = torch.where(taken, after, left)
+    return color, left

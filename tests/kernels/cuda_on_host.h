@@ -1,0 +1,190 @@
+// The part of CUDA that our kernels use, on a CPU, so that tests can run the very source that GPUs run: every thread of
+// a block is a fiber, blocks run one after the other, and barriers, votes and shuffles switch between fibers. A barrier
+// that not every thread reaches, which hangs a GPU, aborts with a message.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __shared__ static
+
+namespace cuda_on_host {
+
+constexpr int WARP_LANES = 32;
+constexpr size_t STACK = 256 * 1024;
+
+struct Barrier {
+    int arrived = 0;
+    long generation = 0;
+};
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack;
+    bool finished = false;
+};
+
+struct Block {
+    std::vector<Fiber> fibers;
+    ucontext_t scheduler;
+    int current = 0;
+    long progress = 0;  // counts barriers that opened and fibers that ended
+    Barrier all;
+    std::vector<Barrier> warps;
+    std::vector<uint64_t> exchange;  // a word a thread
+    std::function<void()> body;
+};
+
+inline Block*& block() {
+    static Block* running = nullptr;
+    return running;
+}
+
+struct Index {
+    int (*get)();
+    operator int() const { return get(); }
+};
+inline int& block_number() {
+    static int number = 0;
+    return number;
+}
+inline int& block_threads() {
+    static int threads = 0;
+    return threads;
+}
+
+inline void yield() {
+    Block& b = *block();
+    swapcontext(&b.fibers[size_t(b.current)].context, &b.scheduler);
+}
+
+inline void wait(Barrier& barrier, int members) {
+    const long generation = barrier.generation;
+    if (++barrier.arrived == members) {
+        barrier.arrived = 0;
+        ++barrier.generation;
+        ++block()->progress;
+        return;
+    }
+    while (barrier.generation == generation) yield();
+}
+inline void wait_for_block() { wait(block()->all, block_threads()); }
+inline void wait_for_warp() { wait(block()->warps[size_t(block()->current / WARP_LANES)], WARP_LANES); }
+
+inline void enter() {
+    Block& b = *block();
+    b.body();
+    b.fibers[size_t(b.current)].finished = true;
+    ++b.progress;
+    yield();
+}
+
+inline void run(int blocks, int threads, const std::function<void()>& body) {
+    if (threads % WARP_LANES) {
+        std::fprintf(stderr, "cuda_on_host: %d threads are no whole warps\n", threads);
+        std::abort();
+    }
+    Block b;
+    b.fibers.resize(size_t(threads));
+    b.exchange.resize(size_t(threads));
+    b.body = body;
+    for (Fiber& fiber : b.fibers) fiber.stack.reset(new char[STACK]);
+    block() = &b;
+    block_threads() = threads;
+    for (int number = 0; number < blocks; ++number) {
+        block_number() = number;
+        b.all = Barrier();
+        b.warps.assign(size_t(threads / WARP_LANES), Barrier());
+        for (Fiber& fiber : b.fibers) {
+            fiber.finished = false;
+            getcontext(&fiber.context);
+            fiber.context.uc_stack.ss_sp = fiber.stack.get();
+            fiber.context.uc_stack.ss_size = STACK;
+            fiber.context.uc_link = nullptr;
+            makecontext(&fiber.context, enter, 0);
+        }
+        for (int left = threads; left > 0;) {
+            const long before = b.progress;
+            left = 0;
+            for (b.current = 0; b.current < threads; ++b.current) {
+                Fiber& fiber = b.fibers[size_t(b.current)];
+                if (fiber.finished) continue;
+                swapcontext(&b.scheduler, &fiber.context);
+                left += !fiber.finished;
+            }
+            if (left && b.progress == before) {
+                std::fprintf(stderr, "cuda_on_host: %d threads of block %d wait at a barrier for threads that never come\n", left, number);
+                std::abort();
+            }
+        }
+    }
+    block() = nullptr;
+}
+
+template <class T> uint64_t to_word(T x) {
+    static_assert(sizeof(T) <= 8, "a word");
+    uint64_t word = 0;
+    __builtin_memcpy(&word, &x, sizeof(T));
+    return word;
+}
+
+// What the lane `partner` of this warp passed to the same call.
+template <class T> T exchanged(T mine, int partner) {
+    Block& b = *block();
+    const int first = b.current / WARP_LANES * WARP_LANES;
+    b.exchange[size_t(b.current)] = to_word(mine);
+    wait_for_warp();
+    T theirs;
+    __builtin_memcpy(&theirs, &b.exchange[size_t(first + partner)], sizeof(T));
+    wait_for_warp();
+    return theirs;
+}
+
+// How many of `count` threads from `first` on passed true.
+template <class Wait> int votes(bool mine, int first, int count, Wait wait_for_all) {
+    Block& b = *block();
+    b.exchange[size_t(b.current)] = mine;
+    wait_for_all();
+    int total = 0;
+    for (int i = first; i < first + count; ++i) total += int(b.exchange[size_t(i)]);
+    wait_for_all();
+    return total;
+}
+
+struct Three {
+    Index x;
+};
+
+}  // namespace cuda_on_host
+
+static const cuda_on_host::Three threadIdx = {{[] { return cuda_on_host::block()->current; }}};
+static const cuda_on_host::Three blockIdx = {{[] { return cuda_on_host::block_number(); }}};
+static const cuda_on_host::Three blockDim = {{[] { return cuda_on_host::block_threads(); }}};
+
+inline void __syncthreads() { cuda_on_host::wait_for_block(); }
+inline int __syncthreads_count(bool predicate) {
+    return cuda_on_host::votes(predicate, 0, cuda_on_host::block_threads(), cuda_on_host::wait_for_block);
+}
+inline bool __any_sync(unsigned, bool predicate) {
+    const int lane = cuda_on_host::block()->current % cuda_on_host::WARP_LANES;
+    return cuda_on_host::votes(predicate, cuda_on_host::block()->current - lane, cuda_on_host::WARP_LANES, cuda_on_host::wait_for_warp) > 0;
+}
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
+    const int lane = cuda_on_host::block()->current % cuda_on_host::WARP_LANES;
+    return cuda_on_host::exchanged(value, lane ^ mask);
+}
+template <class T> void atomicAdd(T* address, T value) { *address += value; }
+
+using cudaError_t = int32_t;
+inline const char* cudaGetErrorString(cudaError_t) { return "no error of a device: this is a CPU"; }

@@ -1,0 +1,172 @@
+"""What is particular to the GPU backend, on a CPU: see ``gsplat_on_cpu``. The rest is in ``test_backends``."""
+
+import sys
+import types
+
+import gsplat_on_cpu
+import pytest
+import torch
+from scenes import random_scene, random_tangent
+
+from diff3r_plugin import Gaussians
+from diff3r_plugin.render import (
+    available_backends,
+    gsplat_backend,
+    gsplat_rasterizer,
+    linearize,
+    render,
+    resolve_backend,
+)
+from diff3r_plugin.render.gsplat_backend import GsplatLinearization
+from diff3r_plugin.render.gsplat_rasterizer import GsplatError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    if gsplat_on_cpu.library() is None:
+        pytest.skip("no g++ here to compile the GPU kernels for a CPU")
+
+
+def on_cpu(scene, views, **options) -> GsplatLinearization:
+    return GsplatLinearization(scene, views, gsplat_on_cpu.rasterizer(scene.dtype, **options))
+
+
+def _opaque() -> tuple[Gaussians, object]:
+    scene, views = random_scene(gaussians=6, views=1, degree=0)
+    return Gaussians(scene.means, scene.covariances, torch.ones_like(scene.opacities), scene.harmonics), views
+
+
+def test_the_products_follow_the_rasterisers_alpha_cap():
+    """With another cap than ours, J v must be the derivative of that rasteriser's picture, not of our own."""
+    scene, views = _opaque()
+    tangent, step = random_tangent(scene), 1e-6
+
+    def picture(sign):
+        moved = [a + sign * step * b for a, b in zip(scene.tensors(), tangent.tensors(), strict=True)]
+        return on_cpu(Gaussians(*moved), views, alpha_cap=0.5).image
+
+    lin = on_cpu(scene, views, alpha_cap=0.5)
+    difference = (picture(1) - picture(-1)) / (2 * step)
+    torch.testing.assert_close(lin.jvp(tangent), difference, atol=1e-6, rtol=1e-5)
+    assert lin.alpha_cap == 0.5
+    assert (lin.image - on_cpu(scene, views).image).abs().max() > 0.01
+    weights = torch.rand_like(lin.image[:, :, 0])
+    expected = lin.vjp(weights[:, :, None] * lin.jvp(tangent))
+    for a, b in zip(lin.gauss_newton_product(tangent, weights).tensors(), expected.tensors(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-9)
+
+
+def test_a_picture_larger_than_one_batch_of_splats_in_shared_memory():
+    """More than 256 splats in a tile: they come in several batches, and rays end between them."""
+    scene, views = random_scene(gaussians=600, views=1, size=(16, 16), degree=0)
+    ours, oracle = on_cpu(scene, views), linearize(scene, views, "torch")
+    weights, tangent = torch.rand_like(views.images[:, :, 0]), random_tangent(scene)
+    torch.testing.assert_close(ours.image, oracle.image)
+    torch.testing.assert_close(ours.jvp(tangent), oracle.jvp(tangent))
+    pairs = (
+        (
+            ours.gauss_newton_product(tangent, weights).tensors(),
+            oracle.gauss_newton_product(tangent, weights).tensors(),
+        ),
+        ((ours.gram(weights).core,), (oracle.gram(weights).core,)),
+    )
+    for a, b in pairs:
+        for x, y in zip(a, b, strict=True):
+            torch.testing.assert_close(x, y, atol=1e-9, rtol=1e-8)
+
+
+def test_nothing_in_sight_leaves_the_background_and_zero_gradients():
+    scene, views = random_scene()
+    behind = Gaussians(scene.means - torch.tensor([0.0, 0, 9]), *scene.tensors()[1:])
+    lin = on_cpu(behind, views)
+    assert torch.equal(lin.image, views.background[:, None, None].expand_as(lin.image))
+    gradient, cameras = lin.vjp_cameras(torch.ones_like(lin.image))
+    assert all((t == 0).all() for t in (*gradient.tensors(), cameras))
+    assert (lin.jvp(random_tangent(scene)) == 0).all()
+
+
+def test_products_work_on_a_linearisation_made_in_inference_mode():
+    scene, views = random_scene()
+    with torch.inference_mode():
+        lin = on_cpu(scene, views)
+    expected = on_cpu(scene, views).vjp(torch.ones_like(lin.image))
+    torch.testing.assert_close(lin.vjp(torch.ones_like(lin.image)).means, expected.means)
+
+
+def test_float64_is_refused_where_gsplat_computes_in_float32():
+    scene, views = random_scene()
+    with pytest.raises(ValueError, match=r"float32, got float64.*\.to\(torch\.float32\).*backend='torch'"):
+        GsplatLinearization(scene, views, gsplat_on_cpu.rasterizer(torch.float32))
+
+
+def test_inputs_that_change_afterwards_are_noticed():
+    scene, views = random_scene()
+    lin = on_cpu(scene, views)
+    scene.means.add_(1)
+    with pytest.raises(RuntimeError, match=r"means was changed in place"):
+        lin.vjp(torch.ones_like(lin.image))
+    with pytest.raises(RuntimeError, match=r"means was changed in place"):
+        lin.gram(torch.ones_like(lin.image[:, :, 0]))
+
+
+def test_out_of_memory_names_the_sizes_and_the_settings(monkeypatch):
+    scene, views = random_scene(batch=2, gaussians=7)
+    lin = on_cpu(scene, views)
+
+    def no_memory(shape, dtype=None):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nmore")
+
+    monkeypatch.setattr(lin._scene, "zeros", no_memory)
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"7 Gaussians in 2 x 2 pictures.*batch size.*diff3r\.groups"):
+        lin.gram(torch.ones_like(lin.image[:, :, 0]))
+
+
+def test_the_cap_is_read_off_the_rasteriser():
+    twins = gsplat_on_cpu.rasterizer(torch.float32, alpha_cap=0.999)
+    functions = (twins.isect_tiles, twins.isect_offset_encode, twins.rasterize_to_pixels)
+    # The twins take splats per image, as gsplat does without a scene dimension.
+    assert gsplat_rasterizer._alpha_cap(functions, torch.device("cpu")) == 0.999
+
+
+def test_cpu_tensors_never_go_to_gsplat():
+    assert "gsplat" not in available_backends("cpu")
+    with pytest.raises(ValueError, match=r"'gsplat' is not available for tensors on cpu.*backend='auto'"):
+        resolve_backend("gsplat", "cpu")
+
+
+def test_without_gsplat_a_gpu_falls_back_with_one_warning(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "gsplat", None)
+    gsplat_backend._works.cache_clear()
+    device = torch.device("cuda", 0)
+    with pytest.warns(RuntimeWarning, match=r"slow 'torch' backend.*Install gsplat >= 1\.5") as caught:
+        assert resolve_backend("auto", device) == "torch"
+        assert resolve_backend("auto", device) == "torch"
+    assert len([w for w in caught if "gsplat" in str(w.message)]) == 1
+    gsplat_backend._works.cache_clear()
+
+
+def test_a_gsplat_without_a_function_is_named_with_what_to_install(monkeypatch):
+    fake = types.ModuleType("gsplat")
+    fake.__version__ = "1.0.0"
+    fake.isect_tiles = lambda means2d, radii, depths, tile_size, tile_width, tile_height: None
+    fake.isect_offset_encode = lambda isect_ids, n_cameras, tile_width, tile_height: None
+    monkeypatch.setitem(sys.modules, "gsplat", fake)
+    with pytest.raises(
+        GsplatError, match=r"gsplat 1\.0\.0 has no isect_offset_encode\(n_images\); install gsplat 1\.5"
+    ):
+        gsplat_rasterizer.gsplat_functions()
+
+
+def test_the_installed_gsplat_has_what_we_call():
+    pytest.importorskip("gsplat")
+    assert [f.__name__ for f in gsplat_rasterizer.gsplat_functions()] == [
+        "isect_tiles",
+        "isect_offset_encode",
+        "rasterize_to_pixels",
+    ]
+
+
+def test_render_and_layer_reach_the_backend_by_name(backend):
+    scene, views = random_scene(gaussians=5)
+    torch.testing.assert_close(render(scene, views, backend), render(scene, views, "torch"))
