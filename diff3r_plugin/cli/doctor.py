@@ -73,6 +73,12 @@ def checkout(folder: Path, name: str) -> bool:
     else:
         verified = ", ".join(adapter.verified_commits) or "none"
         print(f"  commit {found.commit[:12]}: not one the adapter was verified against ({verified})")
+    absent = [file for file in adapter.fingerprints if not found.has(file)]
+    if absent:
+        print(
+            f"  would not be recognised as {adapter.name}, since it has no {', '.join(absent)}; "
+            f"diff3r.adapter={adapter.name} forces it"
+        )
     problems = adapter.problems(found)
     for problem in problems:
         print(f"  PROBLEM: {problem}")
