@@ -94,7 +94,23 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
         if matches:
             return matches[0](), checkout
     raise PluginError(
-        f"{folder} is no host that an adapter knows. Known: {', '.join(known) or 'none'}. "
+        f"{folder} is no host that an adapter knows. Known: {', '.join(known) or 'none'}. {_nearest(known, folders)}"
         "If it is a variant of one of them, force that adapter: diff3r.adapter=NAME; "
         "for a new host, write one: diff3r adapters new NAME."
     )
+
+
+def _nearest(known: dict[str, type[HostAdapter]], folders: list[Path]) -> str:
+    """What the hosts of which most files are there lack; empty where nothing resembles any."""
+    lacking: dict[str, tuple[float, list[str]]] = {}
+    for name, adapter in known.items():
+        for checkout in map(Checkout, folders):
+            absent = [file for file in adapter.fingerprints if not checkout.has(file)]
+            share = 1 - len(absent) / len(adapter.fingerprints)
+            if share > lacking.get(name, (0.0, []))[0]:
+                lacking[name] = share, absent
+    best = max((share for share, _ in lacking.values()), default=0.0)
+    if best < 0.5:
+        return ""
+    near = [f"{name} (but has no {', '.join(absent)})" for name, (share, absent) in lacking.items() if share == best]
+    return f"It is nearest to {' or '.join(near)}. "

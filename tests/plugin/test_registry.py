@@ -53,6 +53,18 @@ def test_an_unknown_checkout_lists_what_is_known_and_how_to_force_one(tmp_path):
         registry.choose("auto", tmp_path / "src" / "main.py")
 
 
+def test_a_checkout_that_lacks_a_file_names_the_nearest_host_and_the_file(tmp_path):
+    mvsplat = registry.adapters()["mvsplat"]
+    for file in mvsplat.fingerprints[:-1]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    with pytest.raises(PluginError, match=rf"It is nearest to mvsplat \(but has no {mvsplat.fingerprints[-1]}\)\."):
+        registry.choose("auto", tmp_path)
+    with pytest.raises(PluginError) as caught:
+        registry.choose("auto", MINI_HOST / "config" / "experiment" / "nowhere" / "else" / "at" / "all")
+    assert "nearest" not in str(caught.value)
+
+
 def test_an_adapter_can_be_forced(tmp_path):
     (tmp_path / "src").mkdir()
     adapter, checkout = registry.choose("mvsplat", tmp_path / "src" / "main.py")
