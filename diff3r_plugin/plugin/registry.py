@@ -104,7 +104,7 @@ def _nearest(known: dict[str, type[HostAdapter]], folders: list[Path]) -> str:
     """What the hosts of which most files are there lack; empty where nothing resembles any."""
     lacking: dict[str, tuple[float, list[str]]] = {}
     for name, adapter in known.items():
-        for checkout in map(Checkout, folders):
+        for checkout in map(Checkout, folders if adapter.fingerprints else ()):
             absent = [file for file in adapter.fingerprints if not checkout.has(file)]
             share = 1 - len(absent) / len(adapter.fingerprints)
             if share > lacking.get(name, (0.0, []))[0]:
