@@ -1,0 +1,155 @@
+"""Small scenes for the correctness checks: random, degenerate and smooth; made in float64 on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diff3r_plugin import Gaussians, Views
+from diff3r_plugin.render import torch_backend
+from diff3r_plugin.render.semantics import ALPHA_SKIP, TRANSMITTANCE_STOP
+
+HIGHEST_OPACITY = 0.95
+"""Below every alpha cap: it is 0.99 in the hosts' rasterisers and 0.999 in gsplat 1.5.x."""
+
+CLEAR = 1e-4
+"""Relative distance that a clear scene keeps from every threshold of the renderer. A float32 alpha is wrong by some
+1e-5 (conics out of a determinant, centres of some 10 px, a fast exponential), so no pixel falls on the other side."""
+
+
+def random_scene(
+    *,
+    batch: int = 1,
+    gaussians: int = 12,
+    views: int = 2,
+    size: tuple[int, int] = (12, 16),
+    degree: int = 1,
+    seed: int = 0,
+    spread: float = 0.5,
+    thickness: float = 0.15,
+    opacities: tuple[float, float] = (0.05, HIGHEST_OPACITY),
+) -> tuple[Gaussians, Views]:
+    """Gaussians around (0, 0, 3) and slightly different cameras at the origin; photographs are random.
+
+    Args:
+        size: Height and width of the pictures, px.
+        spread: Standard deviation of the centres, world units.
+        thickness: Size of the Gaussians, world units.
+        opacities: Lowest and highest.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    factor = thickness * normal(batch, gaussians, 3, 3)
+    low, high = opacities
+    scene = Gaussians(
+        spread * normal(batch, gaussians, 3) + torch.tensor([0.0, 0, 3]),
+        factor @ factor.mT + 0.09 * thickness**2 * torch.eye(3),
+        low + (high - low) * torch.sigmoid(normal(batch, gaussians)),
+        0.3 * normal(batch, gaussians, 3, (degree + 1) ** 2),
+    )
+    turn = 0.05 * normal(batch, views, 3, 3)
+    world_to_camera = torch.eye(4, dtype=torch.float64).repeat(batch, views, 1, 1)
+    world_to_camera[..., :3, :3] = torch.linalg.matrix_exp(turn - turn.mT)
+    world_to_camera[..., :3, 3] = 0.1 * normal(batch, views, 3)
+    H, W = size
+    intrinsics = torch.tensor([[1.0 * W, 0, 0.5 * W], [0, 1.1 * H, 0.45 * H], [0, 0, 1]], dtype=torch.float64)
+    images = torch.rand(batch, views, 3, H, W, generator=generator, dtype=torch.float64)
+    cameras = Views(images, world_to_camera, intrinsics.expand(batch, views, 3, 3), background=(0.1, 0.2, 0.3))
+    return rounded(scene), cameras.to(torch.float32).to(torch.float64)
+
+
+def rounded(scene: Gaussians) -> Gaussians:
+    """The nearest float32 numbers, in float64: the oracle and a float32 backend then see the same scene."""
+    return scene.to(torch.float32).to(torch.float64)
+
+
+def clear_scene(change: Callable[[Gaussians], Gaussians] = lambda scene: scene, **options) -> tuple[Gaussians, Views]:
+    """The first random scene (changed, if wanted) that stays clear of the thresholds at every pixel.
+
+    Raises:
+        RuntimeError: if there is none among many; make it smaller.
+    """
+    for seed in range(100):
+        scene, views = random_scene(seed=seed, **options)
+        scene = rounded(change(scene))
+        if threshold_distance(scene, views) > CLEAR:
+            return scene, views
+    raise RuntimeError(f"No scene with {options} stays clear of the thresholds by {CLEAR:g}.")
+
+
+def threshold_distance(scene: Gaussians, views: Views) -> float:
+    """Least relative distance of an alpha from the skip threshold, of a transmittance from the stop threshold, and of
+    two neighbours in depth from each other. Looks at all pairs of pixels and splats: for small scenes."""
+    splats = torch_backend.project(scene.with_covariances(), views)
+    _, depths = torch_backend.project_unsorted(scene.with_covariances(), views)
+    H, W = views.image_size  # type: ignore[misc]
+    y, x = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
+    dx, dy = (torch.stack([x, y], -1).reshape(-1, 2)[:, None] - splats.means2d[:, :, None]).unbind(-1)
+    a, b, c = splats.conics[:, :, None].unbind(-1)
+    alphas = splats.opacities[:, :, None] * torch.exp(-(0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy).clamp_min(0))
+    drawn = torch.where(alphas >= ALPHA_SKIP, alphas.clamp_max(1 - 1e-9), 0)
+    transmittance = torch.log1p(-drawn).cumsum(-1).exp()
+    gaps = depths.sort(-1).values.diff(dim=-1) / depths.abs().nan_to_num(1.0).mean()
+    distances = [
+        (alphas / ALPHA_SKIP - 1).abs(),
+        (transmittance / TRANSMITTANCE_STOP - 1).abs(),
+        gaps.nan_to_num(1.0),
+    ]
+    return min((float(d.min()) for d in distances if d.numel()), default=1.0)
+
+
+def smooth_scene(seed: int = 0) -> tuple[Gaussians, Views]:
+    """Wide, faint Gaussians: every alpha is above the skip threshold everywhere, so the picture is a smooth function
+    of the scene and finite differences of float32 pictures mean something."""
+    return random_scene(
+        gaussians=5, size=(20, 28), degree=2, seed=seed, spread=0.2, thickness=1.0, opacities=(0.3, 0.5)
+    )
+
+
+def random_tangent(scene: Gaussians, seed: int = 0) -> Gaussians:
+    """A direction in which a scene may change; its covariance part is symmetric, of the size of the covariances."""
+    generator = torch.Generator().manual_seed(seed + 17)
+    tangent = scene.map(lambda t: torch.randn(t.shape, generator=generator, dtype=torch.float64))
+    covariances = tangent.covariances
+    assert covariances is not None
+    return rounded(
+        Gaussians(tangent.means, 0.01 * (covariances + covariances.mT), tangent.opacities, tangent.harmonics)
+    )
+
+
+def random_camera_tangent(views: Views, seed: int = 0) -> Tensor:
+    """A change of ``world_to_camera``, ``[B, V, 4, 4]``, that leaves its last row alone."""
+    generator = torch.Generator().manual_seed(seed + 29)
+    tangent = torch.randn(views.world_to_camera.shape, generator=generator)
+    tangent[..., 3, :] = 0
+    return tangent.double()
+
+
+def moved(scene: Gaussians, tangent: Gaussians, step: float) -> Gaussians:
+    """scene + step · tangent."""
+    return Gaussians(*(a + step * b for a, b in zip(scene.tensors(), tangent.tensors(), strict=True)))
+
+
+def _with(scene: Gaussians, **changes: tuple[int, object]) -> Gaussians:
+    values = {name: getattr(scene, name).clone() for name in ("means", "covariances", "opacities", "harmonics")}
+    for name, (index, value) in changes.items():
+        values[name][:, index] = torch.as_tensor(value, dtype=torch.float64)
+    return Gaussians(**values)
+
+
+DEGENERATE: dict[str, Callable[[Gaussians], Gaussians]] = {
+    "behind the camera": lambda s: _with(s, means=(0, [0.0, 0.0, -4.0])),
+    "beside the camera": lambda s: _with(s, means=(0, [0.5, 0.0, 0.0])),
+    "NaN mean": lambda s: _with(s, means=(0, float("nan"))),
+    "NaN harmonics": lambda s: _with(s, harmonics=(0, float("nan"))),
+    "infinite covariance": lambda s: _with(s, covariances=(0, float("inf"))),
+    "negative definite covariance": lambda s: _with(s, covariances=(0, -torch.eye(3))),
+    "far off the picture": lambda s: _with(s, means=(0, [1e4, 0.0, 3.0])),
+    "zero opacity": lambda s: _with(s, opacities=(0, 0.0)),
+}
+"""What is done to Gaussian 0 of every scene; all but "beside the camera" leave it invisible."""
