@@ -1,0 +1,72 @@
+"""The part that checks: what a backend does on its device, and how the run of all checks ends."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.gpu import behaviour
+from benchmarks.gpu.checks import CHECKS, run_checks
+from benchmarks.gpu.products import Check, Subject
+from benchmarks.gpu.record import Budget, Record
+from diff3r_plugin.render import available_backends
+from diff3r_plugin.render.semantics import ALPHA_CAP
+
+TESTED = Subject(available_backends()[0], torch.device("cpu"))
+
+
+def outcome(path, checks, seconds=60.0):
+    record = Record(path / "checks.json", "checks")
+    run_checks(record, Budget(seconds), TESTED, checks)
+    return json.loads((path / "checks.json").read_text())
+
+
+def by_name(check):
+    return {c.name: c for c in check(TESTED)}
+
+
+def test_behaviour_of_the_cpu_backend():
+    for check in (behaviour.check_choice, behaviour.check_mixed_precision):
+        assert all(c.passed for c in check(TESTED))
+    for check in (behaviour.check_streams, behaviour.check_second_device, behaviour.check_float64_is_refused):
+        assert [c.passed for c in check(TESTED)] == [None]
+
+
+def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
+    if TESTED.backend != "native":
+        pytest.skip("the CPU kernels cannot be compiled here")
+    from diff3r_plugin.render.native_backend import NativeLinearization
+
+    assert all(c.passed for c in behaviour.check_layer(TESTED))
+    right = NativeLinearization.gauss_newton_product
+
+    def wrong(self, tangent, weights):
+        scale = 1.05 if tangent.dtype == torch.float32 else 1.0  # the reference computes in float64
+        return right(self, tangent, weights).map(lambda t: scale * t)
+
+    monkeypatch.setattr(NativeLinearization, "gauss_newton_product", wrong)
+    found = by_name(behaviour.check_layer)
+    assert found["layer, energies"].passed is False and found["layer, gradient to means"].passed is False
+
+
+def test_the_alpha_cap_is_measured_from_the_picture():
+    assert behaviour.alpha_cap(TESTED) == pytest.approx(ALPHA_CAP, abs=1e-4)
+    assert all(c.passed is None and c.error < 1e-4 for c in behaviour.check_opaque(TESTED))
+
+
+def test_an_exception_is_a_failure_of_one_check(tmp_path):
+    def broken(tested):
+        yield Check.that("before", "the crash", True)
+        raise RuntimeError("illegal memory access")
+
+    def sound(tested):
+        yield Check.that("sound", "case", True)
+
+    found = outcome(tmp_path, (broken, sound))
+    assert [c["passed"] for c in found["checks"]] == [True, False, True]
+    assert "illegal memory access" in found["checks"][1]["note"]
+
+
+def test_without_time_it_says_what_is_left_out(tmp_path):
+    found = outcome(tmp_path, CHECKS, seconds=0.0)
+    assert found["state"] == "cut short" and "check_random_scenes" in found["left_out"] and "checks" not in found
