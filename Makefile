@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test lint format hosts bench sanitize clean
+.PHONY: help demo demo-quick test lint format hosts bench gpu-check sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench: $(STAMP) ## timings of the kernels, the layer and the solvers (outputs/be
 	$(BIN)/python -m benchmarks.native
 	$(BIN)/python -m benchmarks.layer
 	$(BIN)/python -m benchmarks.solvers
+
+gpu-check: ## the GPU backend on a device, nine minutes, with the Python in PYTHON (ARGS=--cpu: a dry run)
+	PYTHON=$(PYTHON) benchmarks/gpu_check.sh $(ARGS)
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behaviour sanitisers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

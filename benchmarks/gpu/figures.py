@@ -132,9 +132,7 @@ def _rows(record: Record, budget: Budget, work: Workload, times: dict[str, float
             if set(entry["pcg_iterations"]) - {PCG_ITERATIONS}:
                 del times[name]  # a solve that ended early would look cheap
                 reason = f"PCG ended early, iterations by scene: {entry['pcg_iterations']}"
-                record.add(
-                    "not_run", {"size": str(work.size), "row": "ratio of the implicit backward", "reason": reason}
-                )
+                record.add("not_run", {"size": str(work.size), "row": "implicit backward, products", "reason": reason})
         record.add("times", entry)
 
 
