@@ -37,6 +37,14 @@ FINE_TUNING = {
     "noposplat": ("model.encoder.pretrained_weights='{}'",),
     "depthsplat": ("checkpointing.pretrained_model='{}'",),
 }
+# the peculiarities that the tiny configurations leave out, each trained with a batch of two and tested
+VARIANTS = {
+    "pixelsplat": ("model.encoder.gaussians_per_pixel=3",),
+    "depthsplat": (
+        "model.encoder.num_scales=2", "model.encoder.upsample_factor=2", "model.encoder.depth_unet_channels=64",
+    ),
+}  # fmt: skip
+TEST_VARIANTS = {"noposplat": ("test.align_pose=true", "test.pose_align_steps=5")}
 # saves no optimiser state unless told to, and Lightning resumes nothing without it
 RESUMABLE = {"noposplat": ("checkpointing.save_weights_only=false",)}
 # have unused parameters of their own and ask DDP to look for them; with the others every parameter must be used
@@ -53,6 +61,7 @@ class HostRun:
     data: Path
     python: str
     checks: tuple[str, ...] = ("",)
+    save: Callable[[], None] = lambda: None
     results: dict[str, Any] = field(default_factory=dict)
 
     def run(self, tag: str, mode: str, *arguments: str, **environment: str) -> Path:
@@ -97,6 +106,7 @@ class HostRun:
             self.results[title] = f"NO: {str(error).splitlines()[0] if str(error) else repr(error)}"
             print(error, file=sys.stderr)
         print(f"{self.name}: {title}: {self.results[title]} ({time.monotonic() - started:.0f} s)", flush=True)
+        self.save()
 
     def checkpoint(self, tag: str) -> Path:
         """The newest checkpoint of a run."""
@@ -137,6 +147,10 @@ def examine(host: HostRun) -> None:
         host.results["timed"] = pairs
         return f"{plain:.2f} s and {plugin:.2f} s (x {ratio:.1f}); {plain_peak:.0f} and {plugin_peak:.0f} MiB"
 
+    def validated() -> str:
+        folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1")
+        return f"{len(list((folder / 'cwd' / 'outputs').rglob('*.png')))} pictures"
+
     def same_form() -> None:
         plain, plugged = (torch.load(host.checkpoint(t), weights_only=False) for t in ("plain", "plugin"))
         if list(plain["state_dict"]) != list(plugged["state_dict"]):
@@ -145,6 +159,10 @@ def examine(host: HostRun) -> None:
         sizes = [[len(group["params"]) for state in s for group in state["param_groups"]] for s in states]
         if sizes[0] != sizes[1] or not plugged["diff3r"]["head"]:
             raise RuntimeError(f"optimiser groups differ: {sizes}")
+
+    def varied() -> str:
+        trained("variant", *FLAG, *VARIANTS.get(host.name, ()), HOSTLAB_BATCH="2")
+        return scores("variant", "variant", *VARIANTS.get(host.name, ()), *TEST_VARIANTS.get(host.name, ()))
 
     def scores(tag: str, checkpoint: str, *arguments: str) -> str:
         folder = host.run(tag, "test", *FLAG, *arguments, HOSTLAB_CKPT=str(host.checkpoint(checkpoint)))
@@ -173,6 +191,8 @@ def examine(host: HostRun) -> None:
     host.check("trains without the plugin", lambda: trained("plain"))
     host.check("trains with the plugin", lambda: trained("plugin", *FLAG))
     host.check("its part of the checkpoint has the host's form", same_form)
+    host.check("validates with the plugin", validated)
+    host.check("trains and tests its variant, two scenes a batch", varied)
     host.check("tests its checkpoint with the plugin", lambda: scores("test_plugin", "plugin"))
     host.check("tests a plain checkpoint with the plugin", lambda: scores("test_plain", "plain"))
     host.check(
@@ -193,7 +213,11 @@ def examine(host: HostRun) -> None:
 
 def table(hosts: list[HostRun]) -> str:
     """The matrix as Markdown."""
-    titles = [title for title in hosts[0].results if title not in ("commit", "scores", "timed")]
+    titles = [
+        title
+        for title in dict.fromkeys(t for host in hosts for t in host.results)
+        if title not in ("commit", "scores", "timed")
+    ]
     head = "| | " + " | ".join(f"{host.name} {host.results['commit']}" for host in hosts) + " |"
     lines = [head, "|" + " --- |" * (len(hosts) + 1)]
     for title in titles:
@@ -219,6 +243,11 @@ def main() -> int:
         subprocess.run([arguments.python, HERE / "make_re10k_like.py", data], check=True)
     known = json.loads((out / "matrix.json").read_text()) if (out / "matrix.json").is_file() else {}
     hosts: list[HostRun] = []
+
+    def save() -> None:
+        (out / "matrix.json").write_text(json.dumps(known | {h.name: h.results for h in hosts}, indent=1) + "\n")
+        (out / "matrix.md").write_text(table(hosts))
+
     for folder in sorted(path for path in arguments.hosts.iterdir() if (path / "src").is_dir()):
         try:
             adapter, checkout = registry.choose("auto", folder)
@@ -226,14 +255,11 @@ def main() -> int:
             continue
         if checkout.root != folder.resolve() or (arguments.only and adapter.name not in arguments.only):
             continue
-        host = HostRun(adapter.name, checkout.root, out, data, arguments.python, tuple(arguments.checks))
+        host = HostRun(adapter.name, checkout.root, out, data, arguments.python, tuple(arguments.checks), save)
         host.results = known.get(adapter.name, {})
         host.results["commit"] = (checkout.commit or "unknown")[:7]
         hosts.append(host)
         examine(host)
-        known |= {h.name: h.results for h in hosts}
-        (out / "matrix.json").write_text(json.dumps(known, indent=1) + "\n")
-        (out / "matrix.md").write_text(table(hosts))
     if not hosts:
         sys.exit(f"no host that an adapter knows in {arguments.hosts}")
     print(table(hosts))
