@@ -70,21 +70,27 @@ class StubDecoder(nn.Module):
         return Decoded(render(adapter.gaussians(gaussians, len(near)), views))
 
 
-def make_wrapper_class(lightning_module: type) -> type:
-    """A fresh LightningModule class of a namespace, so that patches of one test never meet another's."""
+def make_wrapper_class(lightning_module: type, encoder: type = StubEncoder) -> type:
+    """A fresh LightningModule class of a namespace, so that patches of one test never meet another's.
+
+    An encoder of another kind says with ``scene(output)`` what the decoder gets, and with ``shim(batch)`` what the
+    host does to a batch.
+    """
 
     class ModelWrapper(lightning_module):
         def __init__(self, names_decide: bool = False) -> None:
             super().__init__()
-            self.encoder, self.decoder = StubEncoder(), StubDecoder()
-            self.data_shim = lambda batch: dict(batch)
+            self.encoder, self.decoder = encoder(), StubDecoder()
+            self.data_shim = getattr(self.encoder, "shim", dict)
             self.names_decide = names_decide
             self.losses_seen: list[float] = []
 
         def forward_loss(self, batch):
             target = batch["target"]
             shape = target["image"].shape[-2:]
-            scene = self.encoder(batch["context"], self.global_step, False)
+            call = self.encoder.forward if getattr(self.encoder, "called_by_forward", False) else self.encoder
+            scene = call(batch["context"], self.global_step, False)
+            scene = getattr(self.encoder, "scene", lambda output: output)(scene)
             cameras = (target[k] for k in ("extrinsics", "intrinsics", "near", "far"))
             return (self.decoder.forward(scene, *cameras, shape).color - target["image"]).square().mean()
 
@@ -146,10 +152,10 @@ def loader(count: int, same: bool = False):
 
 
 @contextmanager
-def plugged_in(wrapper_class: type, folder: Path | None = None, **settings):
+def plugged_in(wrapper_class: type, folder: Path | None = None, adapter_class: type = StubAdapter, **settings):
     """The plugin in force on a class; yields the list of what it said."""
     said: list[str] = []
-    adapter = StubAdapter()
+    adapter = adapter_class()
     adapter.folder = folder or Path(".")
     session = SimpleNamespace(
         settings=PluginSettings.parse({"inner_steps": 2, "log_every": 1, "version": "test", **settings}),
