@@ -10,9 +10,12 @@ from torch import Tensor
 
 from benchmarks.gpu.products import EXACT, Check, Subject, relative, relative_scenes
 from benchmarks.gpu.scenes import clear_scene, random_scene, random_tangent
+from benchmarks.gpu.timing import out_of_memory
+from benchmarks.gpu.workloads import Size, Workload
 from benchmarks.scenes import predicted_room
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.info import TTOInfo
+from diff3r_plugin.linalg import pcg
 from diff3r_plugin.render import native_backend, render, resolve_backend, torch_backend
 from diff3r_plugin.render.semantics import ALPHA_CAP
 
@@ -42,7 +45,9 @@ def check_streams(tested: Subject) -> Iterator[Check]:
     tangent, put = random_tangent(scene), tested.put
     lin = tested.linearize(scene, views)
     ones = torch.ones_like(lin.image)
+    layer = TTOLayer(TTOConfig(inner_steps=2, backend=tested.backend))
     expected = lin.image, lin.jvp(put(tangent)), lin.vjp(ones), lin.gram(ones[:, :, 0]).core
+    expected_energy = layer(put(scene), put(views), 0.1)[1].energy
     real, late, late_tangent = put(scene), put(scene.map(torch.zeros_like)), put(tangent.map(torch.zeros_like))
     cameras, real_tangent = put(views), put(tangent)
     torch.cuda.synchronize(tested.device)
@@ -55,10 +60,63 @@ def check_streams(tested: Subject) -> Iterator[Check]:
             target.copy_(source + 0 * busy[0, 0].nan_to_num())
         lin = tested.function(late, cameras, tested.backend)
         found = lin.image, lin.jvp(late_tangent), lin.vjp(ones), lin.gram(ones[:, :, 0]).core
+        energy = layer(late, cameras, 0.1)[1].energy
     torch.cuda.synchronize(tested.device)
+    yield Check.of("non-default stream, layer's energies", "late inputs", relative(energy, expected_energy), ENERGY)
     for name, a, b in zip(("image", "jvp", "vjp", "gram"), found, expected, strict=True):
         error = relative_scenes(a, b) if isinstance(a, Gaussians) else relative(a, b)  # type: ignore[arg-type]
         yield Check.of(f"non-default stream, {name}", "late inputs", error, SAME)
+
+
+def check_no_waiting(tested: Subject) -> Iterator[Check]:
+    """Iterations of PCG leave the host free: PyTorch raises if one of its operations waits for the device."""
+    name, case = "no synchronisation in PCG", "12 iterations, residual recomputed once"
+    if tested.device.type != "cuda":
+        yield Check.skipped(name, case, "a CPU does not wait for itself")
+        return
+    here = Workload(Size(16, (16, 16), 2, 1, 0), tested.backend, tested.device).objective
+    right, preconditioner = -here.gradient, here.preconditioner("jacobi")
+
+    def solve() -> None:
+        pcg(here.gauss_newton_product, right, preconditioner=preconditioner, max_iterations=12, tolerance=0.0)
+
+    solve()  # what is compiled or allocated at first use may wait
+    torch.cuda.synchronize(tested.device)
+    torch.cuda.set_sync_debug_mode("error")
+    complaint = ""
+    try:
+        solve()
+    except RuntimeError as error:
+        complaint = f"{type(error).__name__}: {error}"
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    yield Check.that(name, case, not complaint, complaint)
+
+
+def check_out_of_memory(tested: Subject) -> Iterator[Check]:
+    """Memory that ends: the error names the sizes, and the same call works once there is memory again."""
+    name, case = "out of memory", "Gram matrices of 131,072 Gaussians"
+    if tested.device.type != "cuda":
+        yield Check.skipped(name, case, "the memory of a CPU is not limited here")
+        return
+    work = Workload(Size(256, (256, 256), 2, 1, 0), tested.backend, tested.device)
+    lin = work.lin
+    torch.cuda.synchronize(tested.device)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(tested.device).total_memory
+    room = torch.cuda.memory_reserved(tested.device) + 2**23
+    torch.cuda.set_per_process_memory_fraction(room / total, tested.device)
+    told, note = False, f"there was none with room for {room} bytes"
+    try:
+        lin.gram(work.weights)
+    except Exception as error:
+        told = out_of_memory(error) and "131072" in str(error).replace(",", "")
+        note = f"{type(error).__name__}: {error}"
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, tested.device)
+    yield Check.that(f"{name}, message", case, told, note)
+    found = lin.gram(work.weights).core
+    yield Check.that(f"{name}, afterwards", case, bool(found.isfinite().all() and found.any()))
 
 
 def check_second_device(tested: Subject) -> Iterator[Check]:
@@ -170,6 +228,8 @@ BEHAVIOUR_CHECKS = (
     check_choice,
     check_layer,
     check_streams,
+    check_no_waiting,
+    check_out_of_memory,
     check_second_device,
     check_mixed_precision,
     check_float64_is_refused,

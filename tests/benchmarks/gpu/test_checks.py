@@ -28,7 +28,14 @@ def by_name(check):
 def test_behaviour_of_the_cpu_backend():
     for check in (behaviour.check_choice, behaviour.check_mixed_precision):
         assert all(c.passed for c in check(TESTED))
-    for check in (behaviour.check_streams, behaviour.check_second_device, behaviour.check_float64_is_refused):
+    of_a_device = (
+        behaviour.check_streams,
+        behaviour.check_no_waiting,
+        behaviour.check_out_of_memory,
+        behaviour.check_second_device,
+        behaviour.check_float64_is_refused,
+    )
+    for check in of_a_device:
         assert [c.passed for c in check(TESTED)] == [None]
 
 
