@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.checks import tested_on
-from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
+from benchmarks.gpu.record import CUT_SHORT, FAILED, Budget, Record, recorded
 from benchmarks.gpu.timing import out_of_memory, timed
 from benchmarks.gpu.work import achievable, bytes_moved, count_pairs, flops
 from benchmarks.gpu.workloads import DRY_RUN, PCG_ITERATIONS, ROWS, TABLE, Size, Workload, library_calls
@@ -68,7 +68,7 @@ def measure(
     backend: str,
     device: torch.device,
     *,
-    row_seconds: float = 0.6,
+    row_seconds: float,
 ) -> dict[Size, dict[str, float]]:
     """Time all rows of all sizes, as far as time and memory go; returns the medians in seconds."""
     judged = device.type == "cuda"
@@ -88,14 +88,14 @@ def measure(
                 rates = rates or _rates(record, device)
                 _shares(record, work, times[size], rates)
         except Exception as error:
-            if not out_of_memory(error):
-                raise
-            record.add("not_run", {"size": str(size), "row": "the rest", "reason": _shortened(error)})
+            _not_run(record, size, "the rest", error)
         work = None  # type: ignore[assignment]  # its memory is needed for the next size
         if judged:
             torch.cuda.empty_cache()
         record.add("seconds_per_size", {"size": str(size), "seconds": time.monotonic() - started})
-    if any(entry["reason"] == "no time left" for entry in record.content.get("not_run", ())):
+    if errors := record.content.get("errors"):
+        record.end(FAILED, f"{len(errors)} rows failed; the first: {errors[0]}")
+    elif any(entry["reason"] == "no time left" for entry in record.content.get("not_run", ())):
         record.end(CUT_SHORT, "no time left for the rows under not_run")
     return times
 
@@ -114,10 +114,8 @@ def _rows(record: Record, budget: Budget, work: Workload, times: dict[str, float
         try:
             times[name], repetitions = timed(call, work.device, budget=row_seconds)
         except Exception as error:
-            # The library's own call is a reference; versions without batch dimensions refuse it.
-            if not out_of_memory(error) and not name.startswith("gsplat.rasterization"):
-                raise
-            record.add("not_run", {"size": str(work.size), "row": name, "reason": _shortened(error)})
+            _not_run(record, work.size, name, error)
+            work.__dict__.pop("solved", None)
             if work.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
@@ -134,6 +132,17 @@ def _rows(record: Record, budget: Budget, work: Workload, times: dict[str, float
                 reason = f"PCG ended early, iterations by scene: {entry['pcg_iterations']}"
                 record.add("not_run", {"size": str(work.size), "row": "implicit backward, products", "reason": reason})
         record.add("times", entry)
+
+
+def _not_run(record: Record, size: Size, row: str, error: Exception) -> None:
+    """Put on record that a row did not run; an error, unless memory ran out or the row is the library's own.
+
+    The library's own call is a reference only; versions without batch dimensions refuse it.
+    """
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    record.add("not_run", {"size": str(size), "row": row, "reason": reason})
+    if not out_of_memory(error) and not row.startswith("gsplat.rasterization"):
+        record.put("errors", [*record.content.get("errors", ()), f"{row} ({size}): {reason}"])
 
 
 def _iterations(info: object) -> list[int]:
@@ -187,16 +196,12 @@ def _shares(record: Record, work: Workload, times: dict[str, float], rates: dict
         )
 
 
-def _shortened(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
-
-
 def main() -> None:
     with recorded("figures", __doc__) as (record, budget, options):
         tested = tested_on(options.cpu)
         record.put("pcg_iterations", PCG_ITERATIONS)
         sizes = DRY_RUN if options.cpu else TABLE
-        measure(record, budget, sizes, tested.backend, tested.device, row_seconds=0.05 if options.cpu else 0.6)
+        measure(record, budget, sizes, tested.backend, tested.device, row_seconds=0.05 if options.cpu else 0.35)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from benchmarks.gpu.products import Subject
 from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
 from benchmarks.gpu.timing import out_of_memory, peak_bytes, synchronize
 from benchmarks.scenes import predicted_room
-from diff3r_plugin import TTOConfig, TTOLayer
+from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 
 CONSTANT = 1.05
 """Largest over smallest peak that still counts as constant: an allocator rounds, and a step that is not accepted
@@ -39,7 +40,7 @@ def training_step(size: int, device: torch.device, **settings: Any) -> Callable[
         device: Where.
         settings: For :class:`TTOConfig`.
     """
-    gaussians, views = predicted_room(size)
+    gaussians, views = _room(size)
     gaussians, views = gaussians.to(device), views.to(device)
     config = TTOConfig(stationarity_tolerance=0.0, stationarity_warning=None, **settings)
 
@@ -49,6 +50,11 @@ def training_step(size: int, device: torch.device, **settings: Any) -> Callable[
         sum(t.square().sum() for t in refined.tensors()).backward()  # type: ignore[union-attr]
 
     return step
+
+
+@lru_cache(maxsize=4)
+def _room(size: int) -> tuple[Gaussians, Views]:
+    return predicted_room(size)
 
 
 def measured(step: Callable[[], None], device: torch.device) -> dict[str, Any]:

@@ -51,10 +51,11 @@ def test_running_out_of_memory_skips_a_row_and_no_more(tmp_path, monkeypatch):
     assert not timing.out_of_memory(ValueError("out of memory"))
 
 
-def test_other_errors_are_not_hidden(tmp_path, monkeypatch):
+def test_other_errors_are_failures_of_their_row(tmp_path, monkeypatch):
     monkeypatch.setitem(ROWS, "gram", lambda load: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(tmp_path, [ONE])
+    found = run(tmp_path, [ONE])
+    assert found["state"] == "failed" and "ZeroDivisionError" in found["reason"] and "gram" in found["reason"]
+    assert "implicit step" in {t["row"] for t in found["times"]}, "the rows after it count"
 
 
 def test_without_time_the_sizes_are_listed_as_not_run(tmp_path):
