@@ -25,6 +25,12 @@ INPUTS = (
 SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "radii", "flags")
 
 
+class Systems(Structure):
+    """``Diff3rSystems``: B systems of P unknowns, and where work on them is queued."""
+
+    _fields_ = (("systems", c_int64), ("unknowns", c_int64), ("stream", c_void_p), ("device", c_int64))
+
+
 class DeviceScene(Structure):
     """``Diff3rDeviceScene``: sizes, a stream, and pointers to contiguous tensors on its device."""
 
@@ -50,9 +56,9 @@ class CudaKernels:
     """
 
     def __init__(self, library: ctypes.CDLL, suffix: str = "f32") -> None:
-        def function(name: str, *arguments: type):
+        def function(name: str, *arguments: type, of: type = DeviceScene):
             f = getattr(library, f"diff3r_cuda_{name}_{suffix}")
-            f.argtypes, f.restype = (POINTER(DeviceScene), *arguments), c_int32
+            f.argtypes, f.restype = (POINTER(of), *arguments), c_int32
             return f
 
         vector = POINTER(Vector)
@@ -64,6 +70,10 @@ class CudaKernels:
         self.pull = function("pull", c_void_p, vector, c_void_p)
         self.gram = function("gram", c_void_p, c_void_p)
         self.pull_gram = function("pull_gram", c_void_p, c_void_p, c_void_p)
+        self.advance = function("advance", *[c_void_p] * 10, of=Systems)
+        self.measure = function("measure", *[c_void_p] * 4, of=Systems)
+        self.direction = function("direction", *[c_void_p] * 3, of=Systems)
+        self.restore = function("restore", *[c_void_p] * 5, of=Systems)
         self._describe = library.diff3r_cuda_error
         self._describe.argtypes, self._describe.restype = (c_int32,), c_char_p
 

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from diff3r_plugin.linalg.vector_updates import VectorUpdates, dot, updates_for
+
 
 class PCGReason(str, Enum):
     """Why the iteration of one system ended."""
@@ -99,16 +101,26 @@ def pcg(
         raise ValueError(f"b must have shape [B, P] (systems, unknowns), got {list(b.shape)}; reshape it.")
     if max_iterations < 0 or tolerance < 0:
         raise ValueError(f"max_iterations and tolerance must not be negative, got {max_iterations} and {tolerance}.")
-    precondition = preconditioner or (lambda r: r)
-    norm_b = _dot(b, b).sqrt()
+    return solve(matvec, b, x0, updates_for(b, preconditioner), max_iterations, tolerance, stabilise_every)
+
+
+def solve(
+    matvec: Callable[[Tensor], Tensor],
+    b: Float[Tensor, "B P"],
+    x0: Float[Tensor, "B P"] | None,
+    updates: VectorUpdates,
+    max_iterations: int,
+    tolerance: float,
+    stabilise_every: int,
+) -> PCGResult:
+    """:func:`pcg` with a given way to do its vector work."""
+    norm_b = dot(b, b).sqrt()
     target = tolerance * norm_b
 
     x = torch.zeros_like(b) if x0 is None else x0
-    r = b if x0 is None else b - matvec(x0)
-    z = precondition(r)
-    p = z
-    rz = _dot(r, z)
-    squared = _dot(r, r)
+    now = updates.measure(b if x0 is None else b - matvec(x0))
+    r, rz, squared = now.r, now.rz, now.squared
+    p = now.z.clone()  # a direction may be overwritten, a residual must not
     finite = squared.isfinite() & rz.isfinite()
     converged = squared.sqrt() <= target
     reason = torch.full(b.shape[:1], _REASONS.index(PCGReason.MAX_ITERATIONS), device=b.device)
@@ -122,7 +134,7 @@ def pcg(
         if b.device.type == "cpu" and not active.any():
             break
         Ap = matvec(p)
-        curvature = _dot(p, Ap)
+        curvature = dot(p, Ap)
         positive = curvature > 0
         reason = torch.where(
             active & ~positive,
@@ -134,34 +146,25 @@ def pcg(
             reason,
         )
         moving = active & positive & curvature.isfinite()
-        alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)[:, None]
-        x_new = torch.addcmul(x, alpha, p)
-        r_new = torch.addcmul(r, alpha, Ap, value=-1)
+        alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)
+        x_new, new = updates.advance(x, r, p, Ap, alpha)
         if stabilise_every and k % stabilise_every == 0:
             true = b - matvec(x_new)
-            drift = true - r_new
+            drift = true - new.r
             # Replacing a residual that is still right would only spoil the directions' conjugacy.
-            drifted = moving & (_dot(drift, drift) > MAX_DRIFT**2 * _dot(true, true))
-            r_new = torch.where(drifted[:, None], true, r_new)
-        z_new = precondition(r_new)
-        rz_new, squared_new = _dot(r_new, z_new), _dot(r_new, r_new)
-        good = moving & rz_new.isfinite() & squared_new.isfinite()
-        if b.device.type != "cpu" or not torch.equal(good, moving) or not moving.all():
-            x_new = torch.where(good[:, None], x_new, x)
-            r_new = torch.where(good[:, None], r_new, r)
+            drifted = moving & (dot(drift, drift) > MAX_DRIFT**2 * dot(true, true))
+            new = updates.measure(torch.where(drifted[:, None], true, new.r))
+        good = moving & new.rz.isfinite() & new.squared.isfinite()
+        x, r = updates.restore(good, x_new, x, new.r, r)
         reason = torch.where(moving & ~good, _REASONS.index(PCGReason.NON_FINITE), reason)
         iterations = iterations + good
-        squared = torch.where(good, squared_new, squared)
+        squared = torch.where(good, new.squared, squared)
         done = good & (squared.sqrt() <= target)
         reason = torch.where(done, _REASONS.index(PCGReason.CONVERGED), reason)
         active = good & ~done
-        beta = torch.where(active, rz_new / torch.where(active, rz, 1), 0)[:, None]
-        p = torch.addcmul(z_new, beta, p)
-        x, r, rz = x_new, r_new, torch.where(active, rz_new, rz)
+        beta = torch.where(active, new.rz / torch.where(active, rz, 1), 0)
+        p = updates.direction(new.z, beta, p)
+        rz = torch.where(active, new.rz, rz)
 
     relative = torch.where(norm_b > 0, squared.sqrt() / torch.where(norm_b > 0, norm_b, 1), 0)
     return PCGResult(x, r, iterations, relative.detach(), reason)
-
-
-def _dot(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
-    return torch.bmm(a[:, None, :], b[:, :, None])[:, 0, 0]

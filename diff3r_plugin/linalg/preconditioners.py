@@ -21,10 +21,10 @@ class Jacobi:
     """
 
     def __init__(self, diagonal: Float[Tensor, "B P"]) -> None:
-        self._inverse = torch.where(diagonal > 0, diagonal, 1).reciprocal()
+        self.inverse = torch.where(diagonal > 0, diagonal, 1).reciprocal()
 
     def __call__(self, r: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
-        return self._inverse * r
+        return self.inverse * r
 
 
 class BlockJacobi:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ class GsplatScene(KernelInputs):
         self.device = gaussians.device
         with self.enough_memory():
             self._allocate()
-            self.kernels.check(self.kernels.project(self.structure()))
+            self.run(self.kernels.project)
             self._sort()
 
     def _allocate(self) -> None:
@@ -70,7 +71,7 @@ class GsplatScene(KernelInputs):
             self.flatten_ids = torch.empty(0, dtype=torch.int32, device=self.device)
             self.offsets = torch.zeros((self.images, rows, columns), dtype=torch.int32, device=self.device)
             return
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
+        with self.on_device():
             _, ids, self.flatten_ids = rasterizer.isect_tiles(
                 splats["means2d"], splats["radii"], splats["depths"], TILE, columns, rows
             )
@@ -86,7 +87,7 @@ class GsplatScene(KernelInputs):
             if self.flatten_ids.numel() == 0:
                 picture = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
             else:
-                with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
+                with self.on_device():
                     picture, _ = self.rasterizer.rasterize_to_pixels(
                         *leaves,
                         self.width,
@@ -99,8 +100,20 @@ class GsplatScene(KernelInputs):
         self.picture = picture.detach().contiguous()
         return picture, leaves
 
-    def structure(self) -> DeviceScene:
-        """The C structure for a call on PyTorch's current stream."""
+    def run(self, kernel: Callable[..., int], *arguments: Any) -> None:
+        """Queue one of our kernels for this scene on PyTorch's current stream.
+
+        Raises:
+            RuntimeError: with CUDA's reason, if it could not start.
+        """
+        with self.on_device():
+            self.kernels.check(kernel(self._structure(), *arguments))
+
+    def on_device(self) -> contextlib.AbstractContextManager:
+        """Makes the scene's device the current one, which may be another."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def _structure(self) -> DeviceScene:
         inputs = [self.tensors[name].data_ptr() for name in INPUTS]
         splats = [self.splats[name].data_ptr() for name in SPLATS]
         sorted_already = self.flatten_ids is not None and self.offsets is not None

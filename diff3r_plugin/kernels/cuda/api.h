@@ -6,12 +6,17 @@
 
 extern "C" {
 
+// Where work is queued.
+struct Diff3rQueue {
+    void* stream;
+    int64_t device;
+};
+
 // B scenes of N Gaussians, V cameras each; I = B V pictures. What a function does not name may be null.
 struct Diff3rDeviceScene {
     int64_t batch, views, gaussians, bases, height, width;
     double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasteriser that drew the picture
-    void* stream;
-    int64_t device;
+    Diff3rQueue queue;
     // The Gaussians and cameras.
     const void* means;            // [B, N, 3]
     const void* covariances;      // [B, N, 3, 3]; the mean of the two triangles is used
@@ -46,6 +51,12 @@ struct Diff3rDeviceVector {
     void* world_to_camera;
 };
 
+// The vectors of conjugate gradients: B systems of P unknowns.
+struct Diff3rSystems {
+    int64_t systems, unknowns;
+    Diff3rQueue queue;
+};
+
 #define DIFF3R_DECLARE(SUFFIX)                                                                                              \
     /* Gaussians to splats. */                                                                                              \
     int32_t diff3r_cuda_project_##SUFFIX(const Diff3rDeviceScene*);                                                         \
@@ -64,7 +75,19 @@ struct Diff3rDeviceVector {
     /* Adds the sums that Gram matrices are made of to [I, N, 34]. */                                                       \
     int32_t diff3r_cuda_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);               \
     /* Those sums to core [B, N, 13, 13] and rest [B, N, 3, bases - 1]. */                                                  \
-    int32_t diff3r_cuda_pull_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);
+    int32_t diff3r_cuda_pull_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);       \
+    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                    \
+    int32_t diff3r_cuda_advance_##SUFFIX(const Diff3rSystems*, const void* alpha, const void* inverse_diagonal,             \
+                                         const void* p, const void* Ap, const void* x, const void* r, void* x_new,          \
+                                         void* r_new, void* z, double* sums);                                               \
+    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                        \
+    int32_t diff3r_cuda_measure_##SUFFIX(const Diff3rSystems*, const void* inverse_diagonal, const void* r, void* z,        \
+                                         double* sums);                                                                     \
+    /* p = z + beta p with beta [B], in place. */                                                                           \
+    int32_t diff3r_cuda_direction_##SUFFIX(const Diff3rSystems*, const void* beta, const void* z, void* p);                 \
+    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                           \
+    int32_t diff3r_cuda_restore_##SUFFIX(const Diff3rSystems*, const uint8_t* good, const void* x, const void* r,           \
+                                         void* x_new, void* r_new);
 DIFF3R_DECLARE(f32)
 #ifdef DIFF3R_CUDA_ON_HOST
 DIFF3R_DECLARE(f64)

@@ -54,19 +54,22 @@ template <class T> struct DeviceVector {
 
 template <class T> struct Exactly { using type = T; };
 
-// Queues kernel(arguments...) on the scene's stream. The runtime in this library keeps its own idea of the current
-// device, so the scene's is set each time.
+// Queues kernel(arguments...) on a stream. The runtime in this library may have another idea of the current device than
+// the caller's, so the queue's is set for the launch and the old one afterwards.
 template <class... A>
-int32_t launch(const Diff3rDeviceScene& scene, int64_t blocks, int threads, void (*kernel)(A...), typename Exactly<A>::type... arguments) {
+int32_t launch(const Diff3rQueue& queue, int64_t blocks, int threads, void (*kernel)(A...), typename Exactly<A>::type... arguments) {
     if (blocks == 0) return 0;
 #ifdef DIFF3R_CUDA_ON_HOST
     cuda_on_host::run(int(blocks), threads, [=] { kernel(arguments...); });
     return 0;
 #else
-    cudaError_t error = cudaSetDevice(int(scene.device));
+    int before = 0;
+    cudaError_t error = cudaGetDevice(&before);
+    if (error == cudaSuccess && before != int(queue.device)) error = cudaSetDevice(int(queue.device));
     if (error != cudaSuccess) return int32_t(error);
-    kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(scene.stream)>>>(arguments...);
+    kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(queue.stream)>>>(arguments...);
     error = cudaGetLastError();
+    if (before != int(queue.device)) cudaSetDevice(before);
     return int32_t(error);
 #endif
 }

@@ -56,7 +56,7 @@ template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
 
 template <class T> int32_t project(const Diff3rDeviceScene* s) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS, project_kernel<T>, scene);
+    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS, project_kernel<T>, scene);
 }
 
 }  // namespace diff3r

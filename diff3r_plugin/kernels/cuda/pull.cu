@@ -66,13 +66,13 @@ template <class T> __global__ void pull_gram_kernel(DeviceScene<T> scene, const 
 
 template <class T> int32_t pull(const Diff3rDeviceScene* s, const void* splats, const Diff3rDeviceVector* out, void* camera_sums) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, scene.batch * blocks_for(scene.gaussians, PULL_THREADS), PULL_THREADS, pull_kernel<T>, scene, static_cast<const T*>(splats),
+    return launch(s->queue, scene.batch * blocks_for(scene.gaussians, PULL_THREADS), PULL_THREADS, pull_kernel<T>, scene, static_cast<const T*>(splats),
                   DeviceVector<T>(*out), static_cast<double*>(camera_sums));
 }
 
 template <class T> int32_t pull_gram(const Diff3rDeviceScene* s, const void* sums, void* core, void* rest) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, blocks_for(scene.batch * scene.gaussians, PULL_THREADS), PULL_THREADS, pull_gram_kernel<T>, scene,
+    return launch(s->queue, blocks_for(scene.batch * scene.gaussians, PULL_THREADS), PULL_THREADS, pull_gram_kernel<T>, scene,
                   static_cast<const T*>(sums), static_cast<T*>(core), static_cast<T*>(rest));
 }
 

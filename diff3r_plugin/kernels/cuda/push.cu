@@ -54,7 +54,7 @@ template <class T> __global__ void push_kernel(DeviceScene<T> scene, DeviceVecto
 
 template <class T> int32_t push(const Diff3rDeviceScene* s, const Diff3rDeviceVector* tangent, void* splats) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, blocks_for(scene.images() * scene.gaussians, PUSH_THREADS), PUSH_THREADS, push_kernel<T>, scene,
+    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PUSH_THREADS), PUSH_THREADS, push_kernel<T>, scene,
                   DeviceVector<T>(*tangent), static_cast<T*>(splats));
 }
 

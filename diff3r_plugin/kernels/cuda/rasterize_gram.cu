@@ -55,7 +55,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceSc
 
 template <class T> int32_t gram(const Diff3rDeviceScene* s, const void* weights, void* out) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, scene.images() * scene.tiles(), BLOCK, gram_kernel<T>, scene, static_cast<const T*>(weights), static_cast<T*>(out));
+    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, gram_kernel<T>, scene, static_cast<const T*>(weights), static_cast<T*>(out));
 }
 
 }  // namespace diff3r

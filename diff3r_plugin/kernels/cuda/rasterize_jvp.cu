@@ -16,7 +16,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) jvp_kernel(DeviceSce
 
 template <class T> int32_t jvp(const Diff3rDeviceScene* s, const void* tangents, void* picture) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, scene.images() * scene.tiles(), BLOCK, jvp_kernel<T>, scene, static_cast<const T*>(tangents), static_cast<T*>(picture));
+    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, jvp_kernel<T>, scene, static_cast<const T*>(tangents), static_cast<T*>(picture));
 }
 
 }  // namespace diff3r

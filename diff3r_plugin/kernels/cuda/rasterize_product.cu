@@ -30,13 +30,13 @@ template <class T> __global__ void moments_kernel(DeviceScene<T> scene, T* momen
 
 template <class T> int32_t product(const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, scene.images() * scene.tiles(), BLOCK, product_kernel<T>, scene, static_cast<const T*>(tangents),
+    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, product_kernel<T>, scene, static_cast<const T*>(tangents),
                   static_cast<const T*>(weights), static_cast<T*>(moments));
 }
 
 template <class T> int32_t moments(const Diff3rDeviceScene* s, void* moments) {
     const DeviceScene<T> scene(*s);
-    return launch(*s, blocks_for(scene.images() * scene.gaussians, BLOCK), BLOCK, moments_kernel<T>, scene, static_cast<T*>(moments));
+    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, BLOCK), BLOCK, moments_kernel<T>, scene, static_cast<T*>(moments));
 }
 
 }  // namespace diff3r

@@ -1,0 +1,105 @@
+// The vector work of one iteration of conjugate gradients, for all systems of a batch: each vector is read once.
+#include "warp_sums.cuh"
+
+namespace diff3r {
+
+constexpr int VECTOR_THREADS = 256;
+constexpr int PER_THREAD = 4;
+
+// The part of a system that this block works on; blocks do not straddle systems.
+struct Part {
+    int64_t system, begin, end;  // begin and end within [B, P]
+    __device__ __forceinline__ explicit Part(int64_t unknowns) {
+        const int64_t per_block = int64_t(VECTOR_THREADS) * PER_THREAD;
+        const int64_t blocks = (unknowns + per_block - 1) / per_block;
+        system = int64_t(blockIdx.x) / blocks;
+        const int64_t first = int64_t(blockIdx.x) % blocks * per_block;
+        begin = system * unknowns + first + int64_t(threadIdx.x);
+        end = system * unknowns + (first + per_block < unknowns ? first + per_block : unknowns);
+    }
+};
+
+template <class T> __device__ __forceinline__ void add_products(T z, T r, T* sums) {
+    sums[0] += z * r;
+    sums[1] += r * r;
+}
+
+template <class T>
+__global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* inverse, const T* p, const T* Ap, const T* x, const T* r, T* x_new,
+                               T* r_new, T* z, double* out) {
+    const Part part(unknowns);
+    const T step = alpha[part.system];
+    T sums[2] = {};
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
+        // A system that has ended takes no step, whatever its direction holds.
+        x_new[i] = step == T(0) ? x[i] : x[i] + step * p[i];
+        const T residual = step == T(0) ? r[i] : r[i] - step * Ap[i];
+        const T conditioned = inverse ? inverse[i] * residual : residual;
+        r_new[i] = residual;
+        z[i] = conditioned;
+        add_products(conditioned, residual, sums);
+    }
+    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+}
+
+template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inverse, const T* r, T* z, double* out) {
+    const Part part(unknowns);
+    T sums[2] = {};
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
+        z[i] = inverse ? inverse[i] * r[i] : r[i];
+        add_products(z[i], r[i], sums);
+    }
+    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+}
+
+template <class T> __global__ void direction_kernel(int64_t unknowns, const T* beta, const T* z, T* p) {
+    const Part part(unknowns);
+    const T share = beta[part.system];
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) p[i] = share == T(0) ? z[i] : z[i] + share * p[i];
+}
+
+template <class T>
+__global__ void restore_kernel(int64_t unknowns, const uint8_t* good, const T* x, const T* r, T* x_new, T* r_new) {
+    const Part part(unknowns);
+    if (good[part.system]) return;
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
+        x_new[i] = x[i];
+        r_new[i] = r[i];
+    }
+}
+
+inline int64_t vector_blocks(const Diff3rSystems& s) { return s.systems * blocks_for(s.unknowns, VECTOR_THREADS * PER_THREAD); }
+
+template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
+template <class T> T* out(void* p) { return static_cast<T*>(p); }
+
+template <class T>
+int32_t advance(const Diff3rSystems* s, const void* alpha, const void* inverse, const void* p, const void* Ap, const void* x, const void* r,
+                void* x_new, void* r_new, void* z, double* sums) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, advance_kernel<T>, s->unknowns, in<T>(alpha), in<T>(inverse), in<T>(p), in<T>(Ap),
+                  in<T>(x), in<T>(r), out<T>(x_new), out<T>(r_new), out<T>(z), sums);
+}
+
+template <class T> int32_t measure(const Diff3rSystems* s, const void* inverse, const void* r, void* z, double* sums) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, measure_kernel<T>, s->unknowns, in<T>(inverse), in<T>(r), out<T>(z), sums);
+}
+
+template <class T> int32_t direction(const Diff3rSystems* s, const void* beta, const void* z, void* p) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, direction_kernel<T>, s->unknowns, in<T>(beta), in<T>(z), out<T>(p));
+}
+
+template <class T> int32_t restore(const Diff3rSystems* s, const uint8_t* good, const void* x, const void* r, void* x_new, void* r_new) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, restore_kernel<T>, s->unknowns, good, in<T>(x), in<T>(r), out<T>(x_new),
+                  out<T>(r_new));
+}
+
+}  // namespace diff3r
+
+DIFF3R_EXPORT(advance,
+              (const Diff3rSystems* s, const void* alpha, const void* inverse, const void* p, const void* Ap, const void* x, const void* r,
+               void* x_new, void* r_new, void* z, double* sums),
+              (s, alpha, inverse, p, Ap, x, r, x_new, r_new, z, sums))
+DIFF3R_EXPORT(measure, (const Diff3rSystems* s, const void* inverse, const void* r, void* z, double* sums), (s, inverse, r, z, sums))
+DIFF3R_EXPORT(direction, (const Diff3rSystems* s, const void* beta, const void* z, void* p), (s, beta, z, p))
+DIFF3R_EXPORT(restore, (const Diff3rSystems* s, const uint8_t* good, const void* x, const void* r, void* x_new, void* r_new),
+              (s, good, x, r, x_new, r_new))

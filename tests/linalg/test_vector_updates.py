@@ -1,0 +1,91 @@
+"""The fused vector work of conjugate gradients does what PyTorch's operations do; its kernels run on a CPU here."""
+
+import gsplat_on_cpu
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.linalg import BlockJacobi, Jacobi
+from diff3r_plugin.linalg.pcg import PCGReason, solve
+from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, updates_for
+
+SETTINGS = dict(max_iterations=60, tolerance=1e-7, stabilise_every=10)
+
+
+def fused(preconditioner, dtype=torch.float64) -> FusedUpdates:
+    library = gsplat_on_cpu.library()
+    if library is None:
+        pytest.skip("no g++ here to compile the GPU kernels for a CPU")
+    kernels = CudaKernels(library, "f64" if dtype == torch.float64 else "f32")
+    return FusedUpdates(preconditioner, kernels, lambda device: 0)
+
+
+def systems(batch, size, seed):
+    """Diagonally dominant, so that a diagonal preconditioner matters."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.1 * torch.randn(batch, size, size, generator=generator, dtype=torch.float64)
+    scale = torch.logspace(-0.5, 0.5, size, dtype=torch.float64)
+    A = scale[:, None] * (torch.eye(size) + noise @ noise.mT / size) * scale
+    return A, torch.randn(batch, size, generator=generator, dtype=torch.float64)
+
+
+def by(A, b, updates):
+    return solve(lambda v: (A @ v[..., None])[..., 0], b, None, updates, **SETTINGS)
+
+
+@settings(max_examples=15, deadline=None)
+@given(batch=st.integers(1, 3), size=st.integers(1, 30), seed=st.integers(0, 99), conditioned=st.booleans())
+def test_fused_and_plain_take_the_same_path(batch, size, seed, conditioned):
+    A, b = systems(batch, size, seed)
+    preconditioner = Jacobi(A.diagonal(dim1=-2, dim2=-1)) if conditioned else None
+    ours, plain = by(A, b, fused(preconditioner)), by(A, b, TorchUpdates(preconditioner))
+    exact = torch.linalg.solve(A, b)
+    for result in (ours, plain):
+        assert ((result.solution - exact).norm(dim=-1) <= 1e-3 * exact.norm(dim=-1)).all()
+        assert set(result.reasons) == {PCGReason.CONVERGED}
+    # Their sums round differently, which may cost or save an iteration at the end.
+    assert (ours.iterations - plain.iterations).abs().max() <= 1
+
+
+def test_vectors_of_many_blocks():
+    """More unknowns than one block of threads handles, and no multiple of it."""
+    b = torch.randn(2, 3 * 1024 + 17, dtype=torch.float64)
+    diagonal = 1 + torch.rand_like(b)
+    ours = solve(lambda v: diagonal * v, b, None, fused(None), **SETTINGS)
+    torch.testing.assert_close(ours.solution, b / diagonal, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_system_that_breaks_ends_at_its_last_good_iterate_and_disturbs_no_other(at):
+    A, b = systems(2, 12, 0)
+    calls = 0
+
+    def breaking(v):
+        nonlocal calls
+        calls += 1
+        product = (A @ v[..., None])[..., 0]
+        if calls > at:
+            product[0, 0] = float("nan")
+        return product
+
+    preconditioner = Jacobi(A.diagonal(dim1=-2, dim2=-1))
+    ours = solve(breaking, b, None, fused(preconditioner), **SETTINGS)
+    assert ours.solution.isfinite().all() and ours.residual.isfinite().all()
+    assert ours.reasons == (PCGReason.NON_FINITE, PCGReason.CONVERGED) and ours.iterations[0] == at
+    torch.testing.assert_close(ours.solution[1], torch.linalg.solve(A[1], b[1]), rtol=1e-5, atol=1e-6)
+
+
+def test_float32_sums_in_double():
+    """A sum of a hundred thousand equal numbers in float32 would be off by more than its rounding."""
+    r = torch.full((1, 100_000), 0.1, dtype=torch.float32)
+    measured = fused(None, torch.float32).measure(r)
+    assert abs(measured.squared.item() / (100_000 * 0.1**2) - 1) < 1e-6
+
+
+def test_only_what_the_kernels_can_do_goes_to_them():
+    b = torch.ones(1, 4)
+    assert isinstance(updates_for(b, None), TorchUpdates), "the vectors are on a CPU"
+    block = BlockJacobi(b, torch.eye(2)[None, None], torch.arange(2)[None])
+    assert isinstance(updates_for(b, block), TorchUpdates)
