@@ -11,7 +11,7 @@ import torch
 from benchmarks.gpu.checks import tested_on
 from benchmarks.gpu.record import CUT_SHORT, FAILED, Budget, Record, recorded
 from benchmarks.gpu.timing import out_of_memory, timed
-from benchmarks.gpu.work import achievable, bytes_moved, count_pairs, flops
+from benchmarks.gpu.work import COUNTING, achievable, bytes_moved, count_pairs, flops
 from benchmarks.gpu.workloads import DRY_RUN, PCG_ITERATIONS, ROWS, TABLE, Size, Workload, library_calls
 from diff3r_plugin.info import TTOInfo
 
@@ -200,6 +200,7 @@ def main() -> None:
     with recorded("figures", __doc__) as (record, budget, options):
         tested = tested_on(options.cpu)
         record.put("pcg_iterations", PCG_ITERATIONS)
+        record.put("counting", COUNTING)
         sizes = DRY_RUN if options.cpu else TABLE
         measure(record, budget, sizes, tested.backend, tested.device, row_seconds=0.05 if options.cpu else 0.35)
 

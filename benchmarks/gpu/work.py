@@ -35,6 +35,9 @@ from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.render import torch_backend
 from diff3r_plugin.render.semantics import ALPHA_CAP, ALPHA_SKIP, TRANSMITTANCE_STOP
 
+COUNTING = __doc__
+"""How it is counted: goes into the results beside the figures."""
+
 TILE = 16
 LISTED_AT_ONCE = 2**16
 """List entries whose 256 pixels are looked at together; bounds memory to some hundred megabytes."""
