@@ -79,7 +79,7 @@ def run_part(part: Part, folder: Path, limit: float) -> dict[str, Any]:
     started = time.monotonic()
     told = ("--out", str(out), "--seconds", f"{max(limit - MARGIN, 1.0):.1f}")
     with log.open("w", encoding="utf-8") as stream:
-        # A session of its own: a part's children (compilers, the miniature host) must not outlive it.
+        # A process group of its own: a part's children (compilers, the miniature host) must not outlive it.
         process = subprocess.Popen(
             [*part.command, *told],
             stdin=subprocess.DEVNULL,
