@@ -89,6 +89,8 @@ def checkout(folder: Path, name: str) -> bool:
     print("  and on the instance: encoder.forward (refines), data_shim (notes the batch), load_state_dict (the head)")
     for path in adapter.unrefined:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
+    if not adapter.encoder_sees_poses:
+        print("  its encoder does not see the context poses: diff3r.context_poses says which ones refine its scenes")
     if adapter.tap is None:
         print("  the head sees images, residuals and initial Gaussians; no feature map is tapped")
     else:

@@ -28,9 +28,9 @@ from diff3r_plugin.plugin import PluginError, registry
 HERE = Path(__file__).resolve().parent
 FLAG = ("--plugin", "diff3r")
 STEPS = 2
-# pairs of runs without and with the plugin, one after the other: others may be using the machine
+# timing: runs, and steps in each without and then with refinement
 REPETITIONS = 3
-TIMED_STEPS = 4
+TIMED_STEPS = 3
 # how a host takes weights alone, as for fine-tuning; the others can only resume
 FINE_TUNING = {
     "mvsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
@@ -128,24 +128,25 @@ def examine(host: HostRun) -> None:
         host.run(tag, "train", *RESUMABLE.get(host.name, ()), *arguments, **environment)
 
     def compared() -> str:
-        """Median step times, ratio and peak memory over pairs of runs that took turns."""
+        """Processor seconds of a step without and with refinement, medians over steps and runs that take turns.
+
+        Not seconds by the clock: others may be using the machine. A step before ``warm_up_steps`` is the host's own.
+        """
         pairs = []
         for repetition in range(REPETITIONS):
-            pair = []
-            for arguments in ((), FLAG):
-                tag = f"timed_{'plugin' if arguments else 'plain'}_{repetition}"
-                folder = host.run(tag, "train", *arguments, HOSTLAB_STEPS=str(TIMED_STEPS))
-                seconds = median(step["seconds"] for step in host.steps(tag)[1:])  # the first one prepares much
-                pair.append((seconds, int((folder / "train.peak_mib").read_text())))
-                for checkpoint in folder.rglob("*.ckpt"):
-                    checkpoint.unlink()  # a gigabyte each with some hosts
-            pairs.append(pair)
-        (plain, plain_peak), (plugin, plugin_peak) = (
-            [median(pair[side][figure] for pair in pairs) for figure in (0, 1)] for side in (0, 1)
-        )
-        ratio = median(with_plugin[0] / without[0] for without, with_plugin in pairs)
+            tag, steps = f"timed_{repetition}", 2 * TIMED_STEPS
+            trained(tag, *FLAG, f"diff3r.warm_up_steps={TIMED_STEPS}", HOSTLAB_STEPS=str(steps))
+            seconds = [step["cpu_seconds"] for step in host.steps(tag)]
+            pairs.append([median(seconds[1:TIMED_STEPS]), median(seconds[TIMED_STEPS + 1 :])])  # first ones prepare
+            for checkpoint in (host.out / host.name / tag).rglob("*.ckpt"):
+                checkpoint.unlink()  # a gigabyte each with some hosts
         host.results["timed"] = pairs
-        return f"{plain:.2f} s and {plugin:.2f} s (x {ratio:.1f}); {plain_peak:.0f} and {plugin_peak:.0f} MiB"
+        plain, refined = (median(pair[side] for pair in pairs) for side in (0, 1))
+        return f"{plain:.2f}, {refined:.2f} s (x {median(with_it / without for without, with_it in pairs):.1f})"
+
+    def peaks() -> str:
+        files = [host.out / host.name / tag / "train.peak_mib" for tag in ("plain", "plugin")]
+        return ", ".join(file.read_text() for file in files) + " MiB"
 
     def validated() -> str:
         folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1")
@@ -208,7 +209,8 @@ def examine(host: HostRun) -> None:
     host.check("fine-tunes a plugin checkpoint without it", lambda: fine_tuned("tune_without", "plugin"))
     strategy = "ddp_find_unused_parameters_true" if host.name in FINDS_UNUSED else "ddp"
     host.check("trains under DDP (one process, gloo)", lambda: trained("ddp", *FLAG, HOSTLAB_STRATEGY=strategy))
-    host.check("training step and peak memory, without and with the plugin", compared)
+    host.check("peak memory of training, without and with the plugin", peaks)
+    host.check("processor seconds of a training step, without and with refinement", compared)
 
 
 def table(hosts: list[HostRun]) -> str:

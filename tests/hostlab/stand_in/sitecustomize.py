@@ -264,15 +264,15 @@ def _patch_cm(cm) -> None:
 # --------------------------------------------------------------------------
 def _step_log(base):
     import json
-    from time import perf_counter
+    from time import perf_counter, process_time
 
     path = os.environ["HOSTLAB_LOG"]
 
     class StepLog(base):
-        """One JSON line per training step: step, loss, seconds, gradient norm."""
+        """One JSON line per training step: step, loss, gradient norm, seconds by the clock and of the processor."""
 
         def on_train_batch_start(self, trainer, module, batch, batch_idx):
-            self.start = perf_counter()
+            self.start, self.worked = perf_counter(), process_time()
 
         def on_before_optimizer_step(self, trainer, module, optimizer):
             total = 0.0
@@ -288,6 +288,7 @@ def _step_log(base):
                 "loss": None if loss is None else float(loss),
                 "grad_norm": getattr(self, "grad", None),
                 "seconds": round(perf_counter() - self.start, 3),
+                "cpu_seconds": round(process_time() - self.worked, 3),
             }
             with open(path, "a") as f:
                 f.write(json.dumps(record) + "\n")
