@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.errors import PluginError
@@ -143,6 +143,20 @@ class Attachment:
                 self.latest = self.refiner(output, context, self.stage)
         return self.latest.after
 
+    def with_unrefined_loss(self, result: Any) -> Any:
+        """The result of a training step plus the unrefined scene's squared error on the target views.
+
+        The implicit gradient says nothing of what the optimiser puts right anyway, so the unrefined scene decays while
+        the refined one gains; this holds it.
+        """
+        weight = self.settings.unrefined_loss
+        if not weight or self.latest is None or result is None or not torch.is_grad_enabled():
+            return result
+        with self.quiet():
+            pictures = self.adapter.render_targets(self.wrapper, self.latest.before, self.batch)
+        error = ((pictures - self.adapter.target_images(self.batch)) ** 2).mean()
+        return _with_loss(result, lambda loss: loss + weight * error.to(loss))
+
     def keep_head_in_graph(self, result: Any) -> Any:
         """The result of a training step plus zero times every parameter of the head.
 
@@ -150,11 +164,8 @@ class Attachment:
         """
         if self.head is None or result is None or not torch.is_grad_enabled():
             return result
-        loss = result["loss"] if isinstance(result, dict) else result
-        for parameter in self.head.parameters():
-            if parameter.requires_grad:
-                loss = loss + parameter.sum().to(loss) * 0
-        return {**result, "loss": loss} if isinstance(result, dict) else loss
+        parameters = [parameter for parameter in self.head.parameters() if parameter.requires_grad]
+        return _with_loss(result, lambda loss: loss + sum(parameter.sum().to(loss) * 0 for parameter in parameters))
 
     # ---------------------------------------------------------------- reports
 
@@ -220,3 +231,10 @@ def _first_optimizer(configured: Any) -> torch.optim.Optimizer | None:
     if isinstance(configured, (list, tuple)):
         return next((found for item in configured if (found := _first_optimizer(item)) is not None), None)
     return None
+
+
+def _with_loss(result: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A training step's result, which is a loss or a mapping with one, with the loss changed."""
+    if isinstance(result, dict):
+        return {**result, "loss": change(result["loss"])}
+    return change(result)

@@ -26,6 +26,8 @@ class PluginSettings:
         refine: Stages in which scenes are refined, some of train, val, test.
         refine_extra: Also refine encoder calls made for videos and visualisers, not for losses and metrics.
         warm_up_steps: Host steps before refinement starts; until then the host trains plainly.
+        unrefined_loss: Weight of the unrefined scene's squared error on the target views, added to the host's loss in
+            refined training steps; 0 trains the refined scene alone.
         head: "learned" (the uncertainty head predicts the proximal weights) or "fixed" (``weights`` is used).
         head_width: Channels of the head's hidden layers.
         head_lr_multiplier: Learning rate of the head, in units of the host's current (largest) one.
@@ -52,6 +54,7 @@ class PluginSettings:
     refine: tuple[str, ...] = STAGES
     refine_extra: bool = False
     warm_up_steps: int = 0
+    unrefined_loss: float = 0.0
     head: str = "learned"
     head_width: int = 32
     head_lr_multiplier: float = 0.2
@@ -74,8 +77,9 @@ class PluginSettings:
         for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1)):
             if getattr(self, name) < least:
                 raise PluginError(f"diff3r.{name} must be at least {least}, got {getattr(self, name)!r}.")
-        if not self.head_lr_multiplier >= 0:
-            raise PluginError(f"diff3r.head_lr_multiplier must not be negative, got {self.head_lr_multiplier!r}.")
+        for name in ("head_lr_multiplier", "unrefined_loss"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise PluginError(f"diff3r.{name} must not be negative, got {getattr(self, name)!r}.")
         for group, weight in self.weights.items():
             if group not in (*self.tto.groups, "poses"):  # poses move, too, where they are estimated
                 raise unknown_name("parameter group", f"diff3r.weights.{group}", _weight_keys(self.tto))

@@ -60,6 +60,8 @@ def _step(stage: str):
         with attachment.step(stage, batch):
             result = original(self, batch, *args, **kwargs)
             attachment.report()
+            if stage == "train":
+                result = attachment.with_unrefined_loss(result)
         return attachment.keep_head_in_graph(result) if stage == "train" else result
 
     return action

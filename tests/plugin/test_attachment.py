@@ -68,6 +68,29 @@ def test_warm_up_steps_train_plainly(tmp_path):
     assert late.losses_seen[:2] == plain.losses_seen[:2] and late.losses_seen[2] != plain.losses_seen[2]
 
 
+def test_the_unrefined_scene_counts_as_much_as_asked(tmp_path):
+    """The added gradient is the weight times that of the unrefined scene's squared error, drawn by the host itself."""
+
+    def gradient(weight):
+        wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+        torch.manual_seed(1)
+        with stub_host.plugged_in(wrapper_class, tmp_path, unrefined_loss=weight):
+            model = wrapper_class()
+            loss = model.training_step(stub_host.batch(), 0)
+            loss.backward()
+            encoder = torch.cat([p.grad.flatten() for p in model.encoder.parameters()])
+            return encoder, loss.detach(), model
+
+    without, plain_loss, model = gradient(0.0)
+    with_it, loss, _ = gradient(2.0)
+    twice, _, _ = gradient(4.0)
+    torch.testing.assert_close(twice - without, 2 * (with_it - without), rtol=1e-4, atol=1e-6)
+    batch, adapter = stub_host.batch(), stub_host.StubAdapter()
+    pictures = adapter.render_targets(model, model.encoder(batch["context"], 0), batch)
+    error = ((pictures - adapter.target_images(batch)) ** 2).mean()
+    torch.testing.assert_close(loss - plain_loss, 2 * error.detach(), rtol=1e-4, atol=1e-6)
+
+
 def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path, refine=["test"]):
