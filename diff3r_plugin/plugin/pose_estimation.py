@@ -166,7 +166,7 @@ def pose_errors(
         scale of a prediction is its own); NaN with a single view.
     """
     found, given = found.double(), given.double()
-    first, second = (poses[:, 1:] @ torch.linalg.inv(poses[:, :1]) for poses in (found, given))
+    first, second = (poses[:, 1:] @ torch.linalg.inv_ex(poses[:, :1]).inverse for poses in (found, given))
     difference = first[..., :3, :3] @ second[..., :3, :3].mT
     # accurate for small angles, unlike the arc cosine of the trace
     sine = (difference - difference.mT)[..., [2, 0, 1], [1, 2, 0]].norm(dim=-1)

@@ -168,6 +168,7 @@ def test_pose_errors_are_relative_to_the_first_view_and_know_no_scale():
     assert rotation.item() == pytest.approx(torch.rad2deg(torch.tensor(0.02)).item(), rel=1e-3)
     assert translation.item() == pytest.approx(45, rel=1e-3)
     assert pose_errors(torch.full_like(found, torch.nan), given)[0].isnan().all()
+    pose_errors(found, torch.zeros_like(given))  # what is no pose is compared with, not stumbled over
     assert pose_errors(found[:, :1], given[:, :1])[0].isnan().all(), "one view has nothing to be relative to"
 
 
