@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -60,6 +61,11 @@ def load(device: torch.device) -> Rasterizer:
     return Rasterizer(*functions, kernels, _alpha_cap(functions, device))
 
 
+def current(device: torch.device) -> contextlib.AbstractContextManager:
+    """Makes a GPU the current device, which may be another; nothing on a CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
 def gsplat_functions() -> tuple[Callable, Callable, Callable]:
     """``isect_tiles``, ``isect_offset_encode`` and ``rasterize_to_pixels`` of the installed gsplat.
 
@@ -109,7 +115,7 @@ _NEEDED = {
 def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.device) -> float:
     """The cap as the rasteriser shows it: what an opaque splat leaves of the light (0.999 in 1.5.x, 0.99 since)."""
     isect_tiles, isect_offset_encode, rasterize_to_pixels = functions
-    with torch.inference_mode(False), torch.no_grad():
+    with current(device), torch.inference_mode(False), torch.no_grad():
         centre = torch.full((1, 1, 2), TILE / 2 + 0.5, device=device)
         radii = torch.full((1, 1, 2), TILE, dtype=torch.int32, device=device)
         ones = torch.ones(1, 1, device=device)
@@ -121,4 +127,4 @@ def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.dev
     return round(alphas[0, TILE // 2, TILE // 2, 0].item(), 6)
 
 
-__all__ = ["TILE", "BuildError", "GsplatError", "Rasterizer", "gsplat_functions", "load"]
+__all__ = ["TILE", "BuildError", "GsplatError", "Rasterizer", "current", "gsplat_functions", "load"]

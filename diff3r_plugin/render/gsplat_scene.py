@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.library_cuda import INPUTS, SPLATS, DeviceScene
-from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer
+from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer, current
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
 
@@ -71,7 +71,7 @@ class GsplatScene(KernelInputs):
             self.flatten_ids = torch.empty(0, dtype=torch.int32, device=self.device)
             self.offsets = torch.zeros((self.images, rows, columns), dtype=torch.int32, device=self.device)
             return
-        with self.on_device():
+        with current(self.device):
             _, ids, self.flatten_ids = rasterizer.isect_tiles(
                 splats["means2d"], splats["radii"], splats["depths"], TILE, columns, rows
             )
@@ -87,7 +87,7 @@ class GsplatScene(KernelInputs):
             if self.flatten_ids.numel() == 0:
                 picture = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
             else:
-                with self.on_device():
+                with current(self.device):
                     picture, _ = self.rasterizer.rasterize_to_pixels(
                         *leaves,
                         self.width,
@@ -106,12 +106,8 @@ class GsplatScene(KernelInputs):
         Raises:
             RuntimeError: with CUDA's reason, if it could not start.
         """
-        with self.on_device():
+        with current(self.device):
             self.kernels.check(kernel(self._structure(), *arguments))
-
-    def on_device(self) -> contextlib.AbstractContextManager:
-        """Makes the scene's device the current one, which may be another."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     def _structure(self) -> DeviceScene:
         inputs = [self.tensors[name].data_ptr() for name in INPUTS]
