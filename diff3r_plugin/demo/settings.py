@@ -37,12 +37,12 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 800
+    steps: int = 1100
     data: DataOptions = field(
         default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)
     )
     host_settings: tuple[str, ...] = ()
-    warm_up_share: float = 0.65
+    warm_up_share: float = 0.75
     plugin_settings: tuple[str, ...] = ()
     grid_scenes: int = 6
     grid_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
