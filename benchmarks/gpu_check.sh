@@ -5,7 +5,7 @@
 #     benchmarks/gpu_check.sh [--cpu] [OUT_DIR]
 #
 # writes OUT_DIR/results.json (default: outputs/gpu_check) and prints tables. Exit status 0: all well; 1: a check failed or
-# a figure missed what it must reach (printed); 3: something is missing for lack of time. --cpu is a dry run of everything
+# a figure missed what it must reach (printed); 2: it cannot start; 3: something is missing for lack of time. --cpu is a dry run of everything
 # at tiny sizes on the CPU, in a minute and a half; none of its figures is one of a GPU.
 #
 # Nothing is installed. Needed: Linux; a Python (PYTHON chooses it) with a CUDA build of torch, gsplat, einops, jaxtyping,
@@ -17,6 +17,10 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
 command -v "$PYTHON" >/dev/null || { echo "gpu_check: there is no '$PYTHON'; set PYTHON" >&2; exit 2; }
+"$PYTHON" -c "import torch" 2>/dev/null || {
+    echo "gpu_check: '$PYTHON' has no torch; set PYTHON to the interpreter of an environment that has it" >&2
+    exit 2
+}
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1
 
