@@ -29,25 +29,26 @@ CONSTANT_NAMES = (
 )
 
 
+INPUTS = (
+    "means",
+    "covariances",
+    "opacities",
+    "harmonics",
+    "world_to_camera",
+    "intrinsics",
+    "near_planes",
+    "far_planes",
+    "background",
+)
+"""What kernels read of scenes and cameras, in the order of the C structures."""
+
+
 class Scene(Structure):
     """``Diff3rScene``: sizes and contiguous inputs."""
 
     _fields_ = (
         *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width", "max_intersections")),
-        *(
-            (name, c_void_p)
-            for name in (
-                "means",
-                "covariances",
-                "opacities",
-                "harmonics",
-                "world_to_camera",
-                "intrinsics",
-                "near_planes",
-                "far_planes",
-                "background",
-            )
-        ),
+        *((name, c_void_p) for name in INPUTS),
     )
 
 

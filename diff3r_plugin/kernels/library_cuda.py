@@ -9,19 +9,8 @@ from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_v
 import torch
 
 from diff3r_plugin.kernels.build_cuda import library_path
-from diff3r_plugin.kernels.library import Vector
+from diff3r_plugin.kernels.library import INPUTS, Vector
 
-INPUTS = (
-    "means",
-    "covariances",
-    "opacities",
-    "harmonics",
-    "world_to_camera",
-    "intrinsics",
-    "near_planes",
-    "far_planes",
-    "background",
-)
 SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "radii", "flags")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -15,11 +16,14 @@ from diff3r_plugin.kernels.toolchain import BuildError
 from diff3r_plugin.linalg.preconditioners import Jacobi
 
 
+@dataclass(frozen=True)
 class Measured:
     """A residual r, the preconditioned z = M⁻¹ r, and the products z·r and r·r of each system."""
 
-    def __init__(self, r: Tensor, z: Tensor, rz: Tensor, squared: Tensor) -> None:
-        self.r, self.z, self.rz, self.squared = r, z, rz, squared
+    r: Float[Tensor, "B P"]
+    z: Float[Tensor, "B P"]
+    rz: Float[Tensor, "B"]
+    squared: Float[Tensor, "B"]
 
 
 class VectorUpdates(Protocol):
@@ -33,7 +37,9 @@ class VectorUpdates(Protocol):
         """x + alpha p, and r - alpha Ap measured."""
         ...
 
-    def restore(self, good: Bool[Tensor, "B"], new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor) -> tuple:
+    def restore(
+        self, good: Bool[Tensor, "B"], new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """New x and r, but the old ones for systems that are not ``good``; may overwrite the new ones."""
         ...
 

@@ -122,9 +122,12 @@ class AdapterContract:
             example = self.example()
             example.context = copy.deepcopy(example.context)
         with torch.inference_mode(False), torch.no_grad():
-            example.adapter.context_views(example.wrapper, example.context)
+            views = example.adapter.context_views(example.wrapper, example.context)
             gaussians = example.adapter.gaussians(example.output, example.scenes).map(torch.clone)
-            example.adapter.with_gaussians(example.output, gaussians)
+            written = example.adapter.with_gaussians(example.output, gaussians)
+            read = example.adapter.gaussians(written, example.scenes)
+        assert views.batch_size == example.scenes
+        torch.testing.assert_close(read.means, gaussians.means)
 
 
 def _tensors(value: Any) -> list[Tensor]:

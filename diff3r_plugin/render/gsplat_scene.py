@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels.library_cuda import INPUTS, SPLATS, DeviceScene
+from diff3r_plugin.kernels.library import INPUTS
+from diff3r_plugin.kernels.library_cuda import SPLATS, DeviceScene
 from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer, current
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views

@@ -43,7 +43,7 @@ class NativeScene(KernelInputs):
             self.height,
             self.width,
             memory_limit() // _BYTES_PER_INTERSECTION,
-            *(value.data_ptr() for value in self.tensors.values()),
+            *(self.tensors[name].data_ptr() for name in library.INPUTS),
         )
 
     def draw(self, keep: bool) -> tuple[Tensor, library.Counts, ctypes.c_void_p]:

@@ -70,4 +70,5 @@ def test_unknown_plugins_are_refused_with_the_known_ones(monkeypatch, words, env
 
 def test_known_plugins_pass(monkeypatch):
     monkeypatch.setenv("DIFF3R_PLUGIN", "diff3r")
-    arguments.refuse_unknown(["mode=train", "--plugin=diff3r"])
+    words = ["mode=train", "--plugin=diff3r"]
+    assert arguments.refuse_unknown(words) is None and words == ["mode=train", "--plugin=diff3r"]

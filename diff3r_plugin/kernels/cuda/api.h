@@ -64,7 +64,7 @@ struct Diff3rSystems {
     int32_t diff3r_cuda_push_##SUFFIX(const Diff3rDeviceScene*, const Diff3rDeviceVector* tangent, void* splats);           \
     /* J v on splats: the tangent of the picture, [I, H, W, 3]. */                                                          \
     int32_t diff3r_cuda_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* picture_tangent);          \
-    /* Jt W J v on splats: adds to cotangents [I, N, 9] with pixel_weights [I, H, W]; divided by nothing, see pull. */      \
+    /* Jt W J v on splats with pixel_weights [I, H, W]: adds to moments [I, N, 9], which the next function turns. */        \
     int32_t diff3r_cuda_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights,   \
                                          void* splat_moments);                                                              \
     /* In place: moments of a product to cotangents of x, y, a, b, c, opacity, red, green, blue, [I, N, 9]. */              \
