@@ -53,7 +53,7 @@ bench: $(STAMP) ## timings of the kernels, the layer and the solvers (outputs/be
 gpu-check: ## the GPU backend on a device, nine minutes, with the Python in PYTHON (ARGS=--cpu: a dry run)
 	PYTHON=$(PYTHON) benchmarks/gpu_check.sh $(ARGS)
 
-sanitize: $(STAMP) ## the kernels under address and undefined-behaviour sanitisers
+sanitize: $(STAMP) ## the kernels under address and undefined-behavior sanitizers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)
 
 clean: ## remove the environment and everything that was written

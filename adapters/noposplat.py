@@ -33,7 +33,7 @@ class NoPoSplat(PixelSplatFamily):
     tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
 
     def context_images(self, context: Any) -> Tensor:
-        return context["image"] * 0.5 + 0.5  # the host normalises the context (only) to [-1, 1], in place
+        return context["image"] * 0.5 + 0.5  # the host normalizes the context (only) to [-1, 1], in place
 
 
 @hookimpl

@@ -18,11 +18,11 @@ from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_or
 MODEL_WRAPPER = "src/model/model_wrapper.py"
 DECODER = "src/model/decoder/decoder_splatting_cuda.py"
 
-RASTERISER_NEAR = 0.2
-"""The family's rasterisers draw nothing nearer than this (in the units they are given)."""
+RASTERIZER_NEAR = 0.2
+"""The family's rasterizers draw nothing nearer than this (in the units they are given)."""
 
 EVALUATED = 16
-"""Coefficients the family's rasterisers evaluate (degree 3), whatever the host predicts."""
+"""Coefficients the family's rasterizers evaluate (degree 3), whatever the host predicts."""
 
 
 class PixelSplatFamily(HostAdapter):
@@ -115,12 +115,12 @@ class PixelSplatFamily(HostAdapter):
             images,
             cameras,
             symmetric_intrinsics(context["intrinsics"], height, width),
-            near=RASTERISER_NEAR * near if scale_invariant else torch.full_like(near, RASTERISER_NEAR),
+            near=RASTERIZER_NEAR * near if scale_invariant else torch.full_like(near, RASTERIZER_NEAR),
             background=self.background(wrapper),
         )
 
     def background(self, wrapper: nn.Module) -> Any:
-        """The colour behind all Gaussians."""
+        """The color behind all Gaussians."""
         return getattr(wrapper.decoder, "background_color", (0.0, 0.0, 0.0))
 
     def target_images(self, batch: Any) -> Float[Tensor, "B V 3 H W"]:
@@ -147,13 +147,13 @@ def world_to_camera(extrinsics: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 
     return torch.linalg.inv(extrinsics.double()).to(extrinsics.dtype)
 
 
-def symmetric_intrinsics(normalised: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
+def symmetric_intrinsics(normalized: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
     """The pinhole that the family's decoders draw with, in pixels.
 
     They take the angle between the rays through the middles of opposite image edges and build a symmetric frustum
     with it, whatever the principal point says; for a principal point in the middle that is the camera as given.
     """
-    inverse = torch.linalg.inv(normalised.double())
+    inverse = torch.linalg.inv(normalized.double())
 
     def angle(first: tuple[float, float], second: tuple[float, float]) -> Float[Tensor, "B V"]:
         rays = inverse @ inverse.new_tensor([[first[0], second[0]], [first[1], second[1]], [1.0, 1.0]])
@@ -166,4 +166,4 @@ def symmetric_intrinsics(normalised: Float[Tensor, "B V 3 3"], height: int, widt
     intrinsics[..., 0, 2] = 0.5 * width
     intrinsics[..., 1, 2] = 0.5 * height
     intrinsics[..., 2, 2] = 1
-    return intrinsics.to(normalised.dtype)
+    return intrinsics.to(normalized.dtype)

@@ -1,7 +1,7 @@
 """Time and memory of the whole layer: ``python -m benchmarks.layer [--output FILE] [--size 256]``.
 
 The scene is what a network would predict from two photographs of a procedural room: one Gaussian a pixel at roughly
-the right depth, with smooth errors in depth and colour.
+the right depth, with smooth errors in depth and color.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from diff3r_plugin.render import native_backend
 
 
 class Workload:
-    """A scene, its linearisation, and vectors to multiply it with."""
+    """A scene, its linearization, and vectors to multiply it with."""
 
     def __init__(self, context_size: int, picture_size: int, degree: int) -> None:
         self.gaussians, self.views = pixel_aligned_scene(context_size, picture_size=picture_size, degree=degree)

@@ -58,7 +58,7 @@ def predicted_room(
 ) -> tuple[Gaussians, Views]:
     """A procedural room as a network might predict it from two photographs, and those photographs.
 
-    One Gaussian per pixel, its depth right up to a smooth error of some percent, its colour that of a blurred
+    One Gaussian per pixel, its depth right up to a smooth error of some percent, its color that of a blurred
     photograph, its standard deviation 0.7 pixel, its opacity about 0.7.
 
     Args:

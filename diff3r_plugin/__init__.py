@@ -1,4 +1,4 @@
-"""Diff3R for existing feed-forward 3D Gaussian Splatting repositories: a differentiable optimisation layer.
+"""Diff3R for existing feed-forward 3D Gaussian Splatting repositories: a differentiable optimization layer.
 
 >>> from diff3r_plugin import TTOConfig, TTOLayer
 >>> TTOLayer(TTOConfig(inner_steps=3)).config.inner_solver

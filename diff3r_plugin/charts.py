@@ -113,7 +113,7 @@ class CholeskyChart(CovarianceChart):
 
 
 class ScaleRotationChart(CovarianceChart):
-    """Scales s₀ exp θ₁₋₃ and the rotation R₀ Q(θ₄₋₆), Q of the quaternion (1, θ/2) normalised (Cayley map).
+    """Scales s₀ exp θ₁₋₃ and the rotation R₀ Q(θ₄₋₆), Q of the quaternion (1, θ/2) normalized (Cayley map).
 
     For hosts whose renderer reads scales and rotations. Isotropic Gaussians do not react to θ₄₋₆; their proximal
     weight holds these coordinates at zero.
@@ -259,7 +259,7 @@ def _multiply_quats(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) 
 
 
 def _cayley_derivative(theta: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3 3"]:
-    """Body angular velocity per change of θ, for the rotation of the quaternion (1, θ/2) normalised."""
+    """Body angular velocity per change of θ, for the rotation of the quaternion (1, θ/2) normalized."""
     x, y, z = (0.5 * theta).unbind(-1)
     one = torch.ones_like(x)
     rows = ((one, z, -y), (-z, one, x), (y, -x, one))  # I - hat(θ/2)

@@ -1,4 +1,4 @@
-"""Settings of the optimisation layer, checked where they are made."""
+"""Settings of the optimization layer, checked where they are made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_LEARNING_RATES = MappingProxyType(
 
 @dataclass(frozen=True)
 class TTOConfig:
-    """How :class:`~diff3r_plugin.TTOLayer` optimises and differentiates.
+    """How :class:`~diff3r_plugin.TTOLayer` optimizes and differentiates.
 
     Which values the paper uses is not public except for the backward system and its solution by PCG; every default
     here is our own (``docs/settings.md`` gives the reasons).

@@ -18,13 +18,13 @@ class Gaussians:
     shapes, never values. Shapes: B scenes, N Gaussians a scene, K = (SH degree + 1)² coefficients.
 
     Args:
-        means: Centres, ``[B, N, 3]``, world units.
+        means: Centers, ``[B, N, 3]``, world units.
         covariances: ``[B, N, 3, 3]``, symmetric, world units squared; or None when scales and quats are given.
         opacities: ``[B, N]``, in [0, 1].
-        harmonics: Spherical-harmonics coefficients per colour channel, ``[B, N, 3, K]``, K in {1, 4, 9, 16, 25},
-            in the real basis that gsplat uses; colour = max(0, SH(direction) + 0.5).
+        harmonics: Spherical-harmonics coefficients per color channel, ``[B, N, 3, K]``, K in {1, 4, 9, 16, 25},
+            in the real basis that gsplat uses; color = max(0, SH(direction) + 0.5).
         scales: Standard deviations along the principal axes, ``[B, N, 3]``, world units.
-        quats: Rotations of the principal axes as wxyz quaternions, ``[B, N, 4]``; need not be normalised.
+        quats: Rotations of the principal axes as wxyz quaternions, ``[B, N, 4]``; need not be normalized.
 
     Raises:
         ValueError: if a shape does not fit the others, or neither (or both) of covariances and scales + quats is given.
@@ -123,7 +123,7 @@ class Gaussians:
 
 
 def rotation_matrices(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation matrices of wxyz quaternions, which are normalised first (a zero quaternion gives the identity).
+    """Rotation matrices of wxyz quaternions, which are normalized first (a zero quaternion gives the identity).
 
     Example:
         >>> import torch

@@ -10,7 +10,7 @@ gradient of a descent that was cut short, too. With no iteration at all it is th
 second term a short solve would tell the network that nothing it predicts matters.
 
 With Λ = 0 the gradient to θ0 is exactly zero at a converged solve: the proximal term is the only path from θ0 to a
-minimiser. The formulas hold near stationarity; how near a solution is stands in ``TTOInfo.stationarity``.
+minimizer. The formulas hold near stationarity; how near a solution is stands in ``TTOInfo.stationarity``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the layer tells about each scene it optimised."""
+"""What the layer tells about each scene it optimized."""
 
 from __future__ import annotations
 

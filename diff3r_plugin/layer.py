@@ -1,4 +1,4 @@
-"""The differentiable optimisation layer."""
+"""The differentiable optimization layer."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from diff3r_plugin.views import Views
 class TTOLayer(nn.Module):
     """Refine Gaussians on their context views, differentiably (Diff3R, arXiv 2604.01030).
 
-    For each scene it minimises E(θ) = ½ Σ w r² + ½ Σ Λ (θ − θ0)², r = picture − photograph, from the predicted
-    θ0, and returns the scene at the minimiser. Gradients reach the tensors of ``gaussians`` and ``weights`` (and, if
+    For each scene it minimizes E(θ) = ½ Σ w r² + ½ Σ Λ (θ − θ0)², r = picture − photograph, from the predicted
+    θ0, and returns the scene at the minimizer. Gradients reach the tensors of ``gaussians`` and ``weights`` (and, if
     they ask for it, ``views.images`` and ``pixel_weights``) by ``config.backward_mode``. It holds no parameters.
 
     Never returns a scene of higher energy than the one it was given; a scene with which something is wrong (a NaN, a
@@ -251,7 +251,7 @@ class TTOLayer(nn.Module):
             low, high = (t.item() for t in torch.aminmax(torch.nan_to_num(images, 0.5)))
             if low < -1e-4 or high > 1 + 1e-4:
                 raise ValueError(
-                    f"Photographs must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Undo the network's normalisation "
+                    f"Photographs must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Undo the network's normalization "
                     "first (images in [-1, 1]: image * 0.5 + 0.5; in [0, 255]: image / 255)."
                 )
         B, V, _, H, W = images.shape

@@ -16,11 +16,11 @@ class Views:
     Args:
         images: ``[B, V, 3, H, W]`` in [0, 1], or None when the cameras are only to be rendered.
         world_to_camera: ``[B, V, 4, 4]``, OpenCV axes (x right, y down, z forward).
-        intrinsics: ``[B, V, 3, 3]`` in pixels; the centre of the first pixel is (0.5, 0.5); skew is ignored.
+        intrinsics: ``[B, V, 3, 3]`` in pixels; the center of the first pixel is (0.5, 0.5); skew is ignored.
         near: Gaussians at depths <= near are not drawn; a number or ``[B, V]``, world units.
         far: Gaussians at depths >= far are not drawn; a number or ``[B, V]``, world units.
         image_size: (H, W); taken from ``images`` when they are given.
-        background: Colour behind all Gaussians, ``[3]`` tensor or three numbers.
+        background: Color behind all Gaussians, ``[3]`` tensor or three numbers.
 
     Raises:
         ValueError: if a shape does not fit the others, or there is neither ``images`` nor ``image_size``.

@@ -28,7 +28,7 @@ def arm() -> None:
 def serve_drop_in(choice: str) -> None:
     """Put the folder of the drop-in ``diff_gaussian_rasterization`` on ``sys.path``.
 
-    ``auto`` appends it, so that an installed rasteriser wins; ``drop_in`` puts it first; ``host`` does nothing.
+    ``auto`` appends it, so that an installed rasterizer wins; ``drop_in`` puts it first; ``host`` does nothing.
     """
     spec = importlib.util.find_spec("diff3r_plugin")
     if choice == "host" or spec is None or not spec.submodule_search_locations:

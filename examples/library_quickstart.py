@@ -1,6 +1,6 @@
 """TTOLayer in a training loop of one's own: no host, no data, no GPU; a few seconds on a laptop.
 
-A "network" guesses the same size, opacity and colour gain for every Gaussian of a scene whose depths are wrong. It is
+A "network" guesses the same size, opacity and color gain for every Gaussian of a scene whose depths are wrong. It is
 trained through the refinement: the loss is the picture from a camera that the refinement did not see.
 
     python examples/library_quickstart.py
@@ -31,7 +31,7 @@ def cameras(positions: list[float]) -> Views:
 
 
 def true_scenes() -> Gaussians:
-    """Coloured blobs in front of the cameras."""
+    """Colored blobs in front of the cameras."""
     means = torch.rand(SCENES, GAUSSIANS, 3) * torch.tensor([2.0, 2.0, 1.0]) + torch.tensor([-1.0, -1.0, 2.0])
     covariances = (0.08**2 * torch.eye(3)).expand(SCENES, GAUSSIANS, 3, 3)
     return Gaussians(

@@ -1,4 +1,4 @@
-"""The hosts' decoder, on the drop-in rasteriser: the calls that their ``render_cuda`` makes."""
+"""The hosts' decoder, on the drop-in rasterizer: the calls that their ``render_cuda`` makes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import diff3r_plugin
 SITE = Path(diff3r_plugin.__file__).parent / "drop_in" / "site" / "diff_gaussian_rasterization"
 
 
-def load_rasteriser():
+def load_rasterizer():
     """The drop-in, whatever package of its name is installed."""
     spec = importlib.util.spec_from_file_location("drop_in_under_test", SITE / "__init__.py")
     module = importlib.util.module_from_spec(spec)
@@ -21,7 +21,7 @@ def load_rasteriser():
     return module
 
 
-def family_decoder(rasteriser, scene, cameras, height, width, scale_invariant=True, with_pose=False, background=None):
+def family_decoder(rasterizer, scene, cameras, height, width, scale_invariant=True, with_pose=False, background=None):
     """Pictures of the cameras, by the calls that the hosts' `render_cuda` makes; [B, V, 3, H, W]."""
     pictures = []
     scenes, views = cameras["near"].shape
@@ -44,7 +44,7 @@ def family_decoder(rasteriser, scene, cameras, height, width, scale_invariant=Tr
             projection[2, 2], projection[2, 3], projection[3, 2] = far / (far - n), -(far * n) / (far - n), 1
             view = c2w.inverse().T
             options = {"projmatrix_raw": projection.T} if with_pose else {}
-            settings = rasteriser.GaussianRasterizationSettings(
+            settings = rasterizer.GaussianRasterizationSettings(
                 image_height=height,
                 image_width=width,
                 tanfovx=tan_x,
@@ -61,7 +61,7 @@ def family_decoder(rasteriser, scene, cameras, height, width, scale_invariant=Tr
             )
             row, column = torch.triu_indices(3, 3)
             means = scene.means[b] * scale
-            outcome = rasteriser.GaussianRasterizer(settings)(
+            outcome = rasterizer.GaussianRasterizer(settings)(
                 means3D=means,
                 means2D=torch.zeros_like(means),
                 shs=scene.harmonics[b].mT.contiguous(),

@@ -35,7 +35,7 @@ def host_gaussians(
 
 def context(
     image_range: tuple[float, float] = (0.0, 1.0),
-    centre: tuple[float, float] = (0.5, 0.5),
+    center: tuple[float, float] = (0.5, 0.5),
     scenes: int = B,
     views: int = V,
 ) -> dict:
@@ -45,7 +45,7 @@ def context(
     extrinsics = torch.eye(4).repeat(scenes, views, 1, 1)
     extrinsics[..., :3, :3] = torch.linalg.matrix_exp(turn - turn.mT)
     extrinsics[..., :3, 3] = 0.2 * torch.randn(scenes, views, 3, generator=generator)
-    intrinsics = torch.tensor([[0.9, 0, centre[0]], [0, 1.2, centre[1]], [0, 0, 1]]).repeat(scenes, views, 1, 1)
+    intrinsics = torch.tensor([[0.9, 0, center[0]], [0, 1.2, center[1]], [0, 0, 1]]).repeat(scenes, views, 1, 1)
     return {
         "image": low + (high - low) * torch.rand(scenes, views, 3, H, W, generator=generator),
         "extrinsics": extrinsics,

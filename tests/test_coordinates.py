@@ -178,7 +178,7 @@ def test_gram_becomes_the_diagonal_and_blocks_in_theta(scene_and_views):
 
 def test_unknown_groups_are_named():
     scene, views = random_scene()
-    with pytest.raises(ValueError, match="'colour'"):
-        Coordinates(scene, views, ("means", "colour"))
+    with pytest.raises(ValueError, match="'color'"):
+        Coordinates(scene, views, ("means", "color"))
     with pytest.raises(ValueError, match="need the views"):
         Coordinates(scene, None, ("poses",))

@@ -42,8 +42,8 @@ def weights_leaf(scene, value, size=1):
     return torch.full((*scene.opacities.shape, size), value, dtype=torch.float64, requires_grad=True)
 
 
-class TestColourOnlyProblemIsLinear:
-    """With positions, shapes and opacities fixed and no colour clamped, E is quadratic: everything has closed form."""
+class TestColorOnlyProblemIsLinear:
+    """With positions, shapes and opacities fixed and no color clamped, E is quadratic: everything has closed form."""
 
     def setup_method(self):
         scene, self.views = random_scene(gaussians=5, size=(6, 7), degree=0)
@@ -171,7 +171,7 @@ class TestGradientsOfTheWholeProblem:
             torch.testing.assert_close(a, 0.5 * (b + b.mT) if a.shape[-2:] == (3, 3) else b, rtol=1e-4, atol=1e-4)
 
     def test_gradient_to_the_start_vanishes_with_the_weights(self):
-        # Colours of Gaussians that are well seen: the data determine the solution, whatever the start was.
+        # Colors of Gaussians that are well seen: the data determine the solution, whatever the start was.
         scene, views = random_scene(gaussians=3, size=(16, 16), degree=0)
         scene = leaves(scene)
         norms = []
@@ -383,7 +383,7 @@ class TestErrorsAndWarnings:
             (lambda s, v: (s, v.replace(images=v.images * 255), 1.0), r"image / 255"),
             (lambda s, v: (s, v, -1.0), "positive and finite; means holds -1"),
             (lambda s, v: (s, v, {"means": 1.0}), "'covariance' moves but has no proximal weight"),
-            (lambda s, v: (s, v, {"colour": 1.0}), "'colour'"),
+            (lambda s, v: (s, v, {"color": 1.0}), "'color'"),
             (lambda s, v: (s, v, torch.ones(5, 3)), "does not broadcast"),
             (lambda s, v: (random_scene(batch=2)[0], v, 1.0), "2 scenes but Views 1"),
             (lambda s, v: (s, v.replace(images=None, image_size=(12, 16)), 1.0), "images=None"),

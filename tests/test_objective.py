@@ -31,7 +31,7 @@ def test_gradient_is_the_limit_of_central_differences(backend, groups):
 
 
 @pytest.mark.parametrize("groups", [GROUPS, (*GROUPS, "poses")])
-def test_gauss_newton_product_is_the_matrix_of_the_linearised_residuals(backend, groups):
+def test_gauss_newton_product_is_the_matrix_of_the_linearized_residuals(backend, groups):
     objective, theta = make(backend, groups)
     here = objective.linearize(theta)
     v, u = torch.randn_like(theta), torch.randn_like(theta)

@@ -85,7 +85,7 @@ def test_weights_are_flattened_in_the_order_of_theta():
         (dict(pcg_iterations=2.5), "pcg_iterations=2.5"),
         (dict(pcg_tolerance=1.5), r"\[0, 1\)"),
         (dict(groups=()), "groups is empty"),
-        (dict(groups=("colour",)), "'colour'"),
+        (dict(groups=("color",)), "'color'"),
         (dict(learning_rates={"means": -1}), "must be positive"),
         (dict(damping=0), "damping=0 must be positive"),
     ],

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_named():
         UncertaintyHead(GROUPS, gaussians_per_pixel=3)(scene, views)
     with pytest.raises(ValueError, match="0 feature channels, got 4"):
         UncertaintyHead(GROUPS)(scene, views, torch.zeros(2, V, 4, H, W))
-    with pytest.raises(ValueError, match="'colour'"):
-        UncertaintyHead(("colour",))
+    with pytest.raises(ValueError, match="'color'"):
+        UncertaintyHead(("color",))
     with pytest.raises(ValueError, match=r"'means': -1"):
         UncertaintyHead(("means",), initial_weights={"means": -1.0})

@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 import torch
 
-from benchmarks.gpu.behaviour import BEHAVIOUR_CHECKS
+from benchmarks.gpu.behavior import BEHAVIOR_CHECKS
 from benchmarks.gpu.products import PRODUCT_CHECKS, Check, Subject
 from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
 
-CHECKS = (*PRODUCT_CHECKS, *BEHAVIOUR_CHECKS)
+CHECKS = (*PRODUCT_CHECKS, *BEHAVIOR_CHECKS)
 
 
 def run_checks(

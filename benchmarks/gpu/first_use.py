@@ -101,7 +101,7 @@ def gsplat_seconds(device: torch.device) -> float:
 
 
 def first_products(record: Record, cpu: bool) -> None:
-    """Our backend's first linearisation and products, which compile its kernels; warnings are put on record."""
+    """Our backend's first linearization and products, which compile its kernels; warnings are put on record."""
     tested = tested_on(cpu)
     scene, views = random_scene()
     with warnings.catch_warnings(record=True) as heard:

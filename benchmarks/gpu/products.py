@@ -29,7 +29,7 @@ with fast mathematics (approximate exp, division and square root), which deserve
 
 CROSSING = 1e-2
 """On larger scenes, where a float32 alpha may fall on the other side of 1/255 than the float64 one: a pixel then moves
-by up to 1/255 of a colour and its derivatives by as little, for a handful of pairs among a million."""
+by up to 1/255 of a color and its derivatives by as little, for a handful of pairs among a million."""
 
 IDENTITY = 1e-4
 """Adjointness and symmetry: both sides see the same float32 splats, but a backward pass may get its transmittances by

@@ -12,11 +12,11 @@ from diff3r_plugin.render import torch_backend
 from diff3r_plugin.render.semantics import ALPHA_SKIP, TRANSMITTANCE_STOP
 
 HIGHEST_OPACITY = 0.95
-"""Below every alpha cap: it is 0.99 in the hosts' rasterisers and 0.999 in gsplat 1.5.x."""
+"""Below every alpha cap: it is 0.99 in the hosts' rasterizers and 0.999 in gsplat 1.5.x."""
 
 CLEAR = 1e-4
 """Relative distance that a clear scene keeps from every threshold of the renderer. A float32 alpha is wrong by some
-1e-5 (conics out of a determinant, centres of some 10 px, a fast exponential), so no pixel falls on the other side."""
+1e-5 (conics out of a determinant, centers of some 10 px, a fast exponential), so no pixel falls on the other side."""
 
 
 def random_scene(
@@ -35,7 +35,7 @@ def random_scene(
 
     Args:
         size: Height and width of the pictures, px.
-        spread: Standard deviation of the centres, world units.
+        spread: Standard deviation of the centers, world units.
         thickness: Size of the Gaussians, world units.
         opacities: Lowest and highest.
     """
@@ -84,7 +84,7 @@ def clear_scene(change: Callable[[Gaussians], Gaussians] = lambda scene: scene, 
 
 def threshold_distance(scene: Gaussians, views: Views) -> float:
     """Least relative distance of an alpha from the skip threshold, of a transmittance from the stop threshold, and of
-    two neighbours in depth from each other. Looks at all pairs of pixels and splats: for small scenes."""
+    two neighbors in depth from each other. Looks at all pairs of pixels and splats: for small scenes."""
     splats = torch_backend.project(scene.with_covariances(), views)
     _, depths = torch_backend.project_unsorted(scene.with_covariances(), views)
     H, W = views.image_size  # type: ignore[misc]

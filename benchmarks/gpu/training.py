@@ -63,7 +63,7 @@ def missing() -> list[str]:
 def staged(folder: Path) -> list[str]:
     """Entries for PYTHONPATH that make the checkout look installed to the host's process.
 
-    Ours, the drop-in rasteriser, and, made in ``folder`` where they are missing, the adapters under their package's
+    Ours, the drop-in rasterizer, and, made in ``folder`` where they are missing, the adapters under their package's
     name and the metadata with their entry point.
     """
     from diff3r_plugin.drop_in import SITE

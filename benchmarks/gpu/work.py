@@ -1,20 +1,20 @@
-"""How much a pass of the rasteriser has to do at least, and how much a device can do.
+"""How much a pass of the rasterizer has to do at least, and how much a device can do.
 
 **Pairs** of a pixel and a splat are counted, with tiles of 16 x 16 pixels. A splat is listed in every tile that the
-box ± √(2 ln 255 o) · (√Σxx, √Σyy) around its centre touches, where its alpha can reach 1/255 (Σ: its covariance, px²).
+box ± √(2 ln 255 o) · (√Σxx, √Σyy) around its center touches, where its alpha can reach 1/255 (Σ: its covariance, px²).
 A pixel *visits* the list of its tile from front to back, up to the splat that would bring its transmittance below 1e-4;
-it *blends* what it visits with an alpha of at least 1/255. A rasteriser whose lists are longer visits more.
+it *blends* what it visits with an alpha of at least 1/255. A rasterizer whose lists are longer visits more.
 
 **Floating-point operations**, counted in ``kernels/pixel_math.h`` and ``tile_passes.h``; an addition, a multiplication,
 a division and an exponential are one each, signs and comparisons none:
 
-    J v        13 · visited + 46 · blended      alpha 13; its tangent 25, blending 3, its tangent 6, colours 12
+    J v        13 · visited + 46 · blended      alpha 13; its tangent 25, blending 3, its tangent 6, colors 12
     JᵀWJ v     26 · visited + 77 · blended      both passes; the transposed one: alpha 13; blending 3, light 5, what is
-                                                behind and d ln alpha 6, moments 11, colours 6
+                                                behind and d ln alpha 6, moments 11, colors 6
 
 **Bytes** in float32: a scene has S = Σ numbers of its tensors (3 + 9 + 1 + 3 K per Gaussian), every entry of a list is
 read by its tile once (a 4-byte id, 9 numbers of the splat, 9 of its tangent), 9 numbers per splat and picture go
-between projection and rasteriser:
+between projection and rasterizer:
 
     J v        4 · (2 S + 9 splats) + 76 · listed + 12 · pixels
     JᵀWJ v     4 · (4 S + 18 splats) + (76 + 112) · listed + 16 · pixels      cotangents are added: read and written

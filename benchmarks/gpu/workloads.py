@@ -83,21 +83,21 @@ class Workload:
 
     @cached_property
     def lin(self) -> Linearization:
-        """The scene, linearised."""
+        """The scene, linearized."""
         return linearize(self.gaussians, self.views, self.backend)
 
     @cached_property
     def photographed(self) -> Views:
         """The cameras with photographs of a slightly different scene."""
         g = self.gaussians
-        colours = g.harmonics + 0.1 * torch.randn_like(g.harmonics)
-        truth = Gaussians(g.means, g.covariances, 0.9 * g.opacities, colours)
+        colors = g.harmonics + 0.1 * torch.randn_like(g.harmonics)
+        truth = Gaussians(g.means, g.covariances, 0.9 * g.opacities, colors)
         with torch.no_grad():
             return self.views.replace(images=render(truth, self.views, self.backend).clamp(0, 1))
 
     @cached_property
     def objective(self) -> LinearizedObjective:
-        """The energy, linearised at the start."""
+        """The energy, linearized at the start."""
         coordinates = Coordinates(self.gaussians, self.photographed, TTOConfig().groups)
         zero = torch.zeros(self.size.batch, coordinates.num_unknowns, device=self.device)
         weights = torch.full_like(zero, WEIGHT)
@@ -194,7 +194,7 @@ def library_calls(work: Workload) -> dict[str, Callable[[], object]]:
 
     g, v = work.gaussians, work.views
     height, width = work.size.picture
-    colours = g.harmonics.mT.contiguous()  # [B, N, K, 3]
+    colors = g.harmonics.mT.contiguous()  # [B, N, K, 3]
     unused = g.means.new_zeros((*g.means.shape[:2], 4))  # quaternions, read by no version when covariances are given
 
     def draw(means: Tensor, covariances: Tensor, opacities: Tensor, harmonics: Tensor) -> Tensor:
@@ -205,10 +205,10 @@ def library_calls(work: Workload) -> dict[str, Callable[[], object]]:
 
     def forward() -> Tensor:
         with torch.no_grad():
-            return draw(g.means, g.covariances, g.opacities, colours)  # type: ignore[arg-type]
+            return draw(g.means, g.covariances, g.opacities, colors)  # type: ignore[arg-type]
 
     def forward_backward() -> tuple[Tensor, ...]:
-        leaves = tuple(t.detach().requires_grad_() for t in (g.means, g.covariances, g.opacities, colours))  # type: ignore[union-attr]
+        leaves = tuple(t.detach().requires_grad_() for t in (g.means, g.covariances, g.opacities, colors))  # type: ignore[union-attr]
         return torch.autograd.grad(draw(*leaves), leaves, work.cotangent.permute(0, 1, 3, 4, 2))
 
     return {"gsplat.rasterization forward": forward, "gsplat.rasterization forward + backward": forward_backward}

@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "demo",
         help="train the miniature host with and without the plugin and compare",
         description="Writes procedural rooms, trains the miniature host plainly and with `--plugin diff3r` from the "
-        "same seed, tests both on held-out rooms before and after test-time optimisation, and writes results.json and "
+        "same seed, tests both on held-out rooms before and after test-time optimization, and writes results.json and "
         "report.html.",
     )
     parser.add_argument("--quick", action="store_true", help="everything tiny: shows that it runs, learns nothing")

@@ -20,7 +20,7 @@ def add_parser(subparsers) -> None:
         "differs from what the adapter relies on. Reads source files only; imports nothing of the host.",
     )
     parser.add_argument("checkout", nargs="?", type=Path, help="the host's folder (the one that holds src/)")
-    parser.add_argument("--adapter", default="auto", help="adapter to check against instead of the recognised one")
+    parser.add_argument("--adapter", default="auto", help="adapter to check against instead of the recognized one")
     parser.set_defaults(run=run)
 
 
@@ -52,7 +52,7 @@ def environment() -> bool:
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     print("render backends: " + "; ".join(f"{d}: {', '.join(available_backends(d))}" for d in devices))
     own = importlib.util.find_spec("diff_gaussian_rasterization")
-    print(f"rasteriser: {'installed at ' + str(own.origin) if own else 'none installed; hosts get the drop-in'}")
+    print(f"rasterizer: {'installed at ' + str(own.origin) if own else 'none installed; hosts get the drop-in'}")
     print(f"adapters: {', '.join(registry.adapters()) or 'none'}")
     for name, error in registry.FAILED.items():
         print(f"  PROBLEM: the plugin {name!r} could not be loaded: {error!r}")
@@ -76,7 +76,7 @@ def checkout(folder: Path, name: str) -> bool:
     absent = [file for file in adapter.fingerprints if not found.has(file)]
     if absent:
         print(
-            f"  would not be recognised as {adapter.name}, since it has no {', '.join(absent)}; "
+            f"  would not be recognized as {adapter.name}, since it has no {', '.join(absent)}; "
             f"diff3r.adapter={adapter.name} forces it"
         )
     problems = adapter.problems(found)

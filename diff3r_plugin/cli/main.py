@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     function of the parsed arguments that returns the exit status (None means 0).
     """
     parser = argparse.ArgumentParser(
-        prog="diff3r", description="Differentiable test-time optimisation for feed-forward 3D Gaussian splatting."
+        prog="diff3r", description="Differentiable test-time optimization for feed-forward 3D Gaussian splatting."
     )
     parser.add_argument("--version", action="version", version=f"diff3r-plugin {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 KINDS = ("truck", "dolly", "arc", "walk")
 _SHARES = (0.35, 0.15, 0.3, 0.2)
-_MARGIN = 0.45  # least distance of a camera from the walls, metres
+_MARGIN = 0.45  # least distance of a camera from the walls, meters
 
 
 def sample_path(
@@ -24,9 +24,9 @@ def sample_path(
     bend (walk), with the low-frequency sway of a hand.
 
     Args:
-        low, high: Corners of the room (x right, y down, z ahead), metres.
+        low, high: Corners of the room (x right, y down, z ahead), meters.
         frames: Number of cameras, at least 2.
-        length: Length of the path, metres; drawn from 0.8 to 1.8 when not given.
+        length: Length of the path, meters; drawn from 0.8 to 1.8 when not given.
 
     Returns:
         Camera-to-world matrices, OpenCV axes.
@@ -67,7 +67,7 @@ def look_at(center: Float[ndarray, "3"], target: Float[ndarray, "3"], roll: floa
 
 
 def _sample_curve(rng, low, high, frames, total):
-    """Camera centres and the points looked at, both [frames, 3]."""
+    """Camera centers and the points looked at, both [frames, 3]."""
     t = np.linspace(0, 1, frames)
     start = np.array(
         [

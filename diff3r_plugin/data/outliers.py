@@ -49,7 +49,7 @@ def spoil(
 
     Returns:
         The image and the pose to be written, and what was done, with numbers, for the record. Translations there
-        are in metres, angles in degrees, lengths in pixels; a wrong pose comes with the true one.
+        are in meters, angles in degrees, lengths in pixels; a wrong pose comes with the true one.
     """
     if kind == "exposure":
         gain = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.35, 0.7)))
@@ -81,7 +81,7 @@ def spoil(
 
 
 def _occlude(rng, image, world_to_camera):
-    """A flat-coloured ellipse, as a finger or a passer-by, over a tenth to a quarter of the picture."""
+    """A flat-colored ellipse, as a finger or a passer-by, over a tenth to a quarter of the picture."""
     h, w = image.shape[:2]
     radii = np.sqrt(rng.uniform(0.1, 0.25) / np.pi * np.array([h * h, w * w])) * np.array([1.2, 1 / 1.2])
     center = rng.uniform(0.15, 0.85, 2) * (h, w)

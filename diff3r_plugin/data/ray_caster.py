@@ -1,4 +1,4 @@
-"""A small vectorised ray caster for rooms of boxes and ellipsoids: colour and depth, antialiased."""
+"""A small vectorized ray caster for rooms of boxes and ellipsoids: color and depth, antialiased."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def render_room(
         camera_to_world: OpenCV axes.
         intrinsics: fx, fy, cx, cy in units of image width and height.
         size: (height, width) in pixels.
-        supersample: Rays per pixel along each axis; colours are their mean, depth is the centre ray's
+        supersample: Rays per pixel along each axis; colors are their mean, depth is the center ray's
             (the nearest to it when even).
 
     Returns:
-        The image, and z-depth in metres at pixel centres.
+        The image, and z-depth in meters at pixel centers.
 
     Example:
         >>> import numpy as np
@@ -67,8 +67,8 @@ def render_room(
     samples = colors.reshape(size[0], supersample, size[1], supersample, 3)
     image = sum(samples[:, i, :, j] for i in range(supersample) for j in range(supersample)) / supersample**2
     middle = supersample // 2
-    quantised = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return quantised, depth[middle::supersample, middle::supersample].astype(np.float64)
+    quantized = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return quantized, depth[middle::supersample, middle::supersample].astype(np.float64)
 
 
 def _screen_window(part: Part, pose, intrinsics, shape) -> tuple[slice, slice] | None:
@@ -135,7 +135,7 @@ def _reciprocal(directions: ndarray) -> ndarray:
 
 
 def _shade(room: Room, origin, directions, depth, hit, pixel_width) -> ndarray:
-    """Colours of all rays, [rows, columns, 3]."""
+    """Colors of all rays, [rows, columns, 3]."""
     flat_directions, flat_depth, flat_hit = directions.reshape(-1, 3), depth.reshape(-1), hit.reshape(-1)
     colors = np.zeros((flat_hit.size, 3), np.float32)
     for index in np.unique(flat_hit):
@@ -177,7 +177,7 @@ def _shade_walls(room: Room, points, directions, width) -> ndarray:
 
 
 def _surface(part: Part, points) -> tuple[ndarray, ndarray, ndarray]:
-    """Normals in the world and surface coordinates (metres) of points on a solid."""
+    """Normals in the world and surface coordinates (meters) of points on a solid."""
     rotation, half = part.rotation.astype(np.float32), part.half_size.astype(np.float32)
     local = (points - part.center.astype(np.float32)) @ rotation
     if part.shape == "ellipsoid":
@@ -190,14 +190,14 @@ def _surface(part: Part, points) -> tuple[ndarray, ndarray, ndarray]:
     rows = np.arange(len(axis))
     normals = np.zeros_like(local)
     normals[rows, axis] = np.sign(local[rows, axis])
-    # Neighbouring faces show different stretches of the texture.
+    # Neighboring faces show different stretches of the texture.
     u = np.where(axis == 0, local[:, 2], local[:, 0]) + np.float32(1.7) * axis
     v = np.where(axis == 1, local[:, 2], local[:, 1])
     return normals @ rotation.T, u, v
 
 
 def _lit(room: Room, texture: Texture, points, normals, directions, u, v, width) -> ndarray:
-    """Textured colour under the room's lamp: ambient, diffuse and, on glossy surfaces, a highlight."""
+    """Textured color under the room's lamp: ambient, diffuse and, on glossy surfaces, a highlight."""
     to_light = room.light.astype(np.float32) - points
     distance = np.sqrt(_dot(to_light, to_light))
     to_light = to_light / distance[:, None]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 
 def encode_jpeg(image: UInt8[ndarray, "h w 3"], quality: int = 95) -> bytes:
-    """A JPEG file, with full colour resolution (small images lose much to chroma subsampling)."""
+    """A JPEG file, with full color resolution (small images lose much to chroma subsampling)."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
@@ -42,7 +42,7 @@ def decode_jpeg(file: UInt8[Tensor, " bytes"]) -> Float[Tensor, "3 h w"]:
 def camera_rows(
     intrinsics: tuple[float, float, float, float], world_to_camera: Float[ndarray, "frames 4 4"]
 ) -> Float32[ndarray, "frames 18"]:
-    """The ``cameras`` entry of a scene whose frames share their (normalised) intrinsics."""
+    """The ``cameras`` entry of a scene whose frames share their (normalized) intrinsics."""
     rows = np.zeros((len(world_to_camera), 18), np.float32)
     rows[:, :4] = intrinsics
     rows[:, 6:] = world_to_camera[:, :3].reshape(-1, 12)

@@ -1,6 +1,6 @@
 """Furnished rooms made of boxes and ellipsoids, drawn at random.
 
-World frame of a room: x right, y down, z ahead, metres; the floor is y = 0, the ceiling y = -height.
+World frame of a room: x right, y down, z ahead, meters; the floor is y = 0, the ceiling y = -height.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Part:
 
     Args:
         shape: ``"box"`` or ``"ellipsoid"``.
-        center: ``[3]``, metres.
-        half_size: Half the extent along each own axis, ``[3]``, metres.
+        center: ``[3]``, meters.
+        half_size: Half the extent along each own axis, ``[3]``, meters.
         rotation: Own axes as columns, ``[3, 3]``.
         texture: Its surface.
     """
@@ -39,7 +39,7 @@ class Room:
     """A box seen from inside, and the solids in it.
 
     Args:
-        low, high: Opposite corners, ``[3]`` each, metres.
+        low, high: Opposite corners, ``[3]`` each, meters.
         walls: Six textures: x low and high, y low (ceiling) and high (floor), z low and high.
         parts: The solids.
         light: Position of the lamp, ``[3]``.
@@ -77,8 +77,8 @@ def sample_room(
 
     Args:
         low, high: Corners of the room.
-        keep_free: Points (camera centres) that no solid may come near.
-        clearance: Least horizontal distance between such a point and the circle around a piece of furniture, metres.
+        keep_free: Points (camera centers) that no solid may come near.
+        clearance: Least horizontal distance between such a point and the circle around a piece of furniture, meters.
 
     Returns:
         A room with 5 to 9 pieces of furniture (tables and shelves have thin legs and boards, lamps thin poles),

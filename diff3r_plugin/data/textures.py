@@ -1,4 +1,4 @@
-"""Procedural surface textures: colour as a function of two surface coordinates in metres."""
+"""Procedural surface textures: color as a function of two surface coordinates in meters."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _LATTICE = 32  # side of the table of random numbers behind a texture's noise (a
 
 @dataclass(frozen=True)
 class Texture:
-    """One surface's colours; see `sample_texture` for the usual ranges.
+    """One surface's colors; see `sample_texture` for the usual ranges.
 
     Args:
         kind: One of `KINDS`.
-        colors: Two colours that the pattern mixes, ``[2, 3]``, in [0, 1].
-        period: Length after which the pattern repeats, metres.
+        colors: Two colors that the pattern mixes, ``[2, 3]``, in [0, 1].
+        period: Length after which the pattern repeats, meters.
         angle: Rotation of the pattern on the surface, radians.
         lattice: Random numbers in [0, 1], ``[32, 32]``; noise and the tone of single bricks and planks come from it.
-        noise_period: Cell of the noise laid over the pattern, metres.
-        noise_gain: Peak-to-peak strength of that noise, in units of colour.
-        gloss: Strength of the highlight, in units of colour; 0 is matt.
+        noise_period: Cell of the noise laid over the pattern, meters.
+        noise_gain: Peak-to-peak strength of that noise, in units of color.
+        gloss: Strength of the highlight, in units of color; 0 is matt.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Texture:
 def sample_texture(
     rng: np.random.Generator, kinds: tuple[str, ...] = KINDS, scale: float = 1.0, gloss: float = 0.0
 ) -> Texture:
-    """Draw a texture: two related colours, a pattern of 0.25 to 0.9 m times ``scale``, and noise over it.
+    """Draw a texture: two related colors, a pattern of 0.25 to 0.9 m times ``scale``, and noise over it.
 
     Example:
         >>> import numpy as np
@@ -70,15 +70,15 @@ def sample_texture(
 def evaluate_texture(
     texture: Texture, u: Float[ndarray, " n"], v: Float[ndarray, " n"], footprint: Float[ndarray, " n"]
 ) -> Float[ndarray, "n 3"]:
-    """Colours at surface points.
+    """Colors at surface points.
 
     Args:
-        u, v: Surface coordinates, metres.
-        footprint: Width that a pixel covers there, metres. Detail finer than that fades to its mean, which keeps
+        u, v: Surface coordinates, meters.
+        footprint: Width that a pixel covers there, meters. Detail finer than that fades to its mean, which keeps
             far surfaces from flickering between frames.
 
     Returns:
-        Colours, ``[n, 3]``; mostly in [0, 1], not clamped.
+        Colors, ``[n, 3]``; mostly in [0, 1], not clamped.
     """
     cos, sin = np.float32(np.cos(texture.angle)), np.float32(np.sin(texture.angle))
     a = (cos * u + sin * v) / np.float32(texture.period)
@@ -95,7 +95,7 @@ def evaluate_texture(
 
 
 def _pattern(texture: Texture, a: ndarray, b: ndarray) -> ndarray:
-    """Share of the second colour, in [0, 1], at pattern coordinates counted in periods."""
+    """Share of the second color, in [0, 1], at pattern coordinates counted in periods."""
     kind, lattice = texture.kind, texture.lattice
     if kind == "noise":
         coarse = _noise(lattice, a, b) + 0.5 * _noise(lattice, 2 * a + 7.0, 2 * b + 3.0)

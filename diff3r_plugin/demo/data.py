@@ -38,7 +38,7 @@ def rooms(out: Path, options: DataOptions, progress: bool = True) -> bool:
 def windows(root: Path, out: Path) -> tuple[Path, Path]:
     """Data root and evaluation index for testing on a data set; cuts long sequences where it has no index.
 
-    Without ``evaluation_index_test.json`` every ``WINDOW`` neighbouring frames of a sequence become a test case of
+    Without ``evaluation_index_test.json`` every ``WINDOW`` neighboring frames of a sequence become a test case of
     their own, written to ``out``; windows in which the camera jumps are left out.
 
     Args:
@@ -46,7 +46,7 @@ def windows(root: Path, out: Path) -> tuple[Path, Path]:
         out: Folder for what has to be written.
 
     Raises:
-        DemoError: if no sequence has ``WINDOW`` neighbouring frames.
+        DemoError: if no sequence has ``WINDOW`` neighboring frames.
     """
     index = root / "evaluation_index_test.json"
     if index.is_file():
@@ -63,7 +63,7 @@ def windows(root: Path, out: Path) -> tuple[Path, Path]:
                 cases.append({**scene, **case, "key": key})
                 evaluation[key] = {"context": [0, WINDOW - 1], "target": list(range(1, WINDOW - 1))}
     if not cases:
-        raise DemoError(f"{root} has no sequence of {WINDOW} neighbouring frames to test on.")
+        raise DemoError(f"{root} has no sequence of {WINDOW} neighboring frames to test on.")
     torch.save(cases, folder / "000000.torch")
     (folder / "index.json").write_text(json.dumps(dict.fromkeys(evaluation, "000000.torch")))
     index = out / "evaluation_index_test.json"
@@ -75,8 +75,8 @@ def _steady_starts(cameras: torch.Tensor) -> list[int]:
     """First frames of the windows in which no step of the camera is beyond three times the median step."""
     poses = torch.eye(4).repeat(len(cameras), 1, 1)
     poses[:, :3] = cameras[:, 6:].reshape(-1, 3, 4)
-    centres = torch.linalg.inv(poses)[:, :3, 3]
-    steps = (centres[1:] - centres[:-1]).norm(dim=-1)
+    centers = torch.linalg.inv(poses)[:, :3, 3]
+    steps = (centers[1:] - centers[:-1]).norm(dim=-1)
     if len(steps) == 0:
         return []
     limit = 3 * steps.median()

@@ -102,7 +102,7 @@ def table_rows(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def console_table(results: dict[str, Any], title: str) -> Table:
     """The table for the console."""
     heading, rows = table_rows(results)
-    table = Table(title=f"Before and after test-time optimisation (TTO), mean ± standard error over {title}")
+    table = Table(title=f"Before and after test-time optimization (TTO), mean ± standard error over {title}")
     for index, name in enumerate(heading):
         table.add_column(name, justify="left" if index == 0 else "right")
     for row in rows:

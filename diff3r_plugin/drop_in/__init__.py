@@ -1,4 +1,4 @@
-"""A stand-in for the rasteriser packages that feed-forward splatting hosts import, on this package's renderer.
+"""A stand-in for the rasterizer packages that feed-forward splatting hosts import, on this package's renderer.
 
 ``SITE`` is a folder to put on ``sys.path``: it holds a package named ``diff_gaussian_rasterization``.
 """

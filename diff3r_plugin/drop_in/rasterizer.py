@@ -1,7 +1,7 @@
 """The interface of ``diff_gaussian_rasterization``, in the two dialects that hosts of the pixelSplat family use.
 
 The plain dialect (pixelSplat, MVSplat, TransPlat, HiSplat, DepthSplat) returns ``(color, radii)`` and reads SH
-coefficients in e3nn's axis order. The dialect with poses (NoPoSplat) is recognised by ``projmatrix_raw`` in the
+coefficients in e3nn's axis order. The dialect with poses (NoPoSplat) is recognized by ``projmatrix_raw`` in the
 settings; it returns ``(color, radii, depth, opacity, n_touched)``, reads SH in the usual order, and gives gradients to
 ``theta`` and ``rho``, a perturbation Exp(rho, theta) of world_to_camera from the left. Written from the interface the
 hosts call and the semantics their pictures show; no line comes from the original packages.
@@ -22,7 +22,7 @@ from diff3r_plugin.render.spherical_harmonics import SH_C0, from_e3nn_order
 from diff3r_plugin.views import Views
 
 NEAR = 0.2
-"""The fixed near limit of these rasterisers, in the units of the scene they are given."""
+"""The fixed near limit of these rasterizers, in the units of the scene they are given."""
 
 FAR = 1e10
 MAX_DEGREE = 3
@@ -55,7 +55,7 @@ class GaussianRasterizer(nn.Module):
         self.raster_settings = raster_settings
 
     def markVisible(self, positions: Float[Tensor, "N 3"]) -> Tensor:
-        """Which centres lie in front of the near limit."""
+        """Which centers lie in front of the near limit."""
         with torch.no_grad():
             view = self.raster_settings.viewmatrix
             return positions @ view[:3, 2] + view[3, 2] > NEAR
@@ -144,7 +144,7 @@ def _views(settings: GaussianRasterizationSettings, theta: Tensor | None, rho: T
 def _scene(means, opacities, harmonics, scales, rotations, packed, scale_modifier) -> Gaussians:
     opacities = opacities.reshape(1, -1)
     if packed is None:
-        # Quaternions are wxyz, and normalised on the way; the hosts hand in unit ones.
+        # Quaternions are wxyz, and normalized on the way; the hosts hand in unit ones.
         return Gaussians(
             means[None],
             opacities=opacities,
@@ -157,7 +157,7 @@ def _scene(means, opacities, harmonics, scales, rotations, packed, scale_modifie
 
 
 def _as_harmonics(colors: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3 1"], Tensor]:
-    """Plain colours as SH of degree 0, and the shift that keeps them from being clamped at zero."""
+    """Plain colors as SH of degree 0, and the shift that keeps them from being clamped at zero."""
     shift = (-colors.detach().amin()).clamp_min(0) if len(colors) else colors.new_zeros(())
     return ((colors + shift - COLOR_OFFSET) / SH_C0)[..., None], shift
 

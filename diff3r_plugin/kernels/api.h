@@ -1,4 +1,4 @@
-// The C interface of the CPU kernels: raw pointers to contiguous row-major arrays, sizes, and an opaque linearisation.
+// The C interface of the CPU kernels: raw pointers to contiguous row-major arrays, sizes, and an opaque linearization.
 // Every function exists for float (suffix _f32) and double (_f64) and returns a Status. Nothing throws.
 #pragma once
 
@@ -40,7 +40,7 @@ struct Diff3rCounts {
     int64_t visible;        // (Gaussian, view) pairs that touch the picture
     int64_t degenerate;     // pairs left out for a non-finite or degenerate projection, depth in range
     int64_t intersections;  // (splat, tile) pairs
-    int64_t bytes;          // held by the linearisation
+    int64_t bytes;          // held by the linearization
 };
 
 #define DIFF3R_DECLARE(SUFFIX)                                                                                                    \

@@ -1,4 +1,4 @@
-// Uninitialised memory that is freed with its owner. Pages that nobody writes cost nothing.
+// Uninitialized memory that is freed with its owner. Pages that nobody writes cost nothing.
 #pragma once
 
 #include <cstddef>

@@ -24,7 +24,7 @@ template <class T> struct Tile {
     int64_t begin, end;      // its part of the tile lists
     const Splat<T>* splats;  // of the image
     const TileEntry* list;   // of all tiles
-    Pack<T> lane_x, lane_y;  // centre of each lane's pixel in block 0, px
+    Pack<T> lane_x, lane_y;  // center of each lane's pixel in block 0, px
 
     Tile(const Linearization<T>& lin, int64_t index) {
         const Scene<T>& scene = lin.scene;

@@ -8,6 +8,6 @@ constexpr double ALPHA_CAP = 0.99;           // largest alpha of one splat at on
 constexpr double ALPHA_SKIP = 1.0 / 255.0;   // smaller alphas are not drawn
 constexpr double TRANSMITTANCE_STOP = 1e-4;  // a splat that would bring a pixel below this ends it
 constexpr double FRUSTUM_MARGIN = 0.3;       // of tan(fov / 2): how far outside the image the Jacobian follows
-constexpr double COLOR_OFFSET = 0.5;         // colour = max(0, SH + offset)
+constexpr double COLOR_OFFSET = 0.5;         // color = max(0, SH + offset)
 
 }  // namespace diff3r

@@ -100,7 +100,7 @@ class Library:
         self._release.argtypes, self._release.restype = (c_void_p, c_int64), None
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """An uninitialised tensor; a large one is memory that the kernels have used before.
+        """An uninitialized tensor; a large one is memory that the kernels have used before.
 
         The operating system clears fresh memory page by page, which for tens of megabytes takes longer than the
         kernel that then writes them.

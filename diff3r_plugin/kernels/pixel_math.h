@@ -6,13 +6,13 @@
 
 namespace diff3r {
 
-// The 2D splat as a pixel sees it: centre (px), conic (px⁻²) and opacity.
+// The 2D splat as a pixel sees it: center (px), conic (px⁻²) and opacity.
 template <class S> struct Footprint {
     S x, y, a, b, c, opacity;
 };
 
 template <class S> struct Coverage {
-    S dx, dy;         // from the splat's centre to the pixel's
+    S dx, dy;         // from the splat's center to the pixel's
     S alpha;          // capped
     MaskOf<S> drawn;  // alpha is not below the skip threshold
     MaskOf<S> free;   // alpha is below the cap, so it has a derivative
@@ -52,7 +52,7 @@ template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha
 }
 
 // Derivative of the pixel with respect to ln(alpha) of a splat that it takes: what the splat adds minus what it hides.
-// light: the splat's colour; behind: all light from behind the splat (background included) that reaches the camera.
+// light: the splat's color; behind: all light from behind the splat (background included) that reaches the camera.
 template <class S>
 DIFF3R_INLINE S log_alpha_derivative(const S& weight, const S& alpha, const S& light, const S& behind) {
     return weight * light - behind * (alpha / (Real<S>(1) - alpha));

@@ -1,4 +1,4 @@
-// Gaussians to splats: projection, colour, and the box of pixels that a splat can touch.
+// Gaussians to splats: projection, color, and the box of pixels that a splat can touch.
 #include <cmath>
 
 #include "gaussian_pack.h"

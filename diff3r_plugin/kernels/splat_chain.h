@@ -13,8 +13,8 @@ namespace diff3r {
 constexpr int SPLAT_NUMBERS = 9;
 constexpr int CAMERA_NUMBERS = 12;  // [R|t], row by row
 
-constexpr int GRAM_NUMBERS = 34;  // sums over pixels: 15 geometry moments, 3 x 6 geometry times colour, 1 colour
-constexpr int CORE = 13;          // mean 3, covariance 6, opacity, colour 3
+constexpr int GRAM_NUMBERS = 34;  // sums over pixels: 15 geometry moments, 3 x 6 geometry times color, 1 color
+constexpr int CORE = 13;          // mean 3, covariance 6, opacity, color 3
 constexpr int MOVES = 9;          // mean and covariance: the columns that move more than one number of a splat
 constexpr int GEOMETRY = 6;       // x, y, a, b, c, opacity
 
@@ -33,7 +33,7 @@ template <class S> DIFF3R_INLINE void keep_drawn(const MaskOf<S>& drawn, Project
     for (S* number : numbers) keep_drawn(drawn, number, 1);
 }
 
-// Colour tangents: coefficients and direction both move. `still` is not read for one basis function.
+// Color tangents: coefficients and direction both move. `still` is not read for one basis function.
 template <class S>
 DIFF3R_INLINE void push_color(int bases, const Dual<S>* direction, const S* moved, const S* still, S* out) {
     Dual<S> basis[MAX_BASES];
@@ -177,7 +177,7 @@ DIFF3R_INLINE void splat_gram(const Projection<S>& p, const S& opacity, const S*
 }
 
 // Adds one image's share to core [13, 13] (lower triangle) and rest [3, bases - 1]: Pᵀ G P with G the splat's Gram matrix
-// and P the derivative of its nine numbers with respect to mean, covariance, opacity and constant colour coefficients.
+// and P the derivative of its nine numbers with respect to mean, covariance, opacity and constant color coefficients.
 template <class S>
 DIFF3R_INLINE void pull_splat_gram(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* sums, S* core, S* rest) {
     using R = Real<S>;
@@ -185,7 +185,7 @@ DIFF3R_INLINE void pull_splat_gram(const Seen<S>& seen, const Camera<S>& camera,
     S geometry[GEOMETRY][GEOMETRY], cross[GEOMETRY][3];
     splat_gram(p, seen.opacity, sums, geometry, cross);
 
-    // Rows x, y, a, b, c of the derivative, one transposed product each, and the three colours through the direction.
+    // Rows x, y, a, b, c of the derivative, one transposed product each, and the three colors through the direction.
     S rows[SPLAT_NUMBERS][MOVES];
     for (int r = 0; r < 5; ++r) {
         S seed[5];
@@ -214,7 +214,7 @@ DIFF3R_INLINE void pull_splat_gram(const Seen<S>& seen, const Camera<S>& camera,
     }
     const S light = sums[GRAM_NUMBERS - 1];
 
-    // G P for the moving columns, then Pᵀ of it; opacity and colour coefficients are single entries of P.
+    // G P for the moving columns, then Pᵀ of it; opacity and color coefficients are single entries of P.
     for (int j = 0; j < MOVES; ++j) {
         S shape[GEOMETRY], color[3];
         for (int r = 0; r < GEOMETRY; ++r) {

@@ -1,5 +1,5 @@
 // Per-splat Gram matrices chained to the Gaussians' own parameters: Pᵀ G P with P the derivative of a splat's nine
-// numbers with respect to mean, covariance, opacity and the constant colour coefficients.
+// numbers with respect to mean, covariance, opacity and the constant color coefficients.
 #include "parallel.h"
 #include "splat_cotangent.h"
 

@@ -41,7 +41,7 @@ template <class S> struct Projection {
     S axis_x[3], axis_y[3];      // rows of J R / inverse_depth / focal length
     S image_x[3], image_y[3];    // rows of J R
     S spread_x[3], spread_y[3];  // covariance times those rows
-    S x, y;                      // centre, px
+    S x, y;                      // center, px
     S cov_xx, cov_xy, cov_yy;    // px², dilated
     S a, b, c;                   // conic: exponent = (a dx² + c dy²) / 2 + b dx dy
     MaskOf<S> inside_x, inside_y;
@@ -157,7 +157,7 @@ DIFF3R_INLINE void project_transposed(const S* mean, const Camera<S>& camera, co
     }
 }
 
-// From the camera centre to the Gaussian, not normalised: mean - (-Rᵀ t).
+// From the camera center to the Gaussian, not normalized: mean - (-Rᵀ t).
 template <class S> DIFF3R_INLINE void offset_from_camera(const S* mean, const Camera<S>& camera, S* offset) {
     for (int j = 0; j < 3; ++j)
         offset[j] = mean[j] + (camera.rotation[j] * camera.translation[0] + camera.rotation[3 + j] * camera.translation[1] +

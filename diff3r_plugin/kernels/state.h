@@ -1,4 +1,4 @@
-// What a linearisation keeps: projected splats and, per tile, the list of splats from front to back. Nothing per ray.
+// What a linearization keeps: projected splats and, per tile, the list of splats from front to back. Nothing per ray.
 #pragma once
 
 #include "api.h"
@@ -31,7 +31,7 @@ struct TileBox {
     uint16_t set;
 };
 
-// A tile list: which splat comes next, and where its gradient goes (all slots of a splat are neighbours).
+// A tile list: which splat comes next, and where its gradient goes (all slots of a splat are neighbors).
 struct TileEntry {
     int32_t splat;
     int32_t slot;
@@ -97,7 +97,7 @@ template <class T> int32_t find_tiles(const Splat<T>& splat, TileBox& box);
 template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads);
 // rasterize_jvp.cpp
 template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* picture, int threads);
-// rasterize_vjp.cpp, rasterize_product.cpp: by slot, six moments (footprint_cotangent) and three colours, of
+// rasterize_vjp.cpp, rasterize_product.cpp: by slot, six moments (footprint_cotangent) and three colors, of
 // [intersections, SPLAT_NUMBERS]. All slot arrays have SLOT_PADDING more numbers.
 constexpr int SLOT_PADDING = 64;
 template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cotangent, T* slots, int threads);

@@ -9,7 +9,7 @@ namespace diff3r {
 
 // Sums over a tile's pixels for one splat; see footprint_cotangent for what they mean.
 template <class T> struct SplatSums {
-    Pack<T> number[SPLAT_NUMBERS];  // six moments, three colours
+    Pack<T> number[SPLAT_NUMBERS];  // six moments, three colors
     DIFF3R_INLINE SplatSums() {
         for (auto& x : number) x = Pack<T>(T(0));
     }

@@ -1,4 +1,4 @@
-"""The plugin: recognises a host, attaches itself to the host's model, refines what its encoder predicts."""
+"""The plugin: recognizes a host, attaches itself to the host's model, refines what its encoder predicts."""
 
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.checkout import Checkout, Expectation

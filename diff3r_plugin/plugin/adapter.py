@@ -45,7 +45,7 @@ class HostAdapter(ABC):
     unrefined: tuple[str, ...] = ()
 
     @classmethod
-    def recognises(cls, checkout: Checkout) -> bool:
+    def recognizes(cls, checkout: Checkout) -> bool:
         """Whether a checkout is this host (or a close variant of it)."""
         return bool(cls.fingerprints) and checkout.has(*cls.fingerprints)
 

@@ -146,7 +146,7 @@ class Attachment:
     def with_unrefined_loss(self, result: Any) -> Any:
         """The result of a training step plus the unrefined scene's squared error on the target views.
 
-        The implicit gradient says nothing of what the optimiser puts right anyway, so the unrefined scene decays while
+        The implicit gradient says nothing of what the optimizer puts right anyway, so the unrefined scene decays while
         the refined one gains; this holds it.
         """
         weight = self.settings.unrefined_loss
@@ -178,7 +178,7 @@ class Attachment:
         """At the end of a host's test: the scores file and the table."""
         self.reporter.finish_test()
 
-    # ---------------------------------------------------------------- optimiser
+    # ---------------------------------------------------------------- optimizer
 
     @contextmanager
     def head_hidden(self) -> Iterator[None]:
@@ -191,16 +191,16 @@ class Attachment:
                 self.wrapper._modules[HEAD] = head
 
     def follow(self, configured: Any) -> None:
-        """Let the head's optimiser follow the host's, found in what ``configure_optimizers`` returned.
+        """Let the head's optimizer follow the host's, found in what ``configure_optimizers`` returned.
 
         Raises:
-            PluginError: if there is no optimiser in it.
+            PluginError: if there is no optimizer in it.
         """
         if self.head is None:
             return
         host = _first_optimizer(configured)
         if host is None:
-            raise PluginError(f"configure_optimizers of the host returned no optimiser: {type(configured).__name__}.")
+            raise PluginError(f"configure_optimizers of the host returned no optimizer: {type(configured).__name__}.")
         if self.optimizer is not None:
             self.optimizer.remove()
         self.optimizer = HeadOptimizer(
@@ -209,7 +209,7 @@ class Attachment:
         self.restore_optimizer(self._pending_optimizer)
 
     def restore_optimizer(self, state: dict[str, Any] | None) -> None:
-        """Continue the head's optimiser from a checkpoint, now or once it exists."""
+        """Continue the head's optimizer from a checkpoint, now or once it exists."""
         if state is not None and self.optimizer is not None:
             self.optimizer.load_state_dict(state)
             state = None

@@ -1,7 +1,7 @@
 """Checkpoints that a host with and without the plugin can read.
 
 The host's part of a checkpoint is exactly what the host writes without the plugin: the head is no part of
-``state_dict`` and no part of the optimiser's state. What the plugin needs lies under the top-level key ``diff3r``.
+``state_dict`` and no part of the optimizer's state. What the plugin needs lies under the top-level key ``diff3r``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def save(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
 
 
 def load(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
-    """Take the head and the state of its optimiser from a checkpoint; a plain host checkpoint leaves them as they are.
+    """Take the head and the state of its optimizer from a checkpoint; a plain host checkpoint leaves them as they are.
 
     Raises:
         PluginError: if the checkpoint's head does not fit the present settings.
@@ -77,7 +77,7 @@ def load(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
             "same diff3r.groups and diff3r.head_width, or diff3r.head=fixed to do without the head."
         ) from error
     attachment.head_loaded = True
-    if attachment.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimiser anew
+    if attachment.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimizer anew
         attachment.restore_optimizer(entry.get("optimizer"))
 
 

@@ -47,10 +47,10 @@ class AdapterContract:
         """The encoder call to check with."""
         raise NotImplementedError
 
-    def test_it_has_a_name_and_recognises_something(self):
+    def test_it_has_a_name_and_recognizes_something(self):
         adapter = self.example().adapter
         assert adapter.name.isidentifier(), f"name {adapter.name!r} must be a Python identifier"
-        assert adapter.fingerprints, "without fingerprints the host is never recognised"
+        assert adapter.fingerprints, "without fingerprints the host is never recognized"
 
     def test_gaussians_are_activated_and_pixel_aligned(self):
         example = self.example()
@@ -68,7 +68,7 @@ class AdapterContract:
         assert views.images is not None and views.image_size is not None
         assert views.images.min() >= 0 and views.images.max() <= 1, "photographs must lie in [0, 1]"
         height, width = views.image_size
-        assert (views.intrinsics[..., 0, 0] > 2).all(), "intrinsics must be in pixels, not normalised"
+        assert (views.intrinsics[..., 0, 0] > 2).all(), "intrinsics must be in pixels, not normalized"
         assert ((views.intrinsics[..., 0, 2] > 0) & (views.intrinsics[..., 0, 2] < width)).all()
         assert ((views.intrinsics[..., 1, 2] > 0) & (views.intrinsics[..., 1, 2] < height)).all()
         rotation = views.world_to_camera[..., :3, :3].double()

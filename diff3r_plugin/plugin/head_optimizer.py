@@ -1,7 +1,7 @@
-"""Trains the uncertainty head beside the host's own optimiser, which never learns of it.
+"""Trains the uncertainty head beside the host's own optimizer, which never learns of it.
 
-A parameter group added to the host's optimiser would change its checkpoints, its schedules and its gradient clipping.
-So the head has an Adam of its own that steps whenever the host's optimiser has stepped, at a multiple of the host's
+A parameter group added to the host's optimizer would change its checkpoints, its schedules and its gradient clipping.
+So the head has an Adam of its own that steps whenever the host's optimizer has stepped, at a multiple of the host's
 current learning rate (the largest of its groups: hosts that sort parameters by name give new modules that one).
 """
 
@@ -14,11 +14,11 @@ from torch import nn
 
 
 class HeadOptimizer:
-    """Adam for the head, driven by the host's optimiser.
+    """Adam for the head, driven by the host's optimizer.
 
     Args:
         head: Module with the parameters to train.
-        host: The host's optimiser.
+        host: The host's optimizer.
         multiplier: Learning rate in units of the host's current one.
         clip: Function that returns the largest gradient norm allowed, or None for no limit.
         scale: Function that returns the factor by which gradients are scaled (mixed precision), normally 1.
@@ -46,7 +46,7 @@ class HeadOptimizer:
         self._adam.load_state_dict(state)
 
     def remove(self) -> None:
-        """Stop following the host's optimiser."""
+        """Stop following the host's optimizer."""
         self._handle.remove()
 
     @torch.no_grad()

@@ -172,9 +172,9 @@ def pose_errors(
     sine = (difference - difference.mT)[..., [2, 0, 1], [1, 2, 0]].norm(dim=-1)
     cosine = difference.diagonal(dim1=-2, dim2=-1).sum(-1) - 1
     rotation = torch.rad2deg(torch.atan2(sine, cosine)).mean(1)
-    centres = [-(poses[..., :3, :3].mT @ poses[..., :3, 3:])[..., 0] for poses in (first, second)]
-    aside = torch.linalg.cross(*centres).norm(dim=-1)
-    return rotation, torch.rad2deg(torch.atan2(aside, (centres[0] * centres[1]).sum(-1))).mean(1)
+    centers = [-(poses[..., :3, :3].mT @ poses[..., :3, 3:])[..., 0] for poses in (first, second)]
+    aside = torch.linalg.cross(*centers).norm(dim=-1)
+    return rotation, torch.rad2deg(torch.atan2(aside, (centers[0] * centers[1]).sum(-1))).mean(1)
 
 
 def _chosen(points: Tensor, opacities: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class Refiner:
     def _naming_the_adapter(self) -> Iterator[None]:
         """Turn what the layer refuses into an error that ends the run with one line.
 
-        All of it is the same in every step, so it shows in the first one, before the host's optimiser has moved.
+        All of it is the same in every step, so it shows in the first one, before the host's optimizer has moved.
         """
         try:
             yield
@@ -121,6 +121,6 @@ class Refiner:
         if not (-1e-3 <= low and high <= 1 + 1e-3):
             raise PluginError(
                 f"context images must lie in [0, 1] for the refinement, but range from {low:.3g} to {high:.3g}. "
-                f"Does the host normalise them before the encoder? Then adapter {self.adapter.name!r} must undo it."
+                f"Does the host normalize them before the encoder? Then adapter {self.adapter.name!r} must undo it."
             )
         self._checked.add(stage)

@@ -69,11 +69,11 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
     """The adapter for a host's folder.
 
     Args:
-        name: "auto" to recognise the host, or an adapter's name to force one.
+        name: "auto" to recognize the host, or an adapter's name to force one.
         start: The host's main file or folder; the checkout is looked for here and in the folders above.
 
     Raises:
-        PluginError: for an unknown name, an unrecognised checkout or an ambiguous one.
+        PluginError: for an unknown name, an unrecognized checkout or an ambiguous one.
     """
     known = adapters()
     folder = Path(start).resolve()
@@ -85,7 +85,7 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
         return known[name](), Checkout(root)
     for candidate in folders:
         checkout = Checkout(candidate)
-        matches = [adapter for adapter in known.values() if adapter.recognises(checkout)]
+        matches = [adapter for adapter in known.values() if adapter.recognizes(checkout)]
         if len(matches) > 1:
             raise PluginError(
                 f"{candidate} looks like several hosts: {', '.join(a.name for a in matches)}. "

@@ -59,7 +59,7 @@ class Session:
         self.say(
             f"{self.settings.version or 'source'}: adapter {self.adapter.name}, refining in {stages}, "
             f"{self.settings.tto.inner_steps} {self.settings.tto.inner_solver} steps, "
-            f"{self.settings.tto.backward_mode} backward, {self.settings.head} weights, {_rasteriser()}"
+            f"{self.settings.tto.backward_mode} backward, {self.settings.head} weights, {_rasterizer()}"
             f"{'' if self.adapter.encoder_sees_poses else f', context poses: {described(poses)}'}"
         )
 
@@ -136,13 +136,13 @@ def require_attached(model: Any) -> None:
     )
 
 
-def _rasteriser() -> str:
-    """Which rasteriser the host has imported."""
+def _rasterizer() -> str:
+    """Which rasterizer the host has imported."""
     module = sys.modules.get("diff_gaussian_rasterization")
     if module is None:
-        return "rasteriser not imported yet"
+        return "rasterizer not imported yet"
     where = str(getattr(module, "__file__", ""))
-    return "drop-in rasteriser" if os.path.join("drop_in", "site") in where else f"the host's rasteriser ({where})"
+    return "drop-in rasterizer" if os.path.join("drop_in", "site") in where else f"the host's rasterizer ({where})"
 
 
 def _plugin_node(config: Any) -> dict[str, Any]:

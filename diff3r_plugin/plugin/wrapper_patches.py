@@ -19,7 +19,7 @@ REASONS = {
     "validation_step": "encoder calls inside are refined; logs diff3r/val/*",
     "test_step": "encoder calls inside are refined; scores before and after are recorded",
     "on_test_end": "writes diff3r_scores.json and prints the table",
-    "configure_optimizers": "hides the head from the host's optimiser and gives it its own",
+    "configure_optimizers": "hides the head from the host's optimizer and gives it its own",
     "on_save_checkpoint": "puts the head under the checkpoint's own key 'diff3r'",
     "on_load_checkpoint": "takes the head from the checkpoint's key 'diff3r', if it is there",
 }

@@ -1,4 +1,4 @@
-"""Pictures of Gaussians and their linearisation, by exchangeable backends.
+"""Pictures of Gaussians and their linearization, by exchangeable backends.
 
 ``render`` is an ordinary differentiable function; ``linearize`` gives the picture together with its Jacobian as an
 operator. Backends: ``torch`` (the oracle), ``native`` (own C++ kernels, the default on a CPU) and ``gsplat`` (gsplat

@@ -1,4 +1,4 @@
-"""An ordinary differentiable function out of a linearisation: reverse and forward mode for PyTorch's autograd."""
+"""An ordinary differentiable function out of a linearization: reverse and forward mode for PyTorch's autograd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def render_differentiably(gaussians: Gaussians, views: Views, backend: ModuleTyp
 
 
 class _Kept:
-    """Carries the linearisation from ``forward``, which may return tensors only, to ``setup_context``."""
+    """Carries the linearization from ``forward``, which may return tensors only, to ``setup_context``."""
 
     linearization: Linearization
 

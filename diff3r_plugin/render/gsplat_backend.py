@@ -1,7 +1,7 @@
 """The GPU backend: gsplat sorts and draws and pulls pictures back to splats; our kernels do everything else.
 
 gsplat has no forward mode, so J v, the fused Gauss-Newton product and the Gram matrices are our own CUDA kernels, on
-the same headers as the CPU kernels. Projection and colour are one kernel of ours, too: the limits near and far may
+the same headers as the CPU kernels. Projection and color are one kernel of ours, too: the limits near and far may
 differ by view, a Gaussian that is not finite must vanish without a trace, and gsplat would copy the harmonics for each
 view.
 """

@@ -113,16 +113,16 @@ _NEEDED = {
 
 
 def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.device) -> float:
-    """The cap as the rasteriser shows it: what an opaque splat leaves of the light (0.999 in 1.5.x, 0.99 since)."""
+    """The cap as the rasterizer shows it: what an opaque splat leaves of the light (0.999 in 1.5.x, 0.99 since)."""
     isect_tiles, isect_offset_encode, rasterize_to_pixels = functions
     with current(device), torch.inference_mode(False), torch.no_grad():
-        centre = torch.full((1, 1, 2), TILE / 2 + 0.5, device=device)
+        center = torch.full((1, 1, 2), TILE / 2 + 0.5, device=device)
         radii = torch.full((1, 1, 2), TILE, dtype=torch.int32, device=device)
         ones = torch.ones(1, 1, device=device)
         conics = torch.tensor([[[1.0, 0.0, 1.0]]], device=device)
-        _, ids, flatten_ids = isect_tiles(centre, radii, ones, TILE, 1, 1)
+        _, ids, flatten_ids = isect_tiles(center, radii, ones, TILE, 1, 1)
         offsets = isect_offset_encode(ids, 1, 1, 1)
-        arguments = (centre, conics, torch.ones(1, 1, 3, device=device), ones, TILE, TILE, TILE, offsets, flatten_ids)
+        arguments = (center, conics, torch.ones(1, 1, 3, device=device), ones, TILE, TILE, TILE, offsets, flatten_ids)
         _, alphas = rasterize_to_pixels(*arguments)
     return round(alphas[0, TILE // 2, TILE // 2, 0].item(), 6)
 

@@ -138,7 +138,7 @@ class GsplatScene(KernelInputs):
         return checked.movedim(2, -1).flatten(0, 1).contiguous()
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
-        """An uninitialised tensor for the kernels."""
+        """An uninitialized tensor for the kernels."""
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:

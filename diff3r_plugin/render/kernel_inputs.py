@@ -53,7 +53,7 @@ class KernelInputs:
             "background": views.background,  # type: ignore[dict-item]
         }
         self.tensors = {name: self.ready(value, name) for name, value in given.items()}
-        # Inputs that were not copied must not change while the linearisation lives; their version counters tell.
+        # Inputs that were not copied must not change while the linearization lives; their version counters tell.
         self._versions = [
             (name, value, value._version)
             for name, value in given.items()
@@ -120,5 +120,5 @@ class KernelInputs:
             if value._version != version:
                 raise RuntimeError(
                     f"{name} was changed in place after linearize() (version {version}, now {value._version}); "
-                    "linearise again, or change a copy."
+                    "linearize again, or change a copy."
                 )

@@ -1,4 +1,4 @@
-"""Linearise once, apply many times: the one abstraction that solvers and gradients are built on.
+"""Linearize once, apply many times: the one abstraction that solvers and gradients are built on.
 
 ``jax.linearize`` is the model: rendering a scene keeps what all later products need (projection, sorted tile
 lists), and the Jacobian J of the picture with respect to the Gaussians is then applied to as many vectors as

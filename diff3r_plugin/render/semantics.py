@@ -7,7 +7,7 @@ DILATION = 0.3
 """Added to both diagonal entries of the projected covariance, in px² (the low-pass filter of 3D Gaussian splatting)."""
 
 ALPHA_CAP = 0.99
-"""Largest alpha of one splat at one pixel: 0.99 in the hosts' rasterisers and gsplat's main, 0.999 in gsplat 1.5.x."""
+"""Largest alpha of one splat at one pixel: 0.99 in the hosts' rasterizers and gsplat's main, 0.999 in gsplat 1.5.x."""
 
 ALPHA_SKIP = 1.0 / 255.0
 """Splats with a smaller alpha at a pixel are not drawn there."""
@@ -19,4 +19,4 @@ FRUSTUM_MARGIN = 0.3
 """The perspective Jacobian is evaluated at most this share of tan(fov/2) outside the image."""
 
 COLOR_OFFSET = 0.5
-"""Colour = max(0, SH(direction) + COLOR_OFFSET)."""
+"""Color = max(0, SH(direction) + COLOR_OFFSET)."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 SH_C0 = sqrt(1 / (4 * pi))
-"""Value of the constant basis function, so that colour = SH_C0 * coefficient + 0.5 at degree 0."""
+"""Value of the constant basis function, so that color = SH_C0 * coefficient + 0.5 at degree 0."""
 
 
 def spherical_harmonics_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch K"]:
@@ -108,7 +108,7 @@ def basis_change(rotation: tuple[tuple[float, float, float], ...], degree: int) 
 
 
 E3NN_AXES = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-"""Rasterisers of the pixelSplat family evaluate SH at (d_z, d_x, d_y), the axis order of e3nn."""
+"""Rasterizers of the pixelSplat family evaluate SH at (d_z, d_x, d_y), the axis order of e3nn."""
 
 
 def from_e3nn_order(harmonics: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:

@@ -99,8 +99,8 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
     determinants = torch.where(visible, determinants, 1)
     conics = torch.stack([yy, -xy, xx], -1) / determinants[..., None]
 
-    camera_centres = -einsum(rotations, translations, "b v i j, b v i -> b v j")
-    directions = means[:, None] - camera_centres[:, :, None]
+    camera_centers = -einsum(rotations, translations, "b v i j, b v i -> b v j")
+    directions = means[:, None] - camera_centers[:, :, None]
     directions = directions / directions.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(means.dtype).tiny)
     basis = spherical_harmonics_basis(directions, gaussians.sh_degree)
     colors = (einsum(harmonics, basis, "b n c k, b v n k -> b v n c") + COLOR_OFFSET).clamp_min(0)
@@ -123,7 +123,7 @@ def composite(splats: Splats, views: Views) -> Float[Tensor, "B V 3 H W"]:
 def blending_weights(
     splats: Splats, pixels: Float[Tensor, "P 2"]
 ) -> tuple[Float[Tensor, "B V P N"], Float[Tensor, "B V P N"], Float[Tensor, "B V P"]]:
-    """Share of each splat in each pixel's colour, its alpha there (0 where not drawn), and what is left over."""
+    """Share of each splat in each pixel's color, its alpha there (0 where not drawn), and what is left over."""
     dx, dy = (pixels[:, None] - splats.means2d[:, :, None]).unbind(-1)
     a, b, c = splats.conics[:, :, None].unbind(-1)
     exponents = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
@@ -202,12 +202,12 @@ def is_available(device: torch.device | str = "cpu") -> bool:
 
 
 def linearize(gaussians: Gaussians, views: Views) -> TorchLinearization:
-    """Linearise the pictures of a scene; see :class:`~diff3r_plugin.render.linearization.Linearization`."""
+    """Linearize the pictures of a scene; see :class:`~diff3r_plugin.render.linearization.Linearization`."""
     return TorchLinearization(gaussians, views)
 
 
 def splat_gram(splats: Splats, views: Views, pixel_weights: Float[Tensor, "B V H W"]) -> Float[Tensor, "B V N 9 9"]:
-    """Σ w g gᵀ over pixels and channels, g = derivative of a pixel by (mean2d 2, conic 3, opacity, colour 3)."""
+    """Σ w g gᵀ over pixels and channels, g = derivative of a pixel by (mean2d 2, conic 3, opacity, color 3)."""
     B, V, N = splats.opacities.shape
     total = splats.conics.new_zeros(B, V, N, 9, 9)
     flat_weights = rearrange(pixel_weights, "b v h w -> b v (h w)")

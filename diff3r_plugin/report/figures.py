@@ -1,4 +1,4 @@
-"""The page's figures, as SVG that takes its text colour from the page."""
+"""The page's figures, as SVG that takes its text color from the page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 INK = "#0a0b0c"
-"""Stands for the page's text colour, light or dark."""
+"""Stands for the page's text color, light or dark."""
 
-COLOURS = {"plain": "#8a8f98", "plain_equal_time": "#d29922", "diff3r": "#2f81f7"}
+COLORS = {"plain": "#8a8f98", "plain_equal_time": "#d29922", "diff3r": "#2f81f7"}
 
 
 def training_figure(results: Mapping[str, Any], titles: Mapping[str, str], metric: str) -> str:
@@ -27,7 +27,7 @@ def training_figure(results: Mapping[str, Any], titles: Mapping[str, str], metri
         pairs = [(s, v) for s, v in zip(curves.get("step", ()), curves.get(metric, ()), strict=False) if v is not None]
         if pairs:
             steps, values = zip(*pairs, strict=True)
-            axes.plot(steps, smoothed(values), color=COLOURS[key], label=title, linewidth=1.6)
+            axes.plot(steps, smoothed(values), color=COLORS[key], label=title, linewidth=1.6)
     if metric == "loss/total":
         axes.set_title("Training loss")
         _logarithmic(axes)
@@ -45,12 +45,12 @@ def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
         scenes = [relative(energy) for energy in results.get(key, {}).get("energy", ())]
         scenes = [scene for scene in scenes if scene]
         for scene in scenes:
-            axes.plot(range(len(scene)), scene, color=COLOURS[key], alpha=0.22, linewidth=0.8)
+            axes.plot(range(len(scene)), scene, color=COLORS[key], alpha=0.22, linewidth=0.8)
         if scenes:
             length = max(map(len, scenes))
             padded = [[*scene, *[scene[-1]] * (length - len(scene))] for scene in scenes]
             means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*padded, strict=True)]
-            axes.plot(range(length), means, color=COLOURS[key], linewidth=2.2, marker="o", markersize=4, label=title)
+            axes.plot(range(length), means, color=COLORS[key], linewidth=2.2, marker="o", markersize=4, label=title)
     axes.set_title("Energy of the context views, relative to the start")
     axes.set_xlabel("inner step")
     _logarithmic(axes)
@@ -64,8 +64,8 @@ def difference_figure(results: Mapping[str, Any]) -> str:
     figure, axes = _axes()
     pairs = zip(results["diff3r"]["after"]["psnr"], results["plain"]["after"]["psnr"], strict=True)
     differences = sorted((a - b for a, b in pairs), reverse=True)
-    colours = [COLOURS["diff3r"] if d >= 0 else COLOURS["plain_equal_time"] for d in differences]
-    axes.bar(range(1, len(differences) + 1), differences, color=colours, width=0.75)
+    colors = [COLORS["diff3r"] if d >= 0 else COLORS["plain_equal_time"] for d in differences]
+    axes.bar(range(1, len(differences) + 1), differences, color=colors, width=0.75)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_title("PSNR after refinement: Diff3R minus plain, dB")
     axes.set_xlabel("held-out scenes, sorted")
@@ -123,7 +123,7 @@ def _legend(axes: Any) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure for use inside of HTML: no prologue, no links, ink in the page's colour."""
+    """The figure for use inside of HTML: no prologue, no links, ink in the page's color."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()

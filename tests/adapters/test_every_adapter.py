@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import host_stubs as stub
 import pytest
 import torch
-from family_decoder import family_decoder, load_rasteriser
+from family_decoder import family_decoder, load_rasterizer
 
 from diff3r_adapters.depthsplat import DepthSplat
 from diff3r_adapters.mini_host import MiniHost
@@ -75,23 +75,23 @@ EVERY_HOST = pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
 
 
 @pytest.fixture(scope="module")
-def rasteriser():
-    return load_rasteriser()
+def rasterizer():
+    return load_rasterizer()
 
 
-def agreement(host, rasteriser, scenes, views, near=1.0, far=100.0, background=(0.0, 0.0, 0.0), nearer=0.0) -> float:
+def agreement(host, rasterizer, scenes, views, near=1.0, far=100.0, background=(0.0, 0.0, 0.0), nearer=0.0) -> float:
     """PSNR of our picture of the context against the decoder's."""
     output, scene = host.output(scenes, views)
     scene.means[..., 2] -= nearer  # the output's own memory
     cameras = host.context(scenes, views)
     cameras["near"].fill_(near)
     cameras["far"].fill_(far)
-    colour = torch.tensor(background)
+    color = torch.tensor(background)
     theirs = family_decoder(
-        rasteriser, scene, cameras, stub.H, stub.W, host.scale_invariant, host.with_pose, background=colour
+        rasterizer, scene, cameras, stub.H, stub.W, host.scale_invariant, host.with_pose, background=color
     )
     adapter = host.adapter()
-    wrapper = host.wrapper(background_color=colour)
+    wrapper = host.wrapper(background_color=color)
     ours = render(adapter.gaussians(output, scenes), adapter.context_views(wrapper, cameras))
     assert theirs.std() > 0.02
     return float(-10 * (theirs - ours).square().mean().log10())
@@ -99,23 +99,23 @@ def agreement(host, rasteriser, scenes, views, near=1.0, far=100.0, background=(
 
 @EVERY_HOST
 @pytest.mark.parametrize(("scenes", "views"), [(1, 2), (3, 2), (2, 3), (1, 6)])
-def test_batches_and_numbers_of_views(host, rasteriser, scenes, views):
-    assert agreement(host, rasteriser, scenes, views) > 80
+def test_batches_and_numbers_of_views(host, rasterizer, scenes, views):
+    assert agreement(host, rasterizer, scenes, views) > 80
 
 
 @EVERY_HOST
-def test_near_cuts_and_far_does_not(host, rasteriser):
-    """The rasterisers drop what is nearer than 0.2 in the units they are given, and nothing for being far away."""
+def test_near_cuts_and_far_does_not(host, rasterizer):
+    """The rasterizers drop what is nearer than 0.2 in the units they are given, and nothing for being far away."""
     near, nearer = (15.0, 0.0) if host.scale_invariant else (1.0, 3.5)
     cut, far = (0.2 * 15, 5.0) if host.scale_invariant else (0.2, 1.5)
     depths = host.output(2, 2)[1].means[..., 2] - nearer
     assert (depths < cut).float().mean() > 0.1 and (depths > far).float().mean() > 0.1
-    assert agreement(host, rasteriser, 2, 2, near=near, far=far, nearer=nearer) > 80
+    assert agreement(host, rasterizer, 2, 2, near=near, far=far, nearer=nearer) > 80
 
 
 @EVERY_HOST
-def test_the_background_is_the_decoders(host, rasteriser):
-    assert agreement(host, rasteriser, 1, 2, background=(0.2, 0.5, 0.9)) > 80
+def test_the_background_is_the_decoders(host, rasterizer):
+    assert agreement(host, rasterizer, 1, 2, background=(0.2, 0.5, 0.9)) > 80
 
 
 @EVERY_HOST
@@ -128,7 +128,7 @@ def test_images_come_back_as_photographs(host):
 
 
 @EVERY_HOST
-def test_harmonics_that_no_rasteriser_draws_are_neither_read_nor_changed(host):
+def test_harmonics_that_no_rasterizer_draws_are_neither_read_nor_changed(host):
     output, scene = host.output(2, 2)
     adapter = host.adapter()
     read = adapter.gaussians(output, 2)

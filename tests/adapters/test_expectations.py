@@ -46,7 +46,7 @@ def checkout_of(tmp_path):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_checkout_as_expected_is_recognised_and_has_no_problems(checkout_of, name, capsys):
+def test_a_checkout_as_expected_is_recognized_and_has_no_problems(checkout_of, name, capsys):
     folder = checkout_of(name)
     adapter, found = registry.choose("auto", folder)
     assert adapter.name == name and adapter.problems(found) == []
@@ -87,9 +87,9 @@ def test_whatever_is_missing_is_named(checkout_of, name, expectation, capsys):
     assert f"{expectation.file}: file is missing (needed for {expectation.why})" in problems
 
 
-def test_a_forced_adapter_says_why_it_would_not_recognise_the_checkout(checkout_of, capsys):
+def test_a_forced_adapter_says_why_it_would_not_recognize_the_checkout(checkout_of, capsys):
     folder = checkout_of("mvsplat")
     missing = "src/model/encoder/encoder_costvolume.py"
     (folder / missing).unlink()
     assert not doctor.checkout(folder, "mvsplat")
-    assert f"would not be recognised as mvsplat, since it has no {missing}" in capsys.readouterr().out
+    assert f"would not be recognized as mvsplat, since it has no {missing}" in capsys.readouterr().out

@@ -50,7 +50,7 @@ def test_rotated_box_is_entered_at_its_edge():
 
 
 def test_two_frames_agree_where_neither_is_occluded():
-    """Points of one picture, carried over by its depth, have the same depth and colour in the other."""
+    """Points of one picture, carried over by its depth, have the same depth and color in the other."""
     size, frames = 96, 16
     for number in range(3):
         scene = sample_scene(seed=11, split="test", number=number, frames=frames)

@@ -20,7 +20,7 @@ CONFIG = TTOConfig(inner_steps=2, backend="torch", groups=("means", "opacity", "
 
 @pytest.fixture(scope="module")
 def scene() -> SavedScene:
-    """A scene whose prediction is off in colour, so that refinement helps on the held-out view as well."""
+    """A scene whose prediction is off in color, so that refinement helps on the held-out view as well."""
     gaussians, views = random_scene(batch=1, gaussians=10, views=3, size=(16, 16), dtype=torch.float32, seed=3)
     images = render(gaussians, views.replace(images=None), "torch").clamp(0, 1)
     shift = 0.4 * torch.randn(gaussians.harmonics[..., :1].shape, generator=torch.Generator().manual_seed(0))

@@ -70,7 +70,7 @@ def test_is_found_under_the_name_that_hosts_import(monkeypatch):
 
 
 @pytest.mark.parametrize("with_poses", [False, True])
-def test_colours_follow_the_axis_order_of_the_dialect(with_poses):
+def test_colors_follow_the_axis_order_of_the_dialect(with_poses):
     s = scene()
     color = GaussianRasterizer(settings(with_poses=with_poses))(**s)[0]
     directions = s["means3D"] / s["means3D"].norm(dim=-1, keepdim=True)
@@ -91,12 +91,12 @@ def test_degrees_above_three_and_above_the_settings_are_ignored():
     torch.testing.assert_close(GaussianRasterizer(settings(sh_degree=2))(**s)[0], everything)
 
 
-def test_plain_colours_may_be_negative_or_above_one():
+def test_plain_colors_may_be_negative_or_above_one():
     s = scene()
     del s["shs"]
     colors = 3 * torch.randn(20, 3)
     picture = GaussianRasterizer(settings())(**s, colors_precomp=colors)[0]
-    # Linear in the colours: half of one palette and half of the other is the mean of both pictures.
+    # Linear in the colors: half of one palette and half of the other is the mean of both pictures.
     other = GaussianRasterizer(settings())(**s, colors_precomp=-colors)[0]
     neither = GaussianRasterizer(settings())(**s, colors_precomp=torch.zeros_like(colors))[0]
     torch.testing.assert_close(0.5 * (picture + other), neither, rtol=1e-4, atol=1e-5)

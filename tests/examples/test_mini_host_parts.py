@@ -1,4 +1,4 @@
-"""Conventions inside the miniature host: cameras, harmonics, cropping, the plane sweep, the rasteriser's call."""
+"""Conventions inside the miniature host: cameras, harmonics, cropping, the plane sweep, the rasterizer's call."""
 
 import sys
 from pathlib import Path
@@ -57,7 +57,7 @@ def rotation(seed: int) -> torch.Tensor:
     return q * torch.linalg.det(q)
 
 
-def test_rasteriser_puts_a_point_where_the_camera_model_does(host):
+def test_rasterizer_puts_a_point_where_the_camera_model_does(host):
     pose = torch.eye(4)
     pose[:3, :3] = rotation(0)
     pose[:3, 3] = torch.tensor([0.4, -1.0, 2.0])
@@ -82,7 +82,7 @@ def test_depth_maps_are_metric(host):
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_rotated_harmonics_have_the_rotated_colours(host, degree):
+def test_rotated_harmonics_have_the_rotated_colors(host, degree):
     turn = rotation(1)
     coefficients = torch.randn(5, 3, (degree + 1) ** 2)
     directions = torch.nn.functional.normalize(torch.randn(5, 3), dim=-1)
@@ -95,7 +95,7 @@ def test_rotated_harmonics_have_the_rotated_colours(host, degree):
     assert (color(coefficients, directions @ turn.T) - color(coefficients, directions)).abs().max() > 0.1
 
 
-def test_harmonics_are_those_of_the_rasteriser(host):
+def test_harmonics_are_those_of_the_rasterizer(host):
     coefficients = 0.2 * torch.randn(1, 1, 3, 9)
     point = torch.tensor([[[0.5, -0.3, 2.0]]])
     picture = host.splatting.render_cuda(
@@ -145,7 +145,7 @@ def test_plane_sweep_peaks_at_the_true_depth(host):
     assert seen[0, 0, 0, :, 0].max() == 0 and seen[0, 0, -1].min() == 1
 
 
-def test_encoder_starts_from_the_pixels_colours_and_yields_valid_gaussians(host):
+def test_encoder_starts_from_the_pixels_colors_and_yields_valid_gaussians(host):
     cfg = host.encoder.EncoderPlaneSweepCfg(
         "planesweep", 16, 8, 8, 16, host.adapter.GaussianAdapterCfg(1, 0.25, 0.15, 4.0)
     )

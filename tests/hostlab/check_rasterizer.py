@@ -1,4 +1,4 @@
-"""Checks the stand-in rasteriser: against a per-pixel loop, and its gradients
+"""Checks the stand-in rasterizer: against a per-pixel loop, and its gradients
 (also with respect to the small camera motion) against finite differences.
 
     PYTHONPATH=stand_in python check_rasterizer.py

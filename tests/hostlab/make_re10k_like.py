@@ -33,7 +33,7 @@ from PIL import Image
 
 
 class Texture:
-    """A smooth random colour pattern on a face, plus a checker for edges."""
+    """A smooth random color pattern on a face, plus a checker for edges."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.base = rng.uniform(0.25, 0.8, 3)
@@ -72,7 +72,7 @@ class Room:
             self.box_tex.append([[Texture(rng) for _ in range(2)] for _ in range(3)])
 
     def cast(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colours (n, 3) and ray parameters (n,) for rays leaving one point."""
+        """Colors (n, 3) and ray parameters (n,) for rays leaving one point."""
         n = rays.shape[0]
         safe = np.where(np.abs(rays) < 1e-9, 1e-9, rays)
         index = np.arange(n)

@@ -2,7 +2,7 @@
 
     python tests/hostlab/matrix.py HOSTS [--only mvsplat ...] [--out DIR] [--python INTERPRETER]
 
-HOSTS is a folder with checkouts; those that an adapter recognises are run, unedited, through ``run_host.sh``. The
+HOSTS is a folder with checkouts; those that an adapter recognizes are run, unedited, through ``run_host.sh``. The
 interpreter needs the packages of ``requirements.txt`` (see README.md) and this package. One host takes a quarter of
 an hour on one core. Writes ``matrix.json`` and ``matrix.md``.
 """
@@ -45,7 +45,7 @@ VARIANTS = {
     ),
 }  # fmt: skip
 TEST_VARIANTS = {"noposplat": ("test.align_pose=true", "test.pose_align_steps=5")}
-# saves no optimiser state unless told to, and Lightning resumes nothing without it
+# saves no optimizer state unless told to, and Lightning resumes nothing without it
 RESUMABLE = {"noposplat": ("checkpointing.save_weights_only=false",)}
 # have unused parameters of their own and ask DDP to look for them; with the others every parameter must be used
 FINDS_UNUSED = {"pixelsplat", "noposplat"}
@@ -159,7 +159,7 @@ def examine(host: HostRun) -> None:
         states = [checkpoint.get("optimizer_states", []) for checkpoint in (plain, plugged)]
         sizes = [[len(group["params"]) for state in s for group in state["param_groups"]] for s in states]
         if sizes[0] != sizes[1] or not plugged["diff3r"]["head"]:
-            raise RuntimeError(f"optimiser groups differ: {sizes}")
+            raise RuntimeError(f"optimizer groups differ: {sizes}")
 
     def varied() -> str:
         trained("variant", *FLAG, *VARIANTS.get(host.name, ()), HOSTLAB_BATCH="2")
@@ -197,7 +197,7 @@ def examine(host: HostRun) -> None:
     host.check("tests its checkpoint with the plugin", lambda: scores("test_plugin", "plugin"))
     host.check("tests a plain checkpoint with the plugin", lambda: scores("test_plain", "plain"))
     host.check(
-        "tests with the drop-in rasteriser", lambda: scores("test_drop_in", "plugin", "diff3r.rasterizer=drop_in")
+        "tests with the drop-in rasterizer", lambda: scores("test_drop_in", "plugin", "diff3r.rasterizer=drop_in")
     )
     host.check(
         "tests a plugin checkpoint without the plugin",

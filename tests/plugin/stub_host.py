@@ -111,7 +111,7 @@ def make_wrapper_class(lightning_module: type, encoder: type = StubEncoder) -> t
             self.forward_loss(self.data_shim(batch))
 
         def configure_optimizers(self):
-            self.optimised = [name for name, _ in self.named_parameters()]
+            self.optimized = [name for name, _ in self.named_parameters()]
             if not self.names_decide:
                 return torch.optim.Adam(self.parameters(), lr=1e-3)
             groups = [

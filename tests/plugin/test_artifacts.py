@@ -39,10 +39,10 @@ def test_ply_holds_the_scene_as_viewers_read_it(tmp_path):
 
 
 def test_heat_runs_from_black_to_white():
-    colours = heat(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]), 0.0, 1.0)
-    assert colours[:, 0, 0].tolist() == colours[:, 0, 1].tolist() == [0, 0, 0]
-    assert colours[:, 0, 3].tolist() == colours[:, 0, 4].tolist() == [1, 1, 1]
-    assert colours[:, 0, 2].tolist() == pytest.approx([1, 0.5, 0])
+    colors = heat(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]), 0.0, 1.0)
+    assert colors[:, 0, 0].tolist() == colors[:, 0, 1].tolist() == [0, 0, 0]
+    assert colors[:, 0, 3].tolist() == colors[:, 0, 4].tolist() == [1, 1, 1]
+    assert colors[:, 0, 2].tolist() == pytest.approx([1, 0.5, 0])
 
 
 def test_pictures_keep_their_pixels(tmp_path):

@@ -101,9 +101,9 @@ def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
     assert missing == []
 
 
-def test_the_hosts_optimiser_never_sees_the_head(tmp_path):
+def test_the_hosts_optimizer_never_sees_the_head(tmp_path):
     model, trainer = train(lightning.pytorch, tmp_path, names_decide=True)
-    assert not any("diff3r" in name for name in model.optimised)
+    assert not any("diff3r" in name for name in model.optimized)
     (optimizer,) = trainer.optimizers
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert not held & {id(p) for p in attachment_of(model).head.parameters()}

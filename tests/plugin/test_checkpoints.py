@@ -78,7 +78,7 @@ def test_plain_checkpoint_resumes_with_the_plugin(wrapper_class, plain, tmp_path
     assert model.trainer.global_step == 3 and not attachment_of(model).head_loaded
     assert any("no uncertainty head" in line for line in said)
     (state,) = model.trainer.optimizers[0].state_dict()["state"][0]["step"].reshape(-1).tolist()
-    assert state == 3, "the host's optimiser went on from where it was"
+    assert state == 3, "the host's optimizer went on from where it was"
 
 
 def test_plain_checkpoint_is_fine_tuned_with_the_plugin(wrapper_class, plain, tmp_path):

@@ -1,4 +1,4 @@
-"""The head's own optimiser: steps with the host's, at its rate, within its clip, past bad gradients."""
+"""The head's own optimizer: steps with the host's, at its rate, within its clip, past bad gradients."""
 
 import pytest
 import torch

@@ -56,14 +56,14 @@ class TupleEncoder(StubEncoder):
         return stages["last"]
 
 
-class NormalisingAdapter(StubAdapter):
+class NormalizingAdapter(StubAdapter):
     """NoPoSplat: the context alone in [-1, 1], changed in place."""
 
     def context_images(self, context):
         return context["image"] * 0.5 + 0.5
 
 
-class NormalisingEncoder(StubEncoder):
+class NormalizingEncoder(StubEncoder):
     def shim(self, batch):
         batch["context"]["image"] = batch["context"]["image"] * 2 - 1
         return batch
@@ -115,7 +115,7 @@ class IntermediateEncoder(StubEncoder):
 
 
 class ForwardEncoder(StubEncoder):
-    """pixelSplat's visualiser and others: ``encoder.forward(...)``, which fires no hooks."""
+    """pixelSplat's visualizer and others: ``encoder.forward(...)``, which fires no hooks."""
 
     called_by_forward = True
 
@@ -127,7 +127,7 @@ def last(scene, count):
 VARIANTS = {
     "dict": (DictEncoder, DictAdapter),
     "tuple": (TupleEncoder, TupleAdapter),
-    "images in [-1, 1]": (NormalisingEncoder, NormalisingAdapter),
+    "images in [-1, 1]": (NormalizingEncoder, NormalizingAdapter),
     "three Gaussians a pixel": (ThreefoldEncoder, ThreefoldAdapter),
     "intermediate scenes": (IntermediateEncoder, IntermediateAdapter),
     "called by forward": (ForwardEncoder, StubAdapter),

@@ -112,7 +112,7 @@ def test_the_start_up_package_imports_only_sys_and_os():
     assert sorted(alias.name for node in top for alias in node.names) == ["os", "sys"]
 
 
-def test_the_drop_in_rasteriser_is_served_only_with_the_plugin(installed, tmp_path):
+def test_the_drop_in_rasterizer_is_served_only_with_the_plugin(installed, tmp_path):
     script = "import diff_gaussian_rasterization as d; print(d.__file__)"
     assert installed.run("-c", script, check=False).returncode != 0
     assert "drop_in/site" in installed.run("-c", script, "--plugin", "diff3r").stdout

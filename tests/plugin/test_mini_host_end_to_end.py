@@ -79,7 +79,7 @@ def plugged(host):
     done = host.train(
         "plugged", 2, *FLAG, "diff3r.inner_steps=2", "diff3r.log_every=1", start=(other / "src" / "main.py",)
     )
-    assert "adapter mini_host" in done.stderr and "drop-in rasteriser" in done.stderr
+    assert "adapter mini_host" in done.stderr and "drop-in rasterizer" in done.stderr
     return host.checkpoint("plugged")
 
 
@@ -167,5 +167,5 @@ def test_bad_input_is_one_clear_error_before_training(host, arguments, message):
 
 
 def serving_drop_in(host) -> dict[str, str]:
-    """For runs without the plugin: the rasteriser by the path alone."""
+    """For runs without the plugin: the rasterizer by the path alone."""
     return {"PYTHONPATH": str(host.environment.site / "diff3r_plugin" / "drop_in" / "site")}

@@ -163,7 +163,7 @@ def test_pose_errors_are_relative_to_the_first_view_and_know_no_scale():
     frame = pose([0.3, -2, 1, 0.4, 0.2, 1])
     given = torch.stack([torch.eye(4), pose([1, 0, 0, 0, 0, 0])])[None]
     found = torch.stack([torch.eye(4), pose([0, 0, 0, 0, 0, 0.02])])[None]
-    found[0, 1, :3, 3] = found[0, 1, :3, :3] @ torch.tensor([5.0, 5.0, 0])  # centre at -(5, 5, 0)
+    found[0, 1, :3, 3] = found[0, 1, :3, :3] @ torch.tensor([5.0, 5.0, 0])  # center at -(5, 5, 0)
     rotation, translation = pose_errors(found @ frame, given @ frame.inverse())
     assert rotation.item() == pytest.approx(torch.rad2deg(torch.tensor(0.02)).item(), rel=1e-3)
     assert translation.item() == pytest.approx(45, rel=1e-3)
@@ -174,10 +174,10 @@ def test_pose_errors_are_relative_to_the_first_view_and_know_no_scale():
 
 def depths_of_waves(w2c: torch.Tensor) -> torch.Tensor:
     """Depth of a wavy surface around z = 4 along the rays of a camera."""
-    centre, rays = -w2c[:3, :3].T @ w2c[:3, 3], RAYS @ w2c[:3, :3]
+    center, rays = -w2c[:3, :3].T @ w2c[:3, 3], RAYS @ w2c[:3, :3]
     depth = torch.full((len(rays),), 4.0)
     for _ in range(50):
-        x, y, z = (centre + depth[:, None] * rays).unbind(-1)
+        x, y, z = (center + depth[:, None] * rays).unbind(-1)
         depth = depth + 0.7 * (4 + 0.6 * (1.3 * x).sin() + 0.4 * (1.7 * y).cos() - z) / rays[:, 2]
     return depth
 
@@ -187,8 +187,8 @@ def test_refining_poses_with_the_scene_brings_them_nearer():
     true = [torch.eye(4), pose([-0.9, 0.1, 0.15, 0.03, 0.15, -0.05])]
     scene, views = prediction(true, torch.stack([depths_of_waves(w2c) for w2c in true]))
     x, y, _ = scene.means[0].unbind(-1)
-    colours = torch.stack([(3 * x + 2 * y).sin(), (4 * y - x).cos(), (5 * x).sin() * (3 * y).cos()], -1)
-    scene = Gaussians(scene.means, scene.covariances, scene.opacities, (0.4 * colours / 0.2821)[None, :, :, None])
+    colors = torch.stack([(3 * x + 2 * y).sin(), (4 * y - x).cos(), (5 * x).sin() * (3 * y).cos()], -1)
+    scene = Gaussians(scene.means, scene.covariances, scene.opacities, (0.4 * colors / 0.2821)[None, :, :, None])
     views = views.replace(images=render(scene, views).clamp(0, 1))
     means, aside = scene.means.clone(), pose([0.05, -0.03, 0.04, 0.01, -0.02, 0.01])
     means[0, SIZE * SIZE :] = means[0, SIZE * SIZE :] @ aside[:3, :3].T + aside[:3, 3]

@@ -41,7 +41,7 @@ def test_the_built_in_adapters_are_there():
 
 
 @pytest.mark.parametrize("start", ["src/main.py", "src", "."])
-def test_the_miniature_host_is_recognised(start):
+def test_the_miniature_host_is_recognized(start):
     adapter, checkout = registry.choose("auto", MINI_HOST / start)
     assert adapter.name == "mini_host" and checkout.root == MINI_HOST.resolve()
     assert adapter.problems(checkout) == []

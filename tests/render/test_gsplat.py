@@ -35,8 +35,8 @@ def _opaque() -> tuple[Gaussians, object]:
     return Gaussians(scene.means, scene.covariances, torch.ones_like(scene.opacities), scene.harmonics), views
 
 
-def test_the_products_follow_the_rasterisers_alpha_cap():
-    """With another cap than ours, J v must be the derivative of that rasteriser's picture, not of our own."""
+def test_the_products_follow_the_rasterizers_alpha_cap():
+    """With another cap than ours, J v must be the derivative of that rasterizer's picture, not of our own."""
     scene, views = _opaque()
     tangent, step = random_tangent(scene), 1e-6
 
@@ -84,7 +84,7 @@ def test_nothing_in_sight_leaves_the_background_and_zero_gradients():
     assert (lin.jvp(random_tangent(scene)) == 0).all()
 
 
-def test_products_work_on_a_linearisation_made_in_inference_mode():
+def test_products_work_on_a_linearization_made_in_inference_mode():
     scene, views = random_scene()
     with torch.inference_mode():
         lin = on_cpu(scene, views)
@@ -120,7 +120,7 @@ def test_out_of_memory_names_the_sizes_and_the_settings(monkeypatch):
         lin.gram(torch.ones_like(lin.image[:, :, 0]))
 
 
-def test_the_cap_is_read_off_the_rasteriser():
+def test_the_cap_is_read_off_the_rasterizer():
     twins = gsplat_on_cpu.rasterizer(torch.float32, alpha_cap=0.999)
     functions = (twins.isect_tiles, twins.isect_offset_encode, twins.rasterize_to_pixels)
     # The twins take splats per image, as gsplat does without a scene dimension.

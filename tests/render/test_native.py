@@ -174,7 +174,7 @@ def test_inputs_that_change_in_place_are_noticed():
     scene, views = random_scene()
     lin = native_backend.linearize(scene, views)
     scene.means.add_(1.0)
-    with pytest.raises(RuntimeError, match=r"means was changed in place.*linearise again"):
+    with pytest.raises(RuntimeError, match=r"means was changed in place.*linearize again"):
         lin.vjp(torch.zeros_like(views.images))
 
 

@@ -115,7 +115,7 @@ def test_commands_are_text_not_markup(page):
     assert "python -m src.main mode=train a='<b>'" in Parts(page).text
 
 
-def test_figures_follow_the_colour_of_the_page(page):
+def test_figures_follow_the_color_of_the_page(page):
     assert "currentColor" in page
     assert "prefers-color-scheme: dark" in page
 

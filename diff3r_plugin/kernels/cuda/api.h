@@ -15,7 +15,7 @@ struct Diff3rQueue {
 // B scenes of N Gaussians, V cameras each; I = B V pictures. What a function does not name may be null.
 struct Diff3rDeviceScene {
     int64_t batch, views, gaussians, bases, height, width;
-    double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasteriser that drew the picture
+    double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasterizer that drew the picture
     Diff3rQueue queue;
     // The Gaussians and cameras.
     const void* means;            // [B, N, 3]

@@ -49,7 +49,7 @@ template <class T> struct Push {
 
 // Cotangents of splats from the cotangent of one pixel: what lies behind a splat is what is left of u · picture once
 // everything up to the splat has been subtracted. Sums over the warp go to `moments` [I, N, 9]: six moments of the
-// cotangent of ln(alpha) (footprint_cotangent) and three colours.
+// cotangent of ln(alpha) (footprint_cotangent) and three colors.
 template <class T> struct Pull {
     const DeviceScene<T>& scene;
     T* moments;

@@ -1,4 +1,4 @@
-// Gaussians to splats: projection and colour in one kernel, one thread for each Gaussian in each image.
+// Gaussians to splats: projection and color in one kernel, one thread for each Gaussian in each image.
 #include "device.h"
 
 namespace diff3r {

@@ -10,7 +10,7 @@ namespace diff3r {
 template <class T> struct Pixel {
     int64_t tile, image;
     int64_t index;  // in [I, H, W]
-    T x, y;         // centre, px
+    T x, y;         // center, px
     bool inside;
 
     __device__ __forceinline__ explicit Pixel(const DeviceScene<T>& scene) {

@@ -61,7 +61,7 @@ class RootCfg:
 
 def load_typed_root_config(cfg: DictConfig) -> RootCfg:
     typed = from_dict(RootCfg, OmegaConf.to_container(cfg), config=Config(type_hooks={Path: Path}, cast=[tuple, float]))
-    # The schedule has to end when the run ends, so the optimiser gets to know both limits.
+    # The schedule has to end when the run ends, so the optimizer gets to know both limits.
     typed.optimizer.max_steps = typed.trainer.max_steps
     typed.optimizer.max_seconds = typed.trainer.max_seconds
     return typed

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.gpu import behaviour
+from benchmarks.gpu import behavior
 from benchmarks.gpu.checks import CHECKS, run_checks
 from benchmarks.gpu.products import Check, Subject
 from benchmarks.gpu.record import Budget, Record
@@ -25,15 +25,15 @@ def by_name(check):
     return {c.name: c for c in check(TESTED)}
 
 
-def test_behaviour_of_the_cpu_backend():
-    for check in (behaviour.check_choice, behaviour.check_mixed_precision):
+def test_behavior_of_the_cpu_backend():
+    for check in (behavior.check_choice, behavior.check_mixed_precision):
         assert all(c.passed for c in check(TESTED))
     of_a_device = (
-        behaviour.check_streams,
-        behaviour.check_no_waiting,
-        behaviour.check_out_of_memory,
-        behaviour.check_second_device,
-        behaviour.check_float64_is_refused,
+        behavior.check_streams,
+        behavior.check_no_waiting,
+        behavior.check_out_of_memory,
+        behavior.check_second_device,
+        behavior.check_float64_is_refused,
     )
     for check in of_a_device:
         assert [c.passed for c in check(TESTED)] == [None]
@@ -44,7 +44,7 @@ def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
         pytest.skip("the CPU kernels cannot be compiled here")
     from diff3r_plugin.render.native_backend import NativeLinearization
 
-    assert all(c.passed for c in behaviour.check_layer(TESTED))
+    assert all(c.passed for c in behavior.check_layer(TESTED))
     right = NativeLinearization.gauss_newton_product
 
     def wrong(self, tangent, weights):
@@ -52,13 +52,13 @@ def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
         return right(self, tangent, weights).map(lambda t: scale * t)
 
     monkeypatch.setattr(NativeLinearization, "gauss_newton_product", wrong)
-    found = by_name(behaviour.check_layer)
+    found = by_name(behavior.check_layer)
     assert found["layer, energies"].passed is False and found["layer, gradient to means"].passed is False
 
 
 def test_the_alpha_cap_is_measured_from_the_picture():
-    assert behaviour.alpha_cap(TESTED) == pytest.approx(ALPHA_CAP, abs=1e-4)
-    assert all(c.passed is None and c.error < 1e-4 for c in behaviour.check_opaque(TESTED))
+    assert behavior.alpha_cap(TESTED) == pytest.approx(ALPHA_CAP, abs=1e-4)
+    assert all(c.passed is None and c.error < 1e-4 for c in behavior.check_opaque(TESTED))
 
 
 def test_an_exception_is_a_failure_of_one_check(tmp_path):

@@ -24,7 +24,7 @@ SMALL = dict(gaussians=6, views=2, size=(11, 18), degree=1)
 
 
 class Wrong:
-    """A linearisation with one thing wrong."""
+    """A linearization with one thing wrong."""
 
     def __init__(self, lin, what, by=1.001):
         self.lin, self.what, self.by = lin, what, by

@@ -32,7 +32,7 @@ Environment
     HOSTLAB_POINT_PRIOR  depth of that plane in baselines (default 8; 0: off)
     HOSTLAB_SIZE         side of the images (run_host.sh sets it; at 256 TransPlat's
                          map size stays as it is)
-    HOSTLAB_REAL_LPIPS   set to keep LPIPS' own (downloading) behaviour
+    HOSTLAB_REAL_LPIPS   set to keep LPIPS' own (downloading) behavior
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stand-in for the rasteriser of the pixelSplat family, served by diff3r-plugin (runs on a CPU, Apache-2.0)."""
+"""Stand-in for the rasterizer of the pixelSplat family, served by diff3r-plugin (runs on a CPU, Apache-2.0)."""
 
 from diff3r_plugin.drop_in.rasterizer import GaussianRasterizationSettings, GaussianRasterizer
 

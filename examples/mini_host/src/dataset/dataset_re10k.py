@@ -109,7 +109,7 @@ class DatasetRE10k(IterableDataset):
 
 
 def convert_poses(cameras: Float[Tensor, "frame 18"]) -> tuple[Float[Tensor, "frame 4 4"], Float[Tensor, "frame 3 3"]]:
-    """Camera-to-world matrices and normalised intrinsics of a scene's ``cameras``."""
+    """Camera-to-world matrices and normalized intrinsics of a scene's ``cameras``."""
     intrinsics = repeat(torch.eye(3), "h w -> f h w", f=len(cameras)).clone()
     fx, fy, cx, cy = cameras[:, :4].T
     intrinsics[:, 0, 0], intrinsics[:, 1, 1], intrinsics[:, 0, 2], intrinsics[:, 1, 2] = fx, fy, cx, cy

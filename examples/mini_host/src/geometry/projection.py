@@ -1,4 +1,4 @@
-"""Pinhole cameras with normalised intrinsics; pixel centres are at (i + 0.5) / n."""
+"""Pinhole cameras with normalized intrinsics; pixel centers are at (i + 0.5) / n."""
 
 import torch
 from einops import einsum
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sample_image_grid(shape: tuple[int, int], device: torch.device | str = "cpu") -> Float[Tensor, "h w 2"]:
-    """Normalised (x, y) of every pixel centre."""
+    """Normalized (x, y) of every pixel center."""
     h, w = shape
     y = (torch.arange(h, device=device) + 0.5) / h
     x = (torch.arange(w, device=device) + 0.5) / w

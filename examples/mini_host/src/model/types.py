@@ -6,7 +6,7 @@ from torch import Tensor
 
 @dataclass
 class Gaussians:
-    """A batch of scenes in the world frame, activations applied; harmonics in the rasteriser's (e3nn's) order."""
+    """A batch of scenes in the world frame, activations applied; harmonics in the rasterizer's (e3nn's) order."""
 
     means: Float[Tensor, "batch gaussian dim"]
     covariances: Float[Tensor, "batch gaussian dim dim"]

@@ -1,6 +1,6 @@
 """A plain-PyTorch stand-in for the CUDA package of the same name.
 
-It lets code written for the CUDA rasteriser run on a machine without one.  It
+It lets code written for the CUDA rasterizer run on a machine without one.  It
 is meant for small images (64x64 to 128x128) and a few ten thousand Gaussians.
 Nothing here is compiled; gradients come from autograd, with a hand-written
 backward for the compositing.
@@ -13,7 +13,7 @@ Two dialects of the CUDA package are served, told apart by the settings:
                returns ``(color, radii, depth, opacity, n_touched)``; spherical
                harmonics use z as the polar axis.
 
-Kept from the CUDA behaviour: points nearer than 0.2 are dropped, 0.3 is added
+Kept from the CUDA behavior: points nearer than 0.2 are dropped, 0.3 is added
 to the diagonal of the screen-space covariance, the footprint reaches three
 standard deviations and is counted in 16x16 tiles, contributions under 1/255
 are skipped, alpha is capped at 0.99 (the gradient passes through the cap), a
@@ -58,7 +58,7 @@ class GaussianRasterizationSettings(NamedTuple):
 
 
 # --------------------------------------------------------------------------
-# colour
+# color
 # --------------------------------------------------------------------------
 def _sh_basis(degree: int, d: Tensor) -> Tensor:
     """Real spherical harmonics (z polar, Condon-Shortley sign), shape (G, n)."""
@@ -164,7 +164,7 @@ class _Composite(torch.autograd.Function):
     """Front-to-back compositing of depth-sorted Gaussians over one tile.
 
     feat columns: x, y, conic a, conic b, conic c, opacity, r, g, b, depth.
-    Returns colour-and-depth sums (P, 4), transmittance (P,) and touched counts
+    Returns color-and-depth sums (P, 4), transmittance (P,) and touched counts
     (K,).  The backward pass recomputes instead of storing, so that memory stays
     small however many Gaussians overlap.
     """

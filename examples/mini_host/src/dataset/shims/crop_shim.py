@@ -1,4 +1,4 @@
-"""Rescale and centre-crop whole examples, images and intrinsics together."""
+"""Rescale and center-crop whole examples, images and intrinsics together."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Tensor
 def center_crop(
     images: Float[Tensor, "*batch c h w"], intrinsics: Float[Tensor, "*batch 3 3"], shape: tuple[int, int]
 ) -> tuple[Float[Tensor, "*batch c h_out w_out"], Float[Tensor, "*batch 3 3"]]:
-    """Cut out the middle; the field of view shrinks, so the normalised focal lengths grow."""
+    """Cut out the middle; the field of view shrinks, so the normalized focal lengths grow."""
     h_in, w_in = images.shape[-2:]
     h_out, w_out = shape
     row, column = (h_in - h_out) // 2, (w_in - w_out) // 2

@@ -1,4 +1,4 @@
-"""Calls of the rasteriser, one per picture."""
+"""Calls of the rasterizer, one per picture."""
 
 import torch
 from diff_gaussian_rasterization import GaussianRasterizationSettings, GaussianRasterizer
@@ -41,11 +41,11 @@ def render_cuda(
 ) -> Float[Tensor, "batch 3 height width"]:
     """Render each scene of the batch by its own camera.
 
-    With ``scale_invariant`` the scene is rescaled to near = 1, so that the rasteriser's fixed near limit of 0.2
-    becomes 0.2 times ``near``. Without ``use_sh`` the first coefficients are taken as plain colours.
+    With ``scale_invariant`` the scene is rescaled to near = 1, so that the rasterizer's fixed near limit of 0.2
+    becomes 0.2 times ``near``. Without ``use_sh`` the first coefficients are taken as plain colors.
     """
     if not use_sh and gaussian_sh_coefficients.shape[-1] != 1:
-        raise ValueError(f"Plain colours need one coefficient, got {gaussian_sh_coefficients.shape[-1]}.")
+        raise ValueError(f"Plain colors need one coefficient, got {gaussian_sh_coefficients.shape[-1]}.")
     if scale_invariant:
         scale = 1 / near
         extrinsics = extrinsics.clone()
@@ -59,7 +59,7 @@ def render_cuda(
     degree = round(shs.shape[-2] ** 0.5) - 1
     tan_fov = (0.5 * get_fov(intrinsics)).tan()
     fov_x, fov_y = get_fov(intrinsics).unbind(-1)
-    # The rasteriser multiplies row vectors, hence the transposed matrices.
+    # The rasterizer multiplies row vectors, hence the transposed matrices.
     view = rearrange(extrinsics.inverse(), "b i j -> b j i").contiguous()
     projection = rearrange(get_projection_matrix(near, far, fov_x, fov_y), "b i j -> b j i")
     full_projection = view @ projection
@@ -105,7 +105,7 @@ def render_depth_cuda(
     gaussian_opacities: Float[Tensor, "batch gaussian"],
     scale_invariant: bool = True,
 ) -> Float[Tensor, "batch height width"]:
-    """Alpha-weighted z-depth: the camera-space z of each Gaussian, painted as its colour."""
+    """Alpha-weighted z-depth: the camera-space z of each Gaussian, painted as its color."""
     in_camera = einsum(extrinsics.inverse(), homogenize(gaussian_means), "b i j, b g j -> b g i")
     z = repeat(in_camera[..., 2], "b g -> b g c ()", c=3)
     black = torch.zeros((len(extrinsics), 3), dtype=z.dtype, device=z.device)

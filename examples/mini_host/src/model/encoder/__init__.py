@@ -11,7 +11,7 @@ EncoderCfg = EncoderPlaneSweepCfg
 
 
 def get_encoder(cfg: EncoderCfg) -> tuple[Encoder, nn.Module | None]:
-    """The encoder, and its visualiser if it has one."""
+    """The encoder, and its visualizer if it has one."""
     encoder_class, visualizer_class = ENCODERS[cfg.name]
     encoder = encoder_class(cfg)
     return encoder, None if visualizer_class is None else visualizer_class(encoder)

@@ -47,7 +47,7 @@ class EncoderPlaneSweep(Encoder):
         )
         self.gaussian_adapter = GaussianAdapter(cfg.gaussian_adapter)
         self.to_gaussians = nn.Conv2d(cfg.d_feature, 1 + self.gaussian_adapter.d_in, 3, 1, 1)
-        # Start at the prior: the pixel's colour, a round Gaussian of its size, the matched depth.
+        # Start at the prior: the pixel's color, a round Gaussian of its size, the matched depth.
         nn.init.normal_(self.to_gaussians.weight, std=1e-3)
         nn.init.zeros_(self.to_gaussians.bias)
 

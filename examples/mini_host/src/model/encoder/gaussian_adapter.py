@@ -50,7 +50,7 @@ class GaussianAdapter(nn.Module):
         intrinsics: Float[Tensor, "batch view 3 3"],
         image_shape: tuple[int, int],
     ) -> Gaussians:
-        """One Gaussian per pixel: on the pixel's ray at ``depth`` (z), sized in pixels, coloured like the pixel."""
+        """One Gaussian per pixel: on the pixel's ray at ``depth`` (z), sized in pixels, colored like the pixel."""
         opacity, offset, scales, quaternions, harmonics = raw.split((1, 2, 3, 4, 3 * self.d_sh), -1)
         h, w = image_shape
         pixel = torch.tensor([1 / w, 1 / h], dtype=raw.dtype, device=raw.device)

@@ -1,4 +1,4 @@
-"""Rotation of real spherical harmonics, in the order and signs of the rasteriser this family uses."""
+"""Rotation of real spherical harmonics, in the order and signs of the rasterizer this family uses."""
 
 import torch
 from einops import einsum

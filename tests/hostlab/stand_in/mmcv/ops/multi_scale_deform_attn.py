@@ -1,6 +1,6 @@
 """Multi-scale deformable attention for the CPU, with mmcv's interface.
 
-One weighted `embedding_bag` over the four bilinear neighbours of every sampling
+One weighted `embedding_bag` over the four bilinear neighbors of every sampling
 point, so that the samples are never stored (four times the output for TransPlat,
 whose output is 1 GB at 256x256 with a batch of two).
 """

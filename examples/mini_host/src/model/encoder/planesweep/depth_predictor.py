@@ -13,14 +13,14 @@ from .cost_volume import build_cost_volumes, depth_candidates
 class DepthPredictor(nn.Module):
     """Half-resolution disparity and matching confidence.
 
-    The sweep compares learned features and, next to them, the colours of small patches: the colours carry the first
+    The sweep compares learned features and, next to them, the colors of small patches: the colors carry the first
     steps, when the features say nothing yet.
     """
 
     def __init__(self, d_feature: int, d_hidden: int, num_candidates: int) -> None:
         super().__init__()
         self.num_candidates = num_candidates
-        self.sharpness = nn.Parameter(torch.tensor([1.5, 2.0]))  # logs, for features and for colours
+        self.sharpness = nn.Parameter(torch.tensor([1.5, 2.0]))  # logs, for features and for colors
         self.refine = SmallUNet(2 * num_candidates + -(-num_candidates // 4) + d_feature, d_hidden)
         self.to_logits = nn.Conv2d(d_hidden, num_candidates, 3, 1, 1)
         nn.init.zeros_(self.to_logits.weight)

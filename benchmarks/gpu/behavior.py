@@ -173,7 +173,7 @@ def check_float64_is_refused(tested: Subject) -> Iterator[Check]:
 
 
 def check_opaque(tested: Subject) -> Iterator[Check]:
-    """Opacity 1, recorded only: the alpha cap belongs to the rasteriser (0.99 here, 0.999 in gsplat 1.5.x)."""
+    """Opacity 1, recorded only: the alpha cap belongs to the rasterizer (0.99 here, 0.999 in gsplat 1.5.x)."""
     cap = alpha_cap(tested)
     scene, views = random_scene(gaussians=10, size=(35, 50), opacities=(1.0, 1.0))
     lin, tangent = tested.linearize(scene, views), random_tangent(scene)
@@ -224,7 +224,7 @@ def _layer_run(device: torch.device | str, dtype: torch.dtype, backend: str) -> 
     return info, dict(zip(names, found, strict=True))
 
 
-BEHAVIOUR_CHECKS = (
+BEHAVIOR_CHECKS = (
     check_choice,
     check_layer,
     check_streams,
