@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -14,18 +13,33 @@ from torch import Tensor
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.views import Views
-
-if TYPE_CHECKING:
-    from diff3r_plugin.plugin.attachment import Attachment
 
 
 def write(
-    attachment: Attachment, folder: Path, refinement: Refinement, truth: Tensor, before: Tensor, after: Tensor
+    settings: PluginSettings,
+    folder: Path,
+    scenes: list[str],
+    refinement: Refinement,
+    targets: Views,
+    before: Tensor,
+    after: Tensor,
 ) -> None:
-    """Write what the settings ask for, below ``folder/diff3r/SCENE``."""
-    settings = attachment.settings
-    for index, scene in enumerate(attachment.adapter.scene_names(attachment.batch)):
+    """Write what the settings ask for, below ``folder/diff3r/SCENE``.
+
+    Args:
+        settings: What to write.
+        folder: Where.
+        scenes: Names of the batch's scenes.
+        refinement: What was refined.
+        targets: The target views with their images.
+        before: The target views as the host draws them before refinement, ``[B, V, 3, H, W]``.
+        after: The same after refinement.
+    """
+    truth = targets.images
+    assert truth is not None
+    for index, scene in enumerate(scenes):
         place = folder / "diff3r" / scene
         if settings.save_pictures:
             for view, image in enumerate(refinement.photographs[index]):
@@ -48,7 +62,7 @@ def write(
                         heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
                     )
         if settings.save_scenes and not refinement.without_poses[index]:
-            save_scene(attachment, refinement, index, scene, place / "scene.pt")
+            save_scene(refinement, targets, index, scene, place / "scene.pt")
         if settings.save_ply:
             save_ply(refinement.gaussians, index, place / "before.ply")
             save_ply(refinement.refined, index, place / "after.ply")
@@ -83,10 +97,9 @@ def save_picture(image: Float[Tensor, "3 H W"], path: Path) -> None:
     Image.frombytes("RGB", (width, height), bytes(pixels.flatten().tolist())).save(path)
 
 
-def save_scene(attachment: Attachment, refinement: Refinement, index: int, name: str, path: Path) -> None:
+def save_scene(refinement: Refinement, targets: Views, index: int, name: str, path: Path) -> None:
     """Write one scene as the network predicted it, with its views, for ``diff3r_plugin.evaluation``."""
     with torch.inference_mode(False), torch.no_grad():
-        targets = attachment.adapter.target_views(attachment.wrapper, attachment.batch)
         one = slice(index, index + 1)
         scene = refinement.gaussians.map(lambda tensor: tensor[one])
         weights = {

@@ -6,45 +6,26 @@ The host's part of a checkpoint is exactly what the host writes without the plug
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from typing import Any
 
 from diff3r_plugin.plugin.errors import PluginError
-
-if TYPE_CHECKING:
-    from diff3r_plugin.plugin.attachment import Attachment
+from diff3r_plugin.plugin.head_state import HeadState
+from diff3r_plugin.plugin.run_context import RunContext
 
 KEY = "diff3r"
 
 
-def keep_out_of_state_dict(wrapper: nn.Module, name: str) -> None:
-    """Let a submodule appear neither in ``wrapper.state_dict()`` nor among the keys that loading asks for."""
-    prefix = name + "."
-
-    def remove(module: nn.Module, state: dict[str, Any], at: str, metadata: Any) -> None:
-        for key in [key for key in state if key.startswith(at + prefix)]:
-            del state[key]
-
-    def forgive(module: nn.Module, incompatible: Any) -> None:
-        missing = incompatible.missing_keys  # each with the path of the wrapper, if that is inside another module
-        missing[:] = [key for key in missing if f".{prefix}" not in f".{key}"]
-
-    wrapper._register_state_dict_hook(remove)
-    wrapper.register_load_state_dict_post_hook(forgive)
-
-
-def save(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
+def save(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> None:
     """Add the plugin's entry to a checkpoint that Lightning is about to write."""
-    head = attachment.head
+    weights = {} if head.module is None else head.module.state_dict()
     entry: dict[str, Any] = {
-        "adapter": attachment.adapter.name,
-        "version": attachment.settings.version,
-        "groups": list(attachment.settings.tto.groups),
-        "head": {} if head is None else {key: value.detach().clone() for key, value in head.state_dict().items()},
+        "adapter": context.adapter.name,
+        "version": context.settings.version,
+        "groups": list(context.settings.tto.groups),
+        "head": {key: value.detach().clone() for key, value in weights.items()},
     }
-    if attachment.optimizer is not None:
-        entry["optimizer"] = attachment.optimizer.state_dict()
+    if head.optimizer is not None:
+        entry["optimizer"] = head.optimizer.state_dict()
     checkpoint[KEY] = entry
     # Some hosts pass a checkpoint's state dict to load_state_dict themselves and never look at the rest. PyTorch keeps
     # versions of modules in this attribute and ignores what it does not know.
@@ -53,36 +34,36 @@ def save(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
         metadata[KEY] = {name: value for name, value in entry.items() if name != "optimizer"}
 
 
-def load(attachment: Attachment, checkpoint: dict[str, Any]) -> None:
+def load(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> None:
     """Take the head and the state of its optimizer from a checkpoint; a plain host checkpoint leaves them as they are.
 
     Raises:
         PluginError: if the checkpoint's head does not fit the present settings.
     """
     entry = checkpoint.get(KEY)
-    if attachment.head is None:
+    if head.module is None:
         return
     if not entry or not entry.get("head"):
-        attachment.say(
+        context.say(
             "the checkpoint has no uncertainty head (trained without the plugin); "
             "the head keeps its initial weights. diff3r.head=fixed would use diff3r.weights.* as they are."
         )
         return
     try:
-        attachment.head.load_state_dict(entry["head"])
+        head.module.load_state_dict(entry["head"])
     except RuntimeError as error:
         raise PluginError(
             f"the checkpoint's uncertainty head does not fit: {error}\nIt was trained with "
             f"groups {', '.join(entry.get('groups', []))} by version {entry.get('version') or 'unknown'}; use the "
             "same diff3r.groups and diff3r.head_width, or diff3r.head=fixed to do without the head."
         ) from error
-    attachment.head_loaded = True
-    if attachment.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimizer anew
-        attachment.restore_optimizer(entry.get("optimizer"))
+    head.loaded = True
+    if head.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimizer anew
+        head.restore_optimizer(entry.get("optimizer"))
 
 
-def load_from_metadata(attachment: Attachment, state_dict: Any) -> None:
+def load_from_metadata(context: RunContext, head: HeadState, state_dict: Any) -> None:
     """Take the head from a state dict alone, unless it came from the checkpoint's own entry already."""
     entry = (getattr(state_dict, "_metadata", None) or {}).get(KEY)
-    if entry and not attachment.head_loaded:
-        load(attachment, {KEY: entry})
+    if entry and not head.loaded:
+        load(context, head, {KEY: entry})

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.pose_estimation import opencv
+from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS
-
-if TYPE_CHECKING:
-    from diff3r_plugin.plugin.adapter import HostAdapter
-    from diff3r_plugin.plugin.settings import PluginSettings
 
 FIRST_VIEW_WEIGHT = 1e8
 """Proximal weight of the first view's pose where poses are estimated.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pluggy
+from torch import nn
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from diff3r_plugin.plugin.adapter import HostAdapter
-    from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.settings import PluginSettings
 
 hookspec = pluggy.HookspecMarker("diff3r")
 hookimpl = pluggy.HookimplMarker("diff3r")

@@ -1,4 +1,4 @@
-"""One refined encoder call, and the proximal weights that steered it."""
+"""One refined encoder call."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
-from diff3r_plugin.plugin import registry
-from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.pose_estimation import PoseEstimate, pose_errors
-from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
-from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
 from diff3r_plugin.views import Views
-
-HEAD_SEED = 20260401
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,54 +77,3 @@ class Refinement:
         """The context images."""
         assert self.views.images is not None
         return self.views.images
-
-
-class Weights:
-    """Proximal weights for a host's scenes: predicted by the head, or the same numbers everywhere.
-
-    Args:
-        adapter: The host's adapter.
-        settings: The plugin's settings.
-        feature_channels: Channels of the tapped feature map; 0 without one.
-        gaussians_per_pixel: How many Gaussians the host predicts a pixel.
-    """
-
-    def __init__(
-        self, adapter: HostAdapter, settings: PluginSettings, feature_channels: int, gaussians_per_pixel: int
-    ) -> None:
-        start = {group: float(settings.weights.get(group, DEFAULT_WEIGHTS[group])) for group in settings.tto.groups}
-        self.fixed = ProximalWeights.of(start)
-        self.backend = settings.tto.backend
-        self.gaussians_per_pixel = gaussians_per_pixel
-        self.head: nn.Module | None = None
-        if settings.head == "fixed":
-            return
-        # The host's random stream is left as it is: with and without the plugin it sees the same data and noise.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(HEAD_SEED)
-            self.head = registry.manager().hook.diff3r_head(
-                adapter=adapter, settings=settings, feature_channels=feature_channels
-            ) or UncertaintyHead(
-                settings.tto.groups,
-                feature_channels=feature_channels,
-                gaussians_per_pixel=gaussians_per_pixel,
-                hidden=settings.head_width,
-                initial_weights=start,
-            )
-
-    def __call__(
-        self, gaussians: Gaussians, views: Views, features: Float[Tensor, "B V C h w"] | None
-    ) -> ProximalWeights:
-        """Weights of a scene; with a graph to the head's parameters where gradients are on."""
-        if self.head is None:
-            return self.fixed
-        gaussians = gaussians.detach()
-        height, width = views.image_size or (0, 0)
-        # Some hosts draw fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
-        repeats = views.num_views * height * width * self.gaussians_per_pixel // max(gaussians.num_gaussians, 1)
-        if repeats <= 1:
-            return self.head(gaussians, views, features, self.backend)
-        weights = self.head(gaussians.map(lambda t: t.repeat_interleave(repeats, 1)), views, features, self.backend)
-        return ProximalWeights(
-            **{group: w if group == "poses" else w[:, ::repeats] for group, w in weights.tensors().items()}
-        )

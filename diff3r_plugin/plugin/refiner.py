@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from diff3r_plugin.layer import TTOLayer
-from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.context_poses import poses_of_stages, with_pose_weights
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import FeatureTap, usable
 from diff3r_plugin.plugin.pose_estimation import estimate_poses
-from diff3r_plugin.plugin.refinement import Refinement, Weights
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.plugin.weights import Weights
 from diff3r_plugin.render import resolve_backend
 
 
@@ -27,14 +27,14 @@ class Refiner:
 
     Args:
         wrapper: The host's LightningModule.
-        adapter: The host's adapter.
-        settings: The plugin's settings.
+        context: The run's settings and adapter.
 
     Raises:
         PluginError: if the model is not what the adapter expects, or the settings ask for what cannot be had here.
     """
 
-    def __init__(self, wrapper: nn.Module, adapter: HostAdapter, settings: PluginSettings) -> None:
+    def __init__(self, wrapper: nn.Module, context: RunContext) -> None:
+        settings, adapter = context.settings, context.adapter
         self.wrapper, self.adapter, self.settings = wrapper, adapter, settings
         self.poses = poses_of_stages(settings, adapter)
         # a warning at every training step would bury everything else: the reporter gives it now and then
@@ -49,7 +49,7 @@ class Refiner:
         tap = adapter.tap if settings.head == "learned" else None
         self.tap = None if tap is None else FeatureTap(encoder, tap)
         channels = 0 if self.tap is None else self.tap.channels
-        self.weights = Weights(adapter, settings, channels, adapter.gaussians_per_pixel(encoder))
+        self.weights = Weights(context, channels, adapter.gaussians_per_pixel(encoder))
         self._checked: set[str] = set()
 
     def before_encoder(self) -> None:

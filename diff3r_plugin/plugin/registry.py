@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pluggy
 
@@ -14,6 +16,7 @@ from diff3r_plugin.plugin import hookspecs
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.checkout import Checkout
 from diff3r_plugin.plugin.errors import PluginError, unknown_name
+from diff3r_plugin.plugin.settings import PluginSettings
 
 LOAD_ONLY = "DIFF3R_LOAD_PLUGINS"
 """Environment variable: comma-separated entry-point names; when set, only these are loaded (none if empty)."""
@@ -45,6 +48,15 @@ def manager() -> pluggy.PluginManager:
             warnings.warn(f"diff3r: the plugin {name!r} could not be loaded: {error!r}", stacklevel=2)
     made.check_pending()
     return made
+
+
+def hook_caller(adapter: HostAdapter, settings: PluginSettings) -> Callable[..., Any]:
+    """A function that calls a hook by name, with this adapter, these settings and further named arguments."""
+
+    def call(name: str, **arguments: Any) -> Any:
+        return getattr(manager().hook, name)(adapter=adapter, settings=settings, **arguments)
+
+    return call
 
 
 def adapters() -> dict[str, type[HostAdapter]]:

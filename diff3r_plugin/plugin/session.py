@@ -6,16 +6,17 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from diff3r_plugin.plugin import registry
+from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.context_poses import described, poses_of_stages
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.patching import Patches
+from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.settings import PluginSettings
-from diff3r_plugin.plugin.wrapper_patches import attachment_of, wrapper_patches
+from diff3r_plugin.plugin.wrapper_patches import wrapper_patches
 
 _current: Session | None = None
 
@@ -32,9 +33,11 @@ class Session:
     """
 
     def __init__(self, config: Any, start: Path | str) -> None:
-        self.config = config
         self.settings = PluginSettings.parse(_plugin_node(config))
         self.adapter, self.checkout = registry.choose(self.settings.adapter, start)
+        self.context = RunContext(
+            self.settings, self.adapter, config, say, registry.hook_caller(self.adapter, self.settings)
+        )
         self.patches = Patches()
 
     def begin(self) -> None:
@@ -53,10 +56,10 @@ class Session:
                 "diff3r doctor shows the same list."
             )
         poses = poses_of_stages(self.settings, self.adapter)
-        for patch in wrapper_patches(self, self.adapter.wrapper_class()):
+        for patch in wrapper_patches(self.context, self.adapter.wrapper_class()):
             self.patches.apply(patch)
         stages = "/".join(self.settings.refine) or "no stage"
-        self.say(
+        say(
             f"{self.settings.version or 'source'}: adapter {self.adapter.name}, refining in {stages}, "
             f"{self.settings.tto.inner_steps} {self.settings.tto.inner_solver} steps, "
             f"{self.settings.tto.backward_mode} backward, {self.settings.head} weights, {_rasterizer()}"
@@ -70,20 +73,11 @@ class Session:
         if _current is self:
             _current = None
 
-    def registry_hook(self, name: str, **arguments: Any) -> Any:
-        """Call a hook of other plugins with this session's adapter and settings."""
-        hook = getattr(registry.manager().hook, name)
-        return hook(adapter=self.adapter, settings=self.settings, **arguments)
 
-    def described_settings(self) -> dict[str, Any]:
-        """All settings in force, as plain values."""
-        return asdict(self.settings)
-
-    @staticmethod
-    def say(message: str) -> None:
-        """One line for the user, once per run."""
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"[diff3r] {message}", file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    """One line for the user, once per run."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"[diff3r] {message}", file=sys.stderr, flush=True)
 
 
 def begin(config: Any, start: Path | str) -> Session:

@@ -1,100 +1,102 @@
-"""The patches on a host's LightningModule class."""
+"""The changes of a host's LightningModule class."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from diff3r_plugin.plugin import checkpoints
-from diff3r_plugin.plugin.attachment import Attachment
+from diff3r_plugin.plugin.attachment import Attachment, attachment_of
 from diff3r_plugin.plugin.patching import Patch, around
-
-if TYPE_CHECKING:
-    from diff3r_plugin.plugin.session import Session
-
-STEPS = {"training_step": "train", "validation_step": "val", "test_step": "test"}
-
-REASONS = {
-    "__init__": "adds the uncertainty head and replaces encoder.forward on the instance",
-    "training_step": "encoder calls inside are refined; logs diff3r/*",
-    "validation_step": "encoder calls inside are refined; logs diff3r/val/*",
-    "test_step": "encoder calls inside are refined; scores before and after are recorded",
-    "on_test_end": "writes diff3r_scores.json and prints the table",
-    "configure_optimizers": "hides the head from the host's optimizer and gives it its own",
-    "on_save_checkpoint": "puts the head under the checkpoint's own key 'diff3r'",
-    "on_load_checkpoint": "takes the head from the checkpoint's key 'diff3r', if it is there",
-}
+from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.plugin.step import Step
+from diff3r_plugin.plugin.training_loss import with_parameters, with_unrefined_loss
 
 
-def wrapper_patches(session: Session, wrapper_class: type) -> list[Patch]:
+def wrapper_patches(context: RunContext, wrapper_class: type) -> list[Patch]:
     """Every change that is made to the class of a host's LightningModule."""
-    actions: dict[str, Any] = {
-        "__init__": _init(session),
-        **{method: _step(stage) for method, stage in STEPS.items()},
-        "on_test_end": _on_test_end,
-        "configure_optimizers": _configure_optimizers,
-        "on_save_checkpoint": _on_save_checkpoint,
-        "on_load_checkpoint": _on_load_checkpoint,
-    }
-    return [Patch(wrapper_class, name, around(actions[name]), REASONS[name]) for name in actions]
+    return [
+        Patch(wrapper_class, name, around(partial(change.action, context)), change.why)
+        for name, change in CHANGES.items()
+    ]
 
 
-def attachment_of(wrapper: Any) -> Attachment | None:
-    """What the plugin attached to a model, or None."""
-    return vars(wrapper).get("_diff3r")
+def _init(context: RunContext, original, self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    if attachment_of(self) is None:
+        vars(self)["_diff3r"] = Attachment(self, context)
 
 
-def _init(session: Session):
-    def action(original, self, *args, **kwargs):
-        original(self, *args, **kwargs)
-        if attachment_of(self) is None:
-            vars(self)["_diff3r"] = Attachment(self, session)
-
-    return action
-
-
-def _step(stage: str):
-    def action(original, self, batch, *args, **kwargs):
-        attachment = attachment_of(self)
-        if attachment is None:
-            return original(self, batch, *args, **kwargs)
-        with attachment.step(stage, batch):
-            result = original(self, batch, *args, **kwargs)
-            attachment.report()
+def _step(stage: str, context: RunContext, original, self, batch, *args, **kwargs):
+    attachment = attachment_of(self)
+    if attachment is None:
+        return original(self, batch, *args, **kwargs)
+    step = Step(stage, batch)
+    with attachment.calls.within(step):
+        result = original(self, batch, *args, **kwargs)
+        with attachment.calls.left_alone():
+            attachment.reporter.report(step)
             if stage == "train":
-                result = attachment.with_unrefined_loss(result)
-        return attachment.keep_head_in_graph(result) if stage == "train" else result
+                weight = context.settings.unrefined_loss
+                result = with_unrefined_loss(result, weight, context.adapter, self, step)
+    return with_parameters(result, attachment.head.trained_parameters) if stage == "train" else result
 
-    return action
 
-
-def _on_test_end(original, self, *args, **kwargs):
+def _on_test_end(context: RunContext, original, self, *args, **kwargs):
     result = original(self, *args, **kwargs)
     attachment = attachment_of(self)
     if attachment is not None:
-        attachment.finish_test()
+        attachment.reporter.finish_test()
     return result
 
 
-def _configure_optimizers(original, self, *args, **kwargs):
+def _configure_optimizers(context: RunContext, original, self, *args, **kwargs):
     attachment = attachment_of(self)
     if attachment is None:
         return original(self, *args, **kwargs)
-    with attachment.head_hidden():
+    with attachment.head.hidden():
         result = original(self, *args, **kwargs)
-    attachment.follow(result)
+    attachment.head.follow(result)
     return result
 
 
-def _on_save_checkpoint(original, self, checkpoint, *args, **kwargs):
+def _on_save_checkpoint(context: RunContext, original, self, checkpoint, *args, **kwargs):
     result = original(self, checkpoint, *args, **kwargs)
     attachment = attachment_of(self)
     if attachment is not None:
-        checkpoints.save(attachment, checkpoint)
+        checkpoints.save(context, attachment.head, checkpoint)
     return result
 
 
-def _on_load_checkpoint(original, self, checkpoint, *args, **kwargs):
+def _on_load_checkpoint(context: RunContext, original, self, checkpoint, *args, **kwargs):
     attachment = attachment_of(self)
     if attachment is not None:
-        checkpoints.load(attachment, checkpoint)
+        checkpoints.load(context, attachment.head, checkpoint)
     return original(self, checkpoint, *args, **kwargs)
+
+
+class Change(NamedTuple):
+    """What happens around a method of the host (``action(context, original, self, ...)``), and why."""
+
+    action: Callable[..., Any]
+    why: str
+
+
+CHANGES = {
+    "__init__": Change(_init, "adds the uncertainty head and replaces encoder.forward on the instance"),
+    "training_step": Change(partial(_step, "train"), "encoder calls inside are refined; logs diff3r/*"),
+    "validation_step": Change(partial(_step, "val"), "encoder calls inside are refined; logs diff3r/val/*"),
+    "test_step": Change(
+        partial(_step, "test"), "encoder calls inside are refined; scores before and after are recorded"
+    ),
+    "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and prints the table"),
+    "configure_optimizers": Change(
+        _configure_optimizers, "hides the head from the host's optimizer and gives it its own"
+    ),
+    "on_save_checkpoint": Change(_on_save_checkpoint, "puts the head under the checkpoint's own key 'diff3r'"),
+    "on_load_checkpoint": Change(
+        _on_load_checkpoint, "takes the head from the checkpoint's key 'diff3r', if it is there"
+    ),
+}
+"""Method of the LightningModule -> its change."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin.plugin import Tap
 from diff3r_plugin.plugin.patching import Patches
+from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.plugin.wrapper_patches import wrapper_patches
 from diff3r_plugin.render import render
@@ -151,22 +152,21 @@ def loader(count: int, same: bool = False):
     return torch.utils.data.DataLoader(Batches(count, same), batch_size=None)
 
 
+def run_context(adapter, say=print, call_hook=lambda name, **arguments: None, **settings) -> RunContext:
+    """A run's context without a session."""
+    parsed = PluginSettings.parse({"inner_steps": 2, "version": "test", **settings})
+    return RunContext(parsed, adapter, {}, say, call_hook)
+
+
 @contextmanager
 def plugged_in(wrapper_class: type, folder: Path | None = None, adapter_class: type = StubAdapter, **settings):
     """The plugin in force on a class; yields the list of what it said."""
     said: list[str] = []
     adapter = adapter_class()
     adapter.folder = folder or Path(".")
-    session = SimpleNamespace(
-        settings=PluginSettings.parse({"inner_steps": 2, "log_every": 1, "version": "test", **settings}),
-        adapter=adapter,
-        config={},
-        say=said.append,
-        registry_hook=lambda name, **arguments: [],
-        described_settings=lambda: {},
-    )
+    context = run_context(adapter, said.append, log_every=1, **settings)
     patches = Patches()
-    for patch in wrapper_patches(session, wrapper_class):
+    for patch in wrapper_patches(context, wrapper_class):
         patches.apply(patch)
     try:
         yield said

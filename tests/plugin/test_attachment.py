@@ -38,7 +38,7 @@ def train(namespace, folder, plugin=True, steps=3, **settings):
 def test_training_refines_and_trains_the_head(namespace, tmp_path):
     model, trainer = train(namespace, tmp_path)
     attachment = attachment_of(model)
-    head = dict(attachment.head.named_parameters())
+    head = dict(attachment.head.module.named_parameters())
     assert (head["log_base"] - torch.tensor([0.1, 0.1, 0.1, 1.0, 1.0])[: len(head["log_base"])].log()).abs().max() > 0
     assert model.encoder.calls == 3, "the encoder is called once a step: some hosts' graphs allow no more"
     logged = trainer.callback_metrics
@@ -106,20 +106,20 @@ def test_the_hosts_optimizer_never_sees_the_head(tmp_path):
     assert not any("diff3r" in name for name in model.optimized)
     (optimizer,) = trainer.optimizers
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    assert not held & {id(p) for p in attachment_of(model).head.parameters()}
+    assert not held & {id(p) for p in attachment_of(model).head.module.parameters()}
 
 
 def test_the_head_follows_the_larger_rate_of_a_host_that_sorts_by_name(tmp_path):
     model, trainer = train(lightning.pytorch, tmp_path, names_decide=True, head_lr_multiplier=3.0)
     rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
     assert rates[0] > rates[1]
-    assert attachment_of(model).optimizer.learning_rate == pytest.approx(3 * rates[0])
+    assert attachment_of(model).head.optimizer.learning_rate == pytest.approx(3 * rates[0])
 
 
 def test_fixed_weights_need_no_head(tmp_path):
     model, _ = train(lightning.pytorch, tmp_path, head="fixed", weights={"means": 2.0})
     attachment = attachment_of(model)
-    assert attachment.head is None and attachment.weights.fixed.means == 2.0
+    assert attachment.head.module is None and attachment.refiner.weights.fixed.means == 2.0
     assert not any("diff3r" in name for name, _ in model.named_parameters())
 
 
@@ -151,13 +151,13 @@ def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path) as said:
         model = wrapper_class()
-        right = attachment_of(model).adapter.context_views
+        right = attachment_of(model).context.adapter.context_views
 
         def shifted(wrapper, context):
             views = right(wrapper, context)
             return views.replace(world_to_camera=views.world_to_camera + torch.eye(4).roll(3, 0) * 0.3)
 
-        attachment_of(model).adapter.context_views = shifted
+        attachment_of(model).context.adapter.context_views = shifted
         stub_host.make_trainer(lightning.pytorch, tmp_path).test(model, stub_host.loader(1), verbose=False)
     assert any("differs from the host's own" in line and "adapter 'stub'" in line for line in said)
 

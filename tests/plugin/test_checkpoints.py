@@ -65,8 +65,8 @@ def test_plugin_checkpoint_resumes_with_the_plugin(wrapper_class, plugged, tmp_p
         resumed, _ = fit(wrapper_class, tmp_path, 3, ckpt_path=plugged[1])
         straight, _ = fit(wrapper_class, tmp_path, 3)
     attachment = attachment_of(resumed)
-    assert attachment.head_loaded
-    steps = {int(state["step"]) for state in attachment.optimizer.state_dict()["state"].values()}
+    assert attachment.head.loaded
+    steps = {int(state["step"]) for state in attachment.head.optimizer.state_dict()["state"].values()}
     assert steps == {3}, "the head's Adam went on from where it was"
     for (name, value), other in zip(resumed.named_parameters(), straight.parameters(), strict=True):
         assert torch.equal(value, other), name
@@ -75,7 +75,7 @@ def test_plugin_checkpoint_resumes_with_the_plugin(wrapper_class, plugged, tmp_p
 def test_plain_checkpoint_resumes_with_the_plugin(wrapper_class, plain, tmp_path):
     with stub_host.plugged_in(wrapper_class, tmp_path) as said:
         model, _ = fit(wrapper_class, tmp_path, 3, ckpt_path=plain[1])
-    assert model.trainer.global_step == 3 and not attachment_of(model).head_loaded
+    assert model.trainer.global_step == 3 and not attachment_of(model).head.loaded
     assert any("no uncertainty head" in line for line in said)
     (state,) = model.trainer.optimizers[0].state_dict()["state"][0]["step"].reshape(-1).tolist()
     assert state == 3, "the host's optimizer went on from where it was"
@@ -93,8 +93,8 @@ def test_a_host_that_loads_the_bare_state_dict_gets_the_head(wrapper_class, plug
     with stub_host.plugged_in(wrapper_class, tmp_path):
         model = wrapper_class()
         model.load_state_dict(state_dict, strict=True)
-    trained, loaded = (attachment_of(m).head.state_dict() for m in (plugged[0], model))
-    assert attachment_of(model).head_loaded
+    trained, loaded = (attachment_of(m).head.module.state_dict() for m in (plugged[0], model))
+    assert attachment_of(model).head.loaded
     assert all(torch.equal(trained[name], loaded[name]) for name in trained)
 
 

@@ -100,7 +100,7 @@ def run_test(folder, spoil=settled, forget_poses=False, **settings):
             kept.append(call(refiner, output, context, stage))
             return kept[-1]
 
-        attachment_of(model).refiner = Remembering(refiner, remembering)
+        attachment_of(model).calls.refiner = Remembering(refiner, remembering)
         stub_host.make_trainer(lightning.pytorch, folder).test(model, stub_host.loader(1), verbose=False)
     return kept[-1], said, json.loads((folder / "diff3r_scores.json").read_text())
 
@@ -123,7 +123,7 @@ def test_the_test_estimates_and_says_so(tmp_path, capsys):
     line = next(line for line in capsys.readouterr().out.splitlines() if "context poses" in line)
     assert "estimated from the prediction" in line and "0 of 2 scenes without poses" in line
     assert scores["context_poses"] == "estimate" and scores["encoder_sees_context_poses"] is False
-    assert scores["settings"] == {} and not said
+    assert scores["settings"]["context_poses"] == "auto" and not said
     for entry in scores["scenes"]:
         assert entry["outcome"] == "refined" and 0.2 < entry["pose_inliers"] <= 1
         assert entry["pose_rotation_error_before"] < 10, "both views look the same way"
@@ -172,7 +172,7 @@ def test_training_on_estimated_poses_reaches_the_network_and_the_head(tmp_path):
         model.encoder.to_gaussians.register_forward_hook(settled)
         trainer = stub_host.make_trainer(lightning.pytorch, tmp_path)
         trainer.fit(model, stub_host.loader(3))
-    base = attachment_of(model).head.base_weights()
+    base = attachment_of(model).head.module.base_weights()
     assert base["means"] != 0.01 and base["opacity"] != 0.01 and base["poses"] == pytest.approx(100.0, rel=1e-3)
     for name in ("pose_inliers", "pose_rotation_error_after", "weight_poses"):
         assert math.isfinite(trainer.callback_metrics[f"diff3r/{name}"])
@@ -185,7 +185,7 @@ def test_a_checkpoint_trained_with_given_poses_is_tested_with_estimated_ones(tmp
         model = wrapper_class()
         trainer = stub_host.make_trainer(lightning.pytorch, tmp_path, max_steps=1)
         trainer.fit(model, stub_host.loader(1))
-        assert attachment_of(model).latest is None and "diff3r/pose_inliers" not in trainer.callback_metrics
+        assert "diff3r/pose_inliers" not in trainer.callback_metrics
         trainer.save_checkpoint(tmp_path / "one.ckpt")
         fresh = stub_host.make_trainer(lightning.pytorch, tmp_path)
         fresh.test(wrapper_class(), stub_host.loader(1), ckpt_path=tmp_path / "one.ckpt", verbose=False)

@@ -14,27 +14,27 @@ from diff3r_plugin.proximal import ProximalWeights
 
 
 def too_few_scenes(attachment):
-    adapter, right = attachment.adapter, attachment.adapter.gaussians
+    adapter, right = attachment.context.adapter, attachment.context.adapter.gaussians
     adapter.gaussians = lambda output, scenes: right(output, scenes).map(lambda t: t[:1])
 
 
 def other_resolution(attachment):
-    adapter, right = attachment.adapter, attachment.adapter.context_images
+    adapter, right = attachment.context.adapter, attachment.context.adapter.context_images
     adapter.context_images = lambda context: right(context)[..., ::2, :]
 
 
 def images_of_one_view(attachment):
-    adapter, right = attachment.adapter, attachment.adapter.context_images
+    adapter, right = attachment.context.adapter, attachment.context.adapter.context_images
     adapter.context_images = lambda context: right(context)[:, :1]
 
 
 def no_images(attachment):
-    adapter, right = attachment.adapter, attachment.adapter.context_views
+    adapter, right = attachment.context.adapter, attachment.context.adapter.context_views
     adapter.context_views = lambda *a: dataclasses.replace(right(*a), images=None)
 
 
 def quaternions_missing(attachment):
-    adapter, right = attachment.adapter, attachment.adapter.gaussians
+    adapter, right = attachment.context.adapter, attachment.context.adapter.gaussians
 
     def gaussians(output, scenes):
         scene = right(output, scenes)

@@ -148,7 +148,7 @@ def test_it_trains_validates_and_tests(namespace, encoder, adapter, tmp_path):
         stub_host.make_trainer(namespace, tmp_path).test(
             wrapper_class(), stub_host.loader(1), ckpt_path=tmp_path / "plugin.ckpt", verbose=False
         )
-    assert attachment_of(model).optimizer is not None
+    assert attachment_of(model).head.optimizer is not None
     assert not [line for line in said if "differs from" in line or "initial Gaussians" in line]
     for stage in ("", "val/"):
         assert logged[f"diff3r/{stage}psnr_target_after"] > logged[f"diff3r/{stage}psnr_target_before"]

@@ -5,15 +5,19 @@ from types import SimpleNamespace
 import host_stubs as stub
 import pytest
 import torch
-from plugin.stub_host import StubAdapter
+from plugin.stub_host import StubAdapter, run_context
 from torch import nn
 
 from diff3r_plugin.plugin import hookimpl, registry
-from diff3r_plugin.plugin.refinement import Weights
 from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.weights import Weights
 from diff3r_plugin.proximal import ProximalWeights
 
-SETTINGS = PluginSettings.parse({"weights": {"means": 3.0}, "head_width": 8})
+SETTINGS = {"weights": {"means": 3.0}, "head_width": 8}
+
+
+def make_weights(settings, feature_channels, gaussians_per_pixel, **more):
+    return Weights(run_context(StubAdapter(), **settings, **more), feature_channels, gaussians_per_pixel)
 
 
 def scene(per_pixel=1):
@@ -26,31 +30,31 @@ def test_making_the_head_leaves_the_hosts_random_stream_alone():
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    first = Weights(StubAdapter(), SETTINGS, 0, 1)
+    first = make_weights(SETTINGS, 0, 1)
     assert torch.equal(torch.rand(3), wanted)
     torch.manual_seed(6)
-    second = Weights(StubAdapter(), SETTINGS, 0, 1)
+    second = make_weights(SETTINGS, 0, 1)
     for one, other in zip(first.head.parameters(), second.head.parameters(), strict=True):
         assert torch.equal(one, other), "the head starts the same whatever the host's seed is"
 
 
 def test_training_starts_from_the_given_weights():
-    weights = Weights(StubAdapter(), SETTINGS, 0, 1)(*scene(), None)
+    weights = make_weights(SETTINGS, 0, 1)(*scene(), None)
     assert weights.means.shape == (stub.B, stub.V * stub.H * stub.W, 1)
     assert torch.allclose(weights.means, torch.tensor(3.0))
 
 
 @pytest.mark.parametrize("predicted", [1, 3])
 def test_fewer_samples_a_pixel_than_the_head_was_made_for(predicted):
-    weights = Weights(StubAdapter(), SETTINGS, 0, 3)(*scene(per_pixel=predicted), None)
+    weights = make_weights(SETTINGS, 0, 3)(*scene(per_pixel=predicted), None)
     assert weights.opacity.shape == (stub.B, stub.V * stub.H * stub.W * predicted, 1)
 
 
 def test_fixed_weights_are_the_same_everywhere():
-    settings = PluginSettings.parse({"head": "fixed", "weights": {"means": 3.0}})
-    weights = Weights(StubAdapter(), settings, 0, 1)
+    settings = {"head": "fixed", "weights": {"means": 3.0}}
+    weights = make_weights(settings, 0, 1)
     assert weights.head is None and weights(*scene(), None).means == 3.0
-    assert set(weights.fixed.tensors()) == set(settings.tto.groups)
+    assert set(weights.fixed.tensors()) == set(PluginSettings.parse(settings).tto.groups)
 
 
 def test_another_package_can_bring_its_own_head():
@@ -67,7 +71,8 @@ def test_another_package_can_bring_its_own_head():
     plugin = SimpleNamespace(diff3r_head=hookimpl(diff3r_head))
     registry.manager().register(plugin)
     try:
-        weights = Weights(StubAdapter(), SETTINGS, 12, 1)
+        call_hook = registry.hook_caller(StubAdapter(), PluginSettings.parse(SETTINGS))
+        weights = make_weights(SETTINGS, 12, 1, call_hook=call_hook)
     finally:
         registry.manager().unregister(plugin)
     assert asked == [("stub", 12)] and weights(*scene(), None).means.unique().item() == 7.0

@@ -1,0 +1,50 @@
+"""Terms that the plugin adds to a host's training loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.step import Step
+
+
+def with_loss(result: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A training step's result, which is a loss or a mapping with one, with the loss changed.
+
+    A step that returns None is skipped by Lightning, and one without gradients trains nothing: both stay as they are.
+    """
+    if result is None or not torch.is_grad_enabled():
+        return result
+    if isinstance(result, dict):
+        return {**result, "loss": change(result["loss"])}
+    return change(result)
+
+
+def with_unrefined_loss(result: Any, weight: float, adapter: HostAdapter, wrapper: nn.Module, step: Step) -> Any:
+    """The result of a training step plus ``weight`` times the unrefined scene's squared error on the target views.
+
+    The implicit gradient says nothing of what the optimizer puts right anyway, so the unrefined scene decays while
+    the refined one gains; this holds it.
+    """
+    refinement = step.latest
+    if not weight or refinement is None:
+        return result
+
+    def plus_error(loss: Tensor) -> Tensor:
+        rendered = adapter.render_targets(wrapper, refinement.before, step.batch)
+        error = ((rendered - adapter.target_images(step.batch)) ** 2).mean()
+        return loss + weight * error.to(loss)
+
+    return with_loss(result, plus_error)
+
+
+def with_parameters(result: Any, parameters: list[nn.Parameter]) -> Any:
+    """The result of a training step plus zero times every parameter.
+
+    Plain DDP stops at a parameter without gradient, so every step must touch all of them, refined or not.
+    """
+    return with_loss(result, lambda loss: loss + sum(p.sum().to(loss) * 0 for p in parameters))

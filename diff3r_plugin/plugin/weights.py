@@ -1,0 +1,62 @@
+"""Where the proximal weights of a host's scenes come from."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.proximal import ProximalWeights
+from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
+from diff3r_plugin.views import Views
+
+HEAD_SEED = 20260401
+
+
+class Weights:
+    """Proximal weights for a host's scenes: predicted by the head, or the same numbers everywhere.
+
+    Args:
+        context: The run's settings, and the hook by which others provide a head.
+        feature_channels: Channels of the tapped feature map; 0 without one.
+        gaussians_per_pixel: How many Gaussians the host predicts a pixel.
+    """
+
+    def __init__(self, context: RunContext, feature_channels: int, gaussians_per_pixel: int) -> None:
+        settings = context.settings
+        start = {group: float(settings.weights.get(group, DEFAULT_WEIGHTS[group])) for group in settings.tto.groups}
+        self.fixed = ProximalWeights.of(start)
+        self.backend = settings.tto.backend
+        self.gaussians_per_pixel = gaussians_per_pixel
+        self.head: nn.Module | None = None
+        if settings.head == "fixed":
+            return
+        # The host's random stream is left as it is: with and without the plugin it sees the same data and noise.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(HEAD_SEED)
+            self.head = context.call_hook("diff3r_head", feature_channels=feature_channels) or UncertaintyHead(
+                settings.tto.groups,
+                feature_channels=feature_channels,
+                gaussians_per_pixel=gaussians_per_pixel,
+                hidden=settings.head_width,
+                initial_weights=start,
+            )
+
+    def __call__(
+        self, gaussians: Gaussians, views: Views, features: Float[Tensor, "B V C h w"] | None
+    ) -> ProximalWeights:
+        """Weights of a scene; with a graph to the head's parameters where gradients are on."""
+        if self.head is None:
+            return self.fixed
+        gaussians = gaussians.detach()
+        height, width = views.image_size or (0, 0)
+        # Some hosts draw fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
+        repeats = views.num_views * height * width * self.gaussians_per_pixel // max(gaussians.num_gaussians, 1)
+        if repeats <= 1:
+            return self.head(gaussians, views, features, self.backend)
+        weights = self.head(gaussians.map(lambda t: t.repeat_interleave(repeats, 1)), views, features, self.backend)
+        return ProximalWeights(
+            **{group: w if group == "poses" else w[:, ::repeats] for group, w in weights.tensors().items()}
+        )
