@@ -57,5 +57,5 @@ def scaffold(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / target).write_text(text, encoding="utf-8")
     print(f"wrote {folder}: fill in diff3r_{name}.py, then")
-    print(f"  pip install -e {folder} && diff3r doctor YOUR_CHECKOUT && pytest {folder}")
+    print(f"  pip install -e '{folder}[test]' && diff3r doctor YOUR_CHECKOUT && pytest {folder}")
     return 0

@@ -10,6 +10,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+from scenes import refinable_scene
 
 import diff3r_adapters
 import diff3r_plugin
@@ -55,12 +57,36 @@ def test_library_quickstart_learns(capsys):
     assert "learned proximal weights" in capsys.readouterr().out
 
 
-def test_code_in_the_readme_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        names: dict = {}
+def python_blocks(page: str) -> list[str]:
+    """The Python code that a page shows; at least one block."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks, f"{page} shows no Python code"
+    return blocks
+
+
+def test_code_in_the_readme_runs_on_what_a_network_predicts():
+    scene, views = refinable_scene(dtype=torch.float32)
+    opacities = scene.opacities.clone().requires_grad_()
+    names: dict = {
+        "means": scene.means,
+        "covariances": scene.covariances,
+        "opacities": opacities,
+        "harmonics": scene.harmonics,
+        "images": views.images,
+        "world_to_camera": views.world_to_camera,
+        "intrinsics": views.intrinsics,
+        "target": views,
+    }
+    for block in python_blocks("README.md"):
         exec(compile(block, "README.md", "exec"), names)
+    assert opacities.grad.abs().sum() > 0
+    assert (names["info"].energy[-1] < names["info"].energy[0]).all()
+
+
+def test_code_on_the_page_of_the_layer_runs(capsys):
+    for block in python_blocks("docs/library.md"):
+        names: dict = {}
+        exec(compile(block, "docs/library.md", "exec"), names)
         assert names["opacities"].grad.abs().sum() > 0
         assert (names["info"].energy[-1] < names["info"].energy[0]).all()
 
