@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test lint format hosts bench gpu-check sanitize clean
+.PHONY: help demo demo-quick test lint format docs hosts bench gpu-check sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ help: ## what there is
 $(STAMP): pyproject.toml constraints.txt setup.py packaging_backend/diff3r_build.py diff3r_startup.pth
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" -c constraints.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,dev]" -c constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,dev,docs]" -c constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## train the miniature host with and without the plugin and compare (at most 15 minutes)
@@ -41,6 +41,9 @@ lint: $(STAMP) ## ruff and mypy
 format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## the pages and the API reference as a site (outputs/site/index.html, works offline)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 hosts: $(STAMP) ## run real hosts from the folder HOSTS, with and without the plugin (see tests/hostlab/README.md)
 	$(BIN)/python tests/hostlab/matrix.py $(HOSTS) --python $(HOSTS_PYTHON) $(ARGS)

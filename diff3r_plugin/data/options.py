@@ -13,7 +13,9 @@ class DataOptions:
     """What to write. The same options give the same bytes, whatever the number of workers.
 
     Args:
-        train, val, test: Scenes per split.
+        train: Training scenes.
+        val: Validation scenes.
+        test: Test scenes.
         frames: Frames per scene, at least 4.
         size: Height and width of the images, pixels.
         seed: Seed of everything.
