@@ -29,7 +29,13 @@ class DepthSplat(PixelSplatFamily):
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderDepthSplat.forward", ("context", "global_step"), "refining its output"),
+        Expectation(
+            ENCODER,
+            "EncoderDepthSplat.forward",
+            ("context", "global_step"),
+            "refining its output",
+            ("Gaussians", "dict"),
+        ),
     )
     tap = Tap(("gaussian_head",), "input", "(b v) c h w")
 

@@ -19,7 +19,9 @@ class MiniHost(PixelSplatFamily):
     fingerprints = (MODEL_WRAPPER, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderPlaneSweep.forward", ("context", "global_step"), "refining its output"),
+        Expectation(
+            ENCODER, "EncoderPlaneSweep.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
+        ),
     )
     tap = Tap(("to_gaussians",), "input", "(b v) c h w")
 

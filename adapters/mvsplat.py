@@ -18,7 +18,9 @@ class MVSplat(PixelSplatFamily):
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER, DEPTH_PREDICTOR)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderCostVolume.forward", ("context", "global_step"), "refining its output"),
+        Expectation(
+            ENCODER, "EncoderCostVolume.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
+        ),
         Expectation(DEPTH_PREDICTOR, "DepthPredictorMultiView.forward", (), "reading features for the head"),
     )
     # what the last layer of the depth predictor sees: refined features, the photograph and the matching features

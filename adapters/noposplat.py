@@ -27,7 +27,9 @@ class NoPoSplat(PixelSplatFamily):
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderNoPoSplat.forward", ("context", "global_step"), "refining its output"),
+        Expectation(
+            ENCODER, "EncoderNoPoSplat.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
+        ),
     )
     # One head for the first view and one for the others; before the last convolution and its dropout.
     tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")

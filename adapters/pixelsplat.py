@@ -19,7 +19,13 @@ class PixelSplat(PixelSplatFamily):
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderEpipolar.forward", ("context", "global_step", "deterministic"), "refining it"),
+        Expectation(
+            ENCODER,
+            "EncoderEpipolar.forward",
+            ("context", "global_step", "deterministic"),
+            "refining it",
+            ("Gaussians",),
+        ),
     )
     # features after epipolar attention and the high-resolution skip, as a list of rays
     tap = Tap(("to_gaussians",), "input", "b v (h w) c")

@@ -17,7 +17,7 @@ class TransPlat(PixelSplatFamily):
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
-        Expectation(ENCODER, "EncoderTrans.forward", ("context", "global_step"), "refining its output"),
+        Expectation(ENCODER, "EncoderTrans.forward", ("context", "global_step"), "refining its output", ("Gaussians",)),
     )
     tap = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from benchmarks.gpu import report
-from benchmarks.gpu.record import write_json
 from benchmarks.gpu.runner import Part, run_parts
+from diff3r_plugin.strict_json import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
-import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from diff3r_plugin.strict_json import write_json
+
 RUNNING, DONE, SKIPPED, FAILED, CUT_SHORT = "running", "done", "skipped", "failed", "cut short"
 """States of a part. ``running`` in a file means that its process ended without saying how."""
-
-
-def strict(value: Any) -> Any:
-    """The value as strict JSON has it: no NaN, no infinities, text for paths and keys."""
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file in one go, so that a reader never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(strict(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
 
 
 class Budget:

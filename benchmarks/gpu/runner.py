@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.record import CUT_SHORT, DONE, FAILED, RUNNING, SKIPPED, write_json
+from benchmarks.gpu.record import CUT_SHORT, DONE, FAILED, RUNNING, SKIPPED
+from diff3r_plugin.strict_json import write_json
 
 MARGIN = 3.0
 """Seconds between the time a part is told it has and the moment it is killed: a part that looks at its clock ends by

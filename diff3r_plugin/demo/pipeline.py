@@ -21,11 +21,11 @@ from diff3r_plugin.demo.results import (
     difference_lines,
     paired_difference,
     read_scores,
-    strict,
     versions,
 )
 from diff3r_plugin.demo.settings import DemoError, DemoSettings
 from diff3r_plugin.evaluation import SavedScene
+from diff3r_plugin.strict_json import write_json
 
 CURVES = ("loss/total", "train/psnr", "diff3r/psnr_target_before", "diff3r/stationarity")
 
@@ -258,14 +258,14 @@ class Demo:
         results["settings"] = asdict(self.settings)
         results["versions"] = versions()
         results["commands"] = self.commands
-        return strict(results)
+        return results
 
     def _finish(self, results: dict[str, Any]) -> dict[str, Any]:
         from diff3r_plugin.report import write_report
 
         self._heading("Results")
         path = self.out / "results.json"
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_json(path, results)
         report = write_report(self.out)
         self.console.print(console_table(results, f"{len(results['scenes'])} held-out rooms"))
         for line in difference_lines(results):

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from diff3r_plugin.mean_and_error import MeanAndError
+
 RUNS = {"plain": "plain", "plain_equal_time": "plain, equal time", "diff3r": "Diff3R"}
 """Names in ``results.json`` and in the table."""
 
 METRICS = ("psnr", "ssim")
-
-
-@dataclass(frozen=True)
-class MeanAndError:
-    """A mean over scenes and its standard error (NaN for fewer than two scenes)."""
-
-    mean: float
-    standard_error: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> MeanAndError:
-        """Of the values of all scenes.
-
-        Example:
-            >>> MeanAndError.of([1.0, 2.0, 3.0])
-            MeanAndError(mean=2.0, standard_error=0.5773502691896257)
-        """
-        mean = sum(values) / len(values)
-        if len(values) < 2:
-            return cls(mean, math.nan)
-        variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-        return cls(mean, math.sqrt(variance / len(values)))
-
-    @classmethod
-    def read(cls, entry: Mapping[str, float | None]) -> MeanAndError:
-        """From ``results.json``, where a missing standard error is null."""
-        mean, error = entry["mean"], entry["standard_error"]
-        return cls(math.nan if mean is None else mean, math.nan if error is None else error)
-
-    def text(self, digits: int, sign: bool = False) -> str:
-        """``12.34 ± 0.56``."""
-        mean = f"{self.mean:{'+' if sign else ''}.{digits}f}"
-        return mean if math.isnan(self.standard_error) else f"{mean} ± {self.standard_error:.{digits}f}"
 
 
 def read_scores(path: Path) -> dict[str, Any]:
@@ -76,8 +44,7 @@ def paired_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> di
     result = {}
     for metric in METRICS:
         pairs = zip(first["after"][metric], second["after"][metric], strict=True)
-        found = MeanAndError.of([a - b for a, b in pairs])
-        result[metric] = {"mean": found.mean, "standard_error": found.standard_error}
+        result[metric] = asdict(MeanAndError.of([a - b for a, b in pairs]))
     return result
 
 
@@ -130,14 +97,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def strict(value: Any) -> Any:
-    """The value as strict JSON: no NaN, no infinities, paths as text."""
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value

@@ -6,6 +6,7 @@ from typing import Any
 
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.encoder_calls import EncoderCalls
+from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.head_state import HeadState
 from diff3r_plugin.plugin.patching import Patch, Patches
 from diff3r_plugin.plugin.refiner import Refiner
@@ -40,6 +41,7 @@ class Attachment:
         patches = [
             Patch(adapter.encoder(self.wrapper), "forward", calls.refining, "refines what the encoder returns"),
             Patch(self.wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too"),
+            Patch(self.wrapper, "named_parameters", self.head.left_out, "leaves the head to its own optimizer"),
         ]
         if callable(getattr(self.wrapper, "data_shim", None)):
             patches.append(
@@ -57,7 +59,7 @@ class Attachment:
             checkpoints.load_from_metadata(self.context, self.head, state_dict)
             return result
 
-        return load_state_dict
+        return announced(load_state_dict, self.context.report_error)
 
 
 def attachment_of(wrapper: Any) -> Attachment | None:

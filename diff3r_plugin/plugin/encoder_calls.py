@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.refiner import Refiner
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
@@ -64,7 +65,7 @@ class EncoderCalls:
             step.refinements.append(refinement)
             return refinement.after
 
-        return refining_forward
+        return announced(refining_forward, self.context.report_error)
 
     def leaving_alone(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """A method of the host within which encoder calls are not refined."""

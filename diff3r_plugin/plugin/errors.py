@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class PluginError(Exception):
-    """A setting, name, checkout or checkpoint that the plugin cannot work with; the message says what to do."""
+    """A setting, name, checkout or checkpoint that the plugin cannot work with; the message says what to do.
+
+    Attributes:
+        reported: Whether it has been printed already.
+    """
+
+    reported: bool = False
+
+
+def announced(function: Callable[P, T], report: Callable[[PluginError], None]) -> Callable[P, T]:
+    """The function, of which every `PluginError` is reported as it is raised: some hosts swallow all exceptions."""
+
+    @functools.wraps(function)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except PluginError as error:
+            if not error.reported:
+                error.reported = True
+                report(error)
+            raise
+
+    return reporting
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], cure: str = "") -> PluginError:

@@ -31,6 +31,10 @@ class HeadOptimizer:
         self._parameters = [p for p in head.parameters() if p.requires_grad]
         self._adam = torch.optim.Adam(self._parameters, lr=0.0)
         self._handle = host.register_step_post_hook(self._step)
+        # A step that the host skips (a loss scaler that met infinities, a host that tests gradients itself) calls no
+        # hook; the gradients of the step before must be gone all the same when the next backward pass adds to them.
+        self._host_zero_grad = host.zero_grad
+        host.zero_grad = self._zero_grad  # type: ignore[method-assign]
 
     @property
     def learning_rate(self) -> float:
@@ -48,6 +52,15 @@ class HeadOptimizer:
     def remove(self) -> None:
         """Stop following the host's optimizer."""
         self._handle.remove()
+        del self.host.zero_grad  # the instance's; the class's is in force again
+
+    def _zero_grad(self, *args: Any, **kwargs: Any) -> None:
+        self._host_zero_grad(*args, **kwargs)
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
     @torch.no_grad()
     def _step(self, *_: Any) -> None:
@@ -67,5 +80,4 @@ class HeadOptimizer:
             self._adam.step()
         else:
             self.skipped += 1  # a scene whose backward failed must not spoil the head
-        for parameter in self._parameters:
-            parameter.grad = None
+        self._forget_gradients()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,7 +20,9 @@ class HeadState:
 
     Args:
         module: The head; None where the weights are fixed.
-        wrapper: The host's LightningModule, which moves the head to its device but neither saves nor optimizes it.
+        wrapper: The host's LightningModule, which moves the head to its device and lets DDP average its gradients, but
+            neither saves nor optimizes it, nor finds it among its parameters: hosts clip or test all of them, and a
+            gradient of the head must not decide whether the host steps.
         learning_rate_multiplier: Learning rate of the head, in units of the host's current one.
 
     Attributes:
@@ -43,15 +44,15 @@ class HeadState:
         """The head's parameters that take gradients."""
         return [] if self.module is None else [p for p in self.module.parameters() if p.requires_grad]
 
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Within, the model's parameters are the host's own."""
-        head = self.wrapper._modules.pop(ATTRIBUTE, None)
-        try:
-            yield
-        finally:
-            if head is not None:
-                self.wrapper._modules[ATTRIBUTE] = head
+    @staticmethod
+    def left_out(named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """The model's ``named_parameters`` (on which its ``parameters`` rest) without the head's."""
+
+        def host_parameters(prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[Any]:
+            of_the_head = f"{prefix}.{ATTRIBUTE}." if prefix else f"{ATTRIBUTE}."
+            return (item for item in named_parameters(prefix, *args, **kwargs) if not item[0].startswith(of_the_head))
+
+        return host_parameters
 
     def follow(self, configured: Any) -> None:
         """Let the head's optimizer follow the host's, found in what ``configure_optimizers`` returned.

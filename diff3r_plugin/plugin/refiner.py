@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -66,8 +67,9 @@ class Refiner:
         started = time.perf_counter()
         adapter = self.adapter
         with self._naming_the_adapter():
-            views = adapter.context_views(self.wrapper, context)
-            gaussians = adapter.gaussians(output, views.batch_size).map(usable)
+            with self._reading(output):
+                views = adapter.context_views(self.wrapper, context)
+                gaussians = adapter.gaussians(output, views.batch_size).map(usable)
             if views.images is None:
                 raise ValueError("context_views gave no images.")
             images = usable(views.images)
@@ -113,6 +115,23 @@ class Refiner:
                 f"what adapter {self.adapter.name!r} makes of this host cannot be refined: {error}"
             ) from error
 
+    @contextmanager
+    def _reading(self, output: Any) -> Iterator[None]:
+        """Turn what an adapter stumbles over in another host's output into an error that says so.
+
+        A near relative of a host has its files and signatures, and yet returns something else.
+        """
+        try:
+            yield
+        except (AttributeError, TypeError, KeyError, IndexError) as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise PluginError(
+                f"adapter {self.adapter.name!r} cannot read what this host's encoder returned, {described(output)}: "
+                f"{type(error).__name__}: {error} ({place.filename}:{place.lineno}). Is this "
+                f"{self.adapter.repository}, or a relative of it? A host that answers "
+                "differently needs its own adapter: diff3r adapters new NAME."
+            ) from error
+
     def _check_images(self, images: Tensor, stage: str) -> None:
         """Once a stage: an image range that the adapter does not expect would make every result meaningless."""
         if stage in self._checked:
@@ -124,3 +143,19 @@ class Refiner:
                 f"Does the host normalize them before the encoder? Then adapter {self.adapter.name!r} must undo it."
             )
         self._checked.add(stage)
+
+
+def described(output: Any) -> str:
+    """What an encoder returned, in a few words: its type, and what is in it.
+
+    >>> from diff3r_plugin.plugin.refiner import described
+    >>> described(({"a": 1}, 2))
+    'a tuple of dict, int'
+    >>> described({"gaussians": 1, "depths": 2})
+    'a dict with gaussians, depths'
+    """
+    if isinstance(output, dict):
+        return f"a dict with {', '.join(map(str, output)) or 'nothing'}"
+    if isinstance(output, (tuple, list)):
+        return f"a {type(output).__name__} of {', '.join(type(item).__name__ for item in output) or 'nothing'}"
+    return f"a {type(output).__module__}.{type(output).__qualname__}"

@@ -85,10 +85,12 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
         start: The host's main file or folder; the checkout is looked for here and in the folders above.
 
     Raises:
-        PluginError: for an unknown name, an unrecognized checkout or an ambiguous one.
+        PluginError: for a folder that does not exist, an unknown name, an unrecognized checkout or an ambiguous one.
     """
     known = adapters()
     folder = Path(start).resolve()
+    if not folder.exists():
+        raise PluginError(f"{folder} does not exist; give the folder of the host's checkout, the one that holds src/.")
     folders = [folder, *folder.parents][:4]
     if name != "auto":
         if name not in known:

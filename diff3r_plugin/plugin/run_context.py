@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.settings import PluginSettings
 
 
@@ -21,6 +22,7 @@ class RunContext:
         say: Prints one line for the user.
         call_hook: Calls a hook of other plugins by name, with its further arguments; adapter and settings are given
             to each. Returns what pluggy returns.
+        report_error: Prints an error as soon as it is raised, and remembers it.
     """
 
     settings: PluginSettings
@@ -28,3 +30,4 @@ class RunContext:
     host_config: Any
     say: Callable[[str], None]
     call_hook: Callable[..., Any]
+    report_error: Callable[[PluginError], None]

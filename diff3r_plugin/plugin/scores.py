@@ -1,14 +1,15 @@
-"""Picture scores and the before / after record of a host's test."""
+"""The record of a host's test: metrics of every scene before and after refinement."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.picture_quality import psnr, ssim
+from diff3r_plugin.strict_json import write_json
 
 __all__ = ["TestRecord", "psnr", "ssim"]
 
@@ -17,8 +18,9 @@ __all__ = ["TestRecord", "psnr", "ssim"]
 class TestRecord:
     """Scores of every tested scene before and after refinement.
 
-    ``entries`` holds per scene: ``scene``, ``before`` and ``after`` (each psnr, ssim on the targets and
-    psnr_context), and what the solver said (seconds, stationarity, fell_back, ...).
+    ``entries`` holds per scene: ``scene``, ``before`` and ``after`` (each ``psnr`` and ``ssim`` on the target views and
+    ``psnr_context``), ``seconds``, ``outcome``, ``energy``, ``stationarity``, ``accepted_steps``, ``pcg_iterations``,
+    ``renderer_agreement_psnr`` and, where poses were estimated, ``pose_inliers`` and errors of poses.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -36,9 +38,9 @@ class TestRecord:
             before = [entry["before"][metric] for entry in self.entries]
             after = [entry["after"][metric] for entry in self.entries]
             result[metric] = {
-                "before": _mean_and_error(before),
-                "after": _mean_and_error(after),
-                "gain": _mean_and_error([a - b for a, b in zip(after, before, strict=True)]),
+                "before": asdict(MeanAndError.of(before)),
+                "after": asdict(MeanAndError.of(after)),
+                "gain": asdict(MeanAndError.of([a - b for a, b in zip(after, before, strict=True)])),
             }
         return result
 
@@ -64,9 +66,7 @@ class TestRecord:
 
     def write(self, path: Path, header: dict[str, Any]) -> None:
         """Write ``diff3r_scores.json``: the header (settings, checkpoint, version), the means and every scene."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {**header, "mean": self.summary(), "scenes": self.entries}
-        path.write_text(json.dumps(_plain(content), indent=1) + "\n", encoding="utf-8")
+        write_json(path, {**header, "mean": self.summary(), "scenes": self.entries})
 
 
 def _numbers(before: dict[str, float], after: dict[str, float], seconds: float) -> tuple[str, ...]:
@@ -79,25 +79,3 @@ def _numbers(before: dict[str, float], after: dict[str, float], seconds: float) 
         f"{after['psnr_context']:.2f}",
         f"{seconds:.2f}",
     )
-
-
-def _mean_and_error(values: list[float]) -> dict[str, float]:
-    values = [value for value in values if not math.isnan(value)]  # a scene without poses has no context score
-    if not values:
-        return {"mean": math.nan, "standard_error": math.nan}
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return {"mean": mean, "standard_error": math.nan}
-    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-    return {"mean": mean, "standard_error": math.sqrt(variance / len(values))}
-
-
-def _plain(value: Any) -> Any:
-    """The value as strict JSON: no NaN, no infinities."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, (bool, int, float, str)) or value is None else str(value)

@@ -35,9 +35,9 @@ class Session:
     def __init__(self, config: Any, start: Path | str) -> None:
         self.settings = PluginSettings.parse(_plugin_node(config))
         self.adapter, self.checkout = registry.choose(self.settings.adapter, start)
-        self.context = RunContext(
-            self.settings, self.adapter, config, say, registry.hook_caller(self.adapter, self.settings)
-        )
+        self.errors: list[PluginError] = []
+        call_hook = registry.hook_caller(self.adapter, self.settings)
+        self.context = RunContext(self.settings, self.adapter, config, say, call_hook, self._report_error)
         self.patches = Patches()
 
     def begin(self) -> None:
@@ -73,6 +73,10 @@ class Session:
         if _current is self:
             _current = None
 
+    def _report_error(self, error: PluginError) -> None:
+        self.errors.append(error)
+        print(f"diff3r: {error}", file=sys.stderr, flush=True)
+
 
 def say(message: str) -> None:
     """One line for the user, once per run."""
@@ -98,13 +102,17 @@ def run(task: Callable[..., Any], config: Any, *rest: Any, **named: Any) -> Any:
     """Begin and run a host's main function; whatever the user can put right ends the process with one message.
 
     Raises:
-        SystemExit: with that message, in place of a `PluginError` from the beginning or from within the host.
+        SystemExit: with that message, in place of a `PluginError` from the beginning or from within the host; with
+            status 1 if the host swallowed one.
     """
     try:
-        begin(config, Path(inspect.getfile(inspect.unwrap(task))))
-        return task(config, *rest, **named)
+        begun = begin(config, Path(inspect.getfile(inspect.unwrap(task))))
+        result = task(config, *rest, **named)
     except PluginError as error:
-        sys.exit(f"diff3r: {error}")
+        sys.exit(1 if error.reported else f"diff3r: {error}")
+    if begun.errors:
+        sys.exit(f"diff3r: the host went on after this error: {begun.errors[0]}")
+    return result
 
 
 def current() -> Session | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.attachment import Attachment, attachment_of
+from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.patching import Patch, around
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
@@ -17,7 +18,7 @@ from diff3r_plugin.plugin.training_loss import with_parameters, with_unrefined_l
 def wrapper_patches(context: RunContext, wrapper_class: type) -> list[Patch]:
     """Every change that is made to the class of a host's LightningModule."""
     return [
-        Patch(wrapper_class, name, around(partial(change.action, context)), change.why)
+        Patch(wrapper_class, name, around(announced(partial(change.action, context), context.report_error)), change.why)
         for name, change in CHANGES.items()
     ]
 
@@ -44,20 +45,17 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
 
 
 def _on_test_end(context: RunContext, original, self, *args, **kwargs):
-    result = original(self, *args, **kwargs)
     attachment = attachment_of(self)
-    if attachment is not None:
+    if attachment is not None:  # first: nothing is lost when the host's own end of the test fails
         attachment.reporter.finish_test()
-    return result
+    return original(self, *args, **kwargs)
 
 
 def _configure_optimizers(context: RunContext, original, self, *args, **kwargs):
+    result = original(self, *args, **kwargs)
     attachment = attachment_of(self)
-    if attachment is None:
-        return original(self, *args, **kwargs)
-    with attachment.head.hidden():
-        result = original(self, *args, **kwargs)
-    attachment.head.follow(result)
+    if attachment is not None:
+        attachment.head.follow(result)
     return result
 
 
@@ -91,9 +89,7 @@ CHANGES = {
         partial(_step, "test"), "encoder calls inside are refined; scores before and after are recorded"
     ),
     "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and prints the table"),
-    "configure_optimizers": Change(
-        _configure_optimizers, "hides the head from the host's optimizer and gives it its own"
-    ),
+    "configure_optimizers": Change(_configure_optimizers, "gives the head an optimizer that follows the host's"),
     "on_save_checkpoint": Change(_on_save_checkpoint, "puts the head under the checkpoint's own key 'diff3r'"),
     "on_load_checkpoint": Change(
         _on_load_checkpoint, "takes the head from the checkpoint's key 'diff3r', if it is there"

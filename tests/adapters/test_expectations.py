@@ -82,6 +82,13 @@ def test_whatever_is_missing_is_named(checkout_of, name, expectation, capsys):
             changed = source.replace(f"    {parameter}: object", f"    {parameter}_: object", 1)
         path.write_text(changed)
         assert f"{expectation.symbol} has no {parameter} " in only_problem()
+    if expectation.returns:
+        start = source.index(f"def {method}(")
+        path.write_text(source[:start] + source[start:].replace("        pass", "        return 1, 2, 3", 1))
+        assert f"{expectation.symbol} returns tuple of 3 " in only_problem()
+        path.write_text(source + "(\n")
+        problems = adapter.problems(Checkout(folder))
+        assert f"{expectation.file}: syntax error in line " in " ".join(problems)
     path.unlink()
     problems = adapter.problems(Checkout(folder))
     assert f"{expectation.file}: file is missing (needed for {expectation.why})" in problems

@@ -1,8 +1,6 @@
 """Figures, tables and errors of the demonstration."""
 
 import json
-import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,21 +9,12 @@ from diff3r_plugin.data import DataOptions, make_data
 from diff3r_plugin.demo import DemoError, DemoSettings
 from diff3r_plugin.demo import data as demo_data
 from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
-from diff3r_plugin.demo.results import MeanAndError, paired_difference, read_scores, strict, table_rows
+from diff3r_plugin.demo.results import paired_difference, read_scores, table_rows
 
 
 def scored(psnr, ssim=(0.5, 0.6, 0.7)):
     entry = {"psnr": list(psnr), "ssim": list(ssim)}
     return {"before": entry, "after": entry, "train_seconds": 12.0, "tto_seconds": [0.1, 0.2, 0.3]}
-
-
-def test_standard_error_is_that_of_the_mean():
-    found = MeanAndError.of([1.0, 2.0, 4.0])
-    values = torch.tensor([1.0, 2.0, 4.0])
-    assert found.mean == pytest.approx(values.mean().item())
-    assert found.standard_error == pytest.approx(values.std().item() / math.sqrt(3))
-    assert math.isnan(MeanAndError.of([1.0]).standard_error)
-    assert MeanAndError(1.234, 0.05).text(2, sign=True) == "+1.23 ± 0.05"
 
 
 def test_differences_are_paired():
@@ -53,10 +42,6 @@ def test_scores_are_read_in_the_order_of_the_names(tmp_path):
     scores = read_scores(path)
     assert scores["scenes"] == ["a", "b"]
     assert scores["after"]["psnr"] == [1.0, 2.0]
-
-
-def test_results_are_strict_json():
-    assert json.loads(json.dumps(strict({"a": (math.nan, Path("x"))}), allow_nan=False)) == {"a": [None, "x"]}
 
 
 def test_training_log_tells_the_pace_of_the_steps(tmp_path, monkeypatch):

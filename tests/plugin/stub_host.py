@@ -155,13 +155,15 @@ def loader(count: int, same: bool = False):
 def run_context(adapter, say=print, call_hook=lambda name, **arguments: None, **settings) -> RunContext:
     """A run's context without a session."""
     parsed = PluginSettings.parse({"inner_steps": 2, "version": "test", **settings})
-    return RunContext(parsed, adapter, {}, say, call_hook)
+    return RunContext(parsed, adapter, {}, say, call_hook, lambda error: say(f"error: {error}"))
 
 
 @contextmanager
-def plugged_in(wrapper_class: type, folder: Path | None = None, adapter_class: type = StubAdapter, **settings):
+def plugged_in(
+    wrapper_class: type, folder: Path | None = None, adapter_class: type = StubAdapter, said=None, **settings
+):
     """The plugin in force on a class; yields the list of what it said."""
-    said: list[str] = []
+    said = [] if said is None else said
     adapter = adapter_class()
     adapter.folder = folder or Path(".")
     context = run_context(adapter, said.append, log_every=1, **settings)

@@ -97,8 +97,85 @@ def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
         model = wrapper_class()
         loss = model.training_step(stub_host.batch(), 0)
         loss.backward()
-        missing = [name for name, p in model.named_parameters() if p.grad is None]
-    assert missing == []
+        parameters = [*model.parameters(), *attachment_of(model).head.module.parameters()]
+    assert all(parameter.grad is not None for parameter in parameters)
+
+
+def careful_step(self, epoch, batch_idx, optimizer, closure):
+    """SPFSplat: no step where any gradient of any parameter is not finite or large; then its own clipping."""
+    closure()
+    gradients = [p.grad for _, p in self.named_parameters() if p.grad is not None]
+    self.held_back = any(not gradient.isfinite().all() or gradient.abs().max() > 5 for gradient in gradients)
+    if not self.held_back:
+        self.norm = torch.nn.utils.clip_grad_norm_(self.parameters(), 0.5)
+        optimizer.step()
+    optimizer.zero_grad()
+
+
+@NAMESPACES
+@pytest.mark.parametrize("gradient", [math.nan, 1e6])
+def test_a_gradient_of_the_head_does_not_decide_whether_the_host_steps(namespace, tmp_path, gradient):
+    wrapper_class = stub_host.make_wrapper_class(namespace.LightningModule)
+    wrapper_class.optimizer_step = careful_step
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model = wrapper_class()
+        head = attachment_of(model).head
+        for parameter in head.trained_parameters:
+            parameter.register_hook(lambda g: torch.full_like(g, gradient))
+        start = model.encoder.trunk.weight.clone()
+        stub_host.make_trainer(namespace, tmp_path, max_steps=2).fit(model, stub_host.loader(2))
+    assert not model.held_back and model.norm < 1e3
+    assert not torch.equal(model.encoder.trunk.weight, start)
+    assert head.optimizer.skipped == (2 if math.isnan(gradient) else 0)
+
+
+@NAMESPACES
+def test_a_step_that_the_host_skips_leaves_no_gradient_of_the_head(namespace, tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(namespace.LightningModule)
+    seen = []
+
+    def never_steps(self, epoch, batch_idx, optimizer, closure):
+        closure()
+        seen.append(torch.cat([p.grad.flatten() for p in attachment_of(self).head.trained_parameters]))
+        for parameter in self.parameters():
+            parameter.grad.zero_()
+
+    wrapper_class.optimizer_step = never_steps
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        trainer = stub_host.make_trainer(namespace, tmp_path, max_steps=-1, max_epochs=1)
+        trainer.fit(wrapper_class(), stub_host.loader(2, same=True))
+    torch.testing.assert_close(seen[0], seen[1], msg="the second gradient does not hold the first one")
+
+
+def test_data_parallel_training_averages_the_heads_gradients(tmp_path):
+    """DDP goes through the modules, of which the head is one, though the model's own list of parameters lacks it."""
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        with stub_host.plugged_in(wrapper_class, tmp_path):
+            model = wrapper_class()
+            averaged, _ = torch.nn.parallel.DistributedDataParallel(model)._build_params_for_reducer()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert {id(p) for p in attachment_of(model).head.trained_parameters} <= {id(p) for p in averaged}
+    assert not any("diff3r" in name for name, _ in model.named_parameters())
+    assert not any("diff3r" in name for name, _ in model.named_parameters(prefix="host"))
+    assert len(list(model.parameters())) == 4
+
+
+def test_scores_are_there_though_the_hosts_own_end_of_the_test_fails(tmp_path):
+    """SPFSplat asks NumPy for a function that is gone."""
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+
+    def on_test_end(self):
+        raise AttributeError("numpy has no attribute 'trapz'")
+
+    wrapper_class.on_test_end = on_test_end
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model = wrapper_class()
+        with pytest.raises(AttributeError, match="trapz"):
+            stub_host.make_trainer(lightning.pytorch, tmp_path).test(model, stub_host.loader(1), verbose=False)
+    assert len(json.loads((tmp_path / "diff3r_scores.json").read_text())["scenes"]) == 2
 
 
 def test_the_hosts_optimizer_never_sees_the_head(tmp_path):

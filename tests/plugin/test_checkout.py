@@ -18,6 +18,18 @@ class Model:
 
 def helper(a, /, b):
     pass
+
+class Encoder:
+    def annotated(self) -> Gaussians:
+        return something
+
+    def forward(self):
+        def inner():
+            return [1]
+        output = {"gaussians": 1}
+        if later:
+            return Gaussians(1), (2, 3)
+        return output
 """
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -25,6 +37,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def checkout(tmp_path):
     (tmp_path / "model.py").write_text(SOURCE)
+    (tmp_path / "broken.py").write_text("class Encoder:\n    def forward(self:\n        pass\n")
     return Checkout(tmp_path)
 
 
@@ -47,6 +60,17 @@ def test_parameters(checkout, symbol, parameters):
     [
         (Expectation("model.py", "Model.step", ("batch",), "x"), None),
         (Expectation("model.py"), None),
+        (Expectation("model.py", "Encoder.annotated", (), "x", ("Gaussians",)), None),
+        (Expectation("model.py", "Encoder.forward", (), "x", ("dict", "tuple of 2")), None),
+        (
+            Expectation("model.py", "Encoder.forward", (), "x", ("Gaussians", "dict")),
+            "model.py: Encoder.forward returns tuple of 2 (needed for x); expected: Gaussians or dict. Is this a "
+            "relative of the host, and not the host itself?",
+        ),
+        (
+            Expectation("broken.py", "Encoder.forward", (), "x"),
+            "broken.py: syntax error in line 2: '(' was never closed: 'def forward(self:' (needed for x)",
+        ),
         (Expectation("absent.py", "", (), "x"), "absent.py: file is missing (needed for x)"),
         (Expectation("model.py", "Model.stop", (), "x"), "model.py: Model.stop is not defined (needed for x)"),
         (

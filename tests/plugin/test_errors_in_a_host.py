@@ -1,7 +1,9 @@
 """What the layer or the head refuses inside a host's step ends the run with one line, before anything is trained."""
 
 import dataclasses
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning.pytorch
 import pytest
@@ -57,10 +59,10 @@ TROUBLE = {
 }
 
 
-def train(folder: Path, trouble) -> tuple[dict, dict]:
-    """One training step with a broken adapter; the parameters before and after."""
+def train(folder: Path, trouble, said: list[str] | None = None) -> None:
+    """One training step with a broken adapter, which leaves the parameters as they were."""
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
-    with stub_host.plugged_in(wrapper_class, folder):
+    with stub_host.plugged_in(wrapper_class, folder, said=said):
         model = wrapper_class()
         trouble(attachment_of(model))
         start = {name: value.clone() for name, value in model.state_dict().items()}
@@ -76,13 +78,34 @@ def test_what_an_adapter_gets_wrong_names_the_adapter(tmp_path, trouble):
         train(tmp_path, trouble)
 
 
+class AnotherHostsEncoder(stub_host.StubEncoder):
+    """PF3plat: MVSplat's files and signatures, but its encoder returns a tuple."""
+
+    def forward(self, *arguments):
+        return super().forward(*arguments), None
+
+
+def test_another_hosts_answer_is_told_apart(tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule, AnotherHostsEncoder)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        with pytest.raises(PluginError) as caught:
+            wrapper_class().training_step(stub_host.batch(), 0)
+    assert re.search(
+        r"adapter 'stub' cannot read what this host's encoder returned, a tuple of HostGaussians, NoneType: "
+        r"AttributeError: .*pixelsplat_family\.py:\d+.*diff3r adapters new",
+        str(caught.value),
+    )
+
+
 def test_the_process_ends_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "begin", lambda config, start: None)
+    said: list[str] = []
+    monkeypatch.setattr(session, "begin", lambda config, start: SimpleNamespace(errors=[]))
 
     def main(config):
-        train(tmp_path, images_of_one_view)
+        train(tmp_path, images_of_one_view, said)
 
     with pytest.raises(SystemExit) as caught:
         session.run(main, {})
-    (line,) = str(caught.value).splitlines()
-    assert line.startswith("diff3r: what adapter 'stub' makes of this host cannot be refined: images must have shape")
+    (line,) = said
+    assert line.startswith("error: what adapter 'stub' makes of this host cannot be refined: images must have shape")
+    assert caught.value.code == 1, "the line has been printed already"

@@ -62,10 +62,28 @@ def test_no_gradient_no_step(host, head):
     assert optimizer.skipped == 0 and optimizer.state_dict()["state"] == {}
 
 
+def test_a_step_that_a_loss_scaler_skips_leaves_nothing_for_the_next(host, head):
+    """With mixed precision the host's first scale is nearly always too large."""
+    HeadOptimizer(head, host, multiplier=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    (parameter,) = host.param_groups[0]["params"]
+    scaler.scale(parameter.sum() + head.weight.sum() * 3).backward()
+    parameter.grad.fill_(float("inf"))
+    before = head.weight.clone()
+    scaler.step(host)
+    scaler.update()
+    assert torch.equal(head.weight, before), "the host did not step, so the head did not"
+    host.zero_grad()
+    head.weight.sum().backward()
+    assert head.weight.grad.unique().item() == 1.0, "the gradient of the skipped step is gone"
+
+
 def test_removed_it_no_longer_follows(host, head):
     optimizer = HeadOptimizer(head, host, multiplier=1.0)
     optimizer.remove()
     set_gradients(head, 1.0)
+    host.zero_grad()
+    assert head.weight.grad is not None, "zeroing the host's gradients is the host's own again"
     before = head.weight.clone()
     host.step()
     assert torch.equal(head.weight, before)

@@ -50,7 +50,7 @@ def test_the_miniature_host_is_recognized(start):
 def test_an_unknown_checkout_lists_what_is_known_and_how_to_force_one(tmp_path):
     (tmp_path / "src").mkdir()
     with pytest.raises(PluginError, match=r"mini_host.*mvsplat.*diff3r\.adapter=NAME.*adapters new"):
-        registry.choose("auto", tmp_path / "src" / "main.py")
+        registry.choose("auto", tmp_path / "src")
 
 
 def test_a_checkout_that_lacks_a_file_names_the_nearest_host_and_the_file(tmp_path):
@@ -67,7 +67,7 @@ def test_a_checkout_that_lacks_a_file_names_the_nearest_host_and_the_file(tmp_pa
 
 def test_an_adapter_can_be_forced(tmp_path):
     (tmp_path / "src").mkdir()
-    adapter, checkout = registry.choose("mvsplat", tmp_path / "src" / "main.py")
+    adapter, checkout = registry.choose("mvsplat", tmp_path / "src")
     assert adapter.name == "mvsplat" and checkout.root == tmp_path.resolve()
 
 
@@ -87,6 +87,12 @@ def test_two_matches_ask_for_a_choice(registered, tmp_path):
     (tmp_path / "net.py").touch()
     with pytest.raises(PluginError, match=r"first, second.*diff3r\.adapter=first"):
         registry.choose("auto", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["auto", "mvsplat"])
+def test_a_folder_that_does_not_exist_is_said_not_to(tmp_path, name):
+    with pytest.raises(PluginError, match=r"nowhere does not exist; give the folder"):
+        registry.choose(name, tmp_path / "nowhere")
 
 
 def test_two_adapters_of_one_name_are_refused(registered):

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from diff3r_plugin.plugin import session
+from diff3r_plugin.plugin.errors import announced
 
 MAIN = Path(__file__).parents[2] / "examples" / "mini_host" / "src" / "main.py"
 
@@ -81,6 +82,26 @@ def test_a_plugin_error_from_within_the_host_is_one_message(imported_host):
         session.run(main_function("raise session.PluginError('put this right')"), {})
     assert caught.value.code == "diff3r: put this right"
     session.current().end()
+
+
+def test_an_error_that_the_host_swallows_is_printed_and_remembered(imported_host, capsys):
+    """HiSplat catches everything around its training, and goes on."""
+    body = """
+    try:
+        config["fail"]()
+    except BaseException:
+        return "done"
+    """
+    begun = session.begin({}, MAIN)
+
+    def step():
+        raise session.PluginError("put this right")
+
+    with pytest.raises(SystemExit) as caught:
+        session.run(main_function(body), {"fail": announced(step, begun.context.report_error)})
+    assert capsys.readouterr().err.count("diff3r: put this right") == 1
+    assert caught.value.code == "diff3r: the host went on after this error: put this right"
+    begun.end()
 
 
 def test_a_checkout_that_differs_is_refused_with_the_list(imported_host, tmp_path):
