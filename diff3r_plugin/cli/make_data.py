@@ -20,6 +20,7 @@ _HELP = {
     "seed": "seed; the same options give the same bytes",
     "target_views": "target frames per scene in the evaluation indices",
     "supersample": "rays per pixel along each axis",
+    "depths": "also store every frame's true z-depth, for hosts that train with it",
     "outlier_share": "share of context images to spoil, 0 to 1",
     "outlier_kinds": f"how to spoil them: any of {', '.join(OUTLIER_KINDS)}",
     "outlier_splits": "splits in which to spoil context images",
@@ -42,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder to write to")
     for field in fields(DataOptions):
         option = "--" + field.name.replace("_", "-")
-        if isinstance(field.default, tuple):
+        if isinstance(field.default, bool):
+            parser.add_argument(option, action="store_true", help=_HELP[field.name])
+        elif isinstance(field.default, tuple):
             parser.add_argument(option, nargs="+", default=list(field.default), metavar="NAME", help=_HELP[field.name])
         else:
             parser.add_argument(

@@ -21,6 +21,7 @@ class DataOptions:
         seed: Seed of everything.
         target_views: Target frames per scene in the evaluation indices.
         supersample: Rays per pixel along each axis.
+        depths: Also store every frame's true z-depth, for hosts that train with it.
         outlier_share: Share of the context images (those of the evaluation indices) to spoil, in [0, 1].
         outlier_kinds: How; see `diff3r_plugin.data.outliers`.
         outlier_splits: Where. In ``train`` every frame may become context, so there the share is of all frames.
@@ -37,6 +38,7 @@ class DataOptions:
     seed: int = 0
     target_views: int = 3
     supersample: int = 3
+    depths: bool = False
     outlier_share: float = 0.0
     outlier_kinds: tuple[str, ...] = OUTLIER_KINDS
     outlier_splits: tuple[str, ...] = ("val", "test")

@@ -9,6 +9,8 @@ A chunk is a list of scenes, saved with ``torch.save``. A scene is a dictionary:
     cameras     float32, [frames, 18]: fx fy cx cy (in units of image width and height), 0, 0, and the 3x4
                 world-to-camera matrix row by row, OpenCV axes
     images      list of uint8 tensors, each a whole JPEG file
+    depths      float16, [frames, height, width]: z-depth in meters at pixel centers; only where asked for, and no
+                part of RealEstate10K (readers of the family ignore it)
 """
 
 from __future__ import annotations
@@ -50,17 +52,25 @@ def camera_rows(
 
 
 def scene_record(
-    key: str, url: str, cameras: Float32[ndarray, "frames 18"], images: list[bytes], frame_rate: float = 30.0
+    key: str,
+    url: str,
+    cameras: Float32[ndarray, "frames 18"],
+    images: list[bytes],
+    depths: Float[ndarray, "frames h w"] | None = None,
+    frame_rate: float = 30.0,
 ) -> dict:
     """One scene of a chunk; timestamps are in microseconds, as in RealEstate10K."""
     stamps = torch.arange(len(images), dtype=torch.int64) * round(1e6 / frame_rate)
-    return {
+    record = {
         "key": key,
         "url": url,
         "timestamps": stamps,
         "cameras": torch.from_numpy(cameras),
         "images": [torch.from_numpy(np.frombuffer(file, np.uint8).copy()) for file in images],
     }
+    if depths is not None:
+        record["depths"] = torch.from_numpy(depths.astype(np.float16))
+    return record
 
 
 def write_chunk(folder: Path, number: int, scenes: list[dict]) -> dict[str, str]:

@@ -125,8 +125,8 @@ def _write_split(out: Path, options: DataOptions, split: str, evaluation, spoile
     jobs = [(number, spoiled.get(key, {})) for number, key in enumerate(evaluation)]
     with _worker_map(min(workers, len(jobs))) as run:
         for number, (record, note) in enumerate(run(partial(_render_scene, options, split), jobs)):
-            key, url, cameras, images = record
-            chunk.append(re10k_format.scene_record(key, url, cameras, images))
+            key = record[0]
+            chunk.append(re10k_format.scene_record(*record))
             if note:
                 notes[key] = note
             if len(chunk) == _SCENES_PER_CHUNK or number + 1 == len(jobs):
@@ -148,14 +148,19 @@ def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, st
     scene = sample_scene(options.seed, split, number, options.frames)
     rng = _generator(options.seed, split, number, purpose=2)
     poses = scene.world_to_camera
-    images, notes = [], {}
+    images, depths, notes = [], [], {}
     for frame, pose in enumerate(scene.camera_to_room):
-        image, _ = render_room(scene.room, pose, scene.intrinsics, (options.size, options.size), options.supersample)
+        image, depth = render_room(
+            scene.room, pose, scene.intrinsics, (options.size, options.size), options.supersample
+        )
         if frame in defects:
             image, poses[frame], notes[str(frame)] = outliers.spoil(rng, defects[frame], image, poses[frame])
         images.append(re10k_format.encode_jpeg(image))
+        depths.append(depth)
     url = f"diff3r procedural room, seed {options.seed}"
-    return (_key(split, number), url, re10k_format.camera_rows(scene.intrinsics, poses), images), notes
+    cameras = re10k_format.camera_rows(scene.intrinsics, poses)
+    truth = np.stack(depths).astype(np.float16) if options.depths else None
+    return (_key(split, number), url, cameras, images, truth), notes
 
 
 def _key(split: str, number: int) -> str:

@@ -20,7 +20,7 @@ def options_command(out: Path, options: DataOptions) -> str:
     default, words = DataOptions(), ["diff3r", "make-data", str(out)]
     for name, value in asdict(options).items():
         if value != getattr(default, name):
-            values = value if isinstance(value, tuple) else (value,)
+            values = () if value is True else value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, values)]
     return " ".join(words)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from diff3r_plugin.data import DataOptions, make_data, sample_scene
+from diff3r_plugin.data.ray_caster import render_room
 from diff3r_plugin.data.re10k_format import decode_jpeg, read_split
 
 SMALL = DataOptions(train=2, val=1, test=2, frames=8, size=16, seed=3, supersample=2)
@@ -60,6 +61,17 @@ def test_layout_of_a_chunk(small):
             assert file.dtype == torch.uint8 and file.ndim == 1
             assert bytes(file[:2].tolist()) == b"\xff\xd8"  # a JPEG file
             assert decode_jpeg(file).shape == (3, 16, 16)
+
+
+def test_depths_are_those_of_the_room_and_change_nothing_else(small, tmp_path):
+    make_data(tmp_path, replace(SMALL, depths=True), workers=1, progress=False)
+    without, with_depths = read_split(small / "test"), read_split(tmp_path / "test")
+    for number, (key, scene) in enumerate(with_depths.items()):
+        assert scene["depths"].dtype == torch.float16 and scene["depths"].shape == (8, 16, 16)
+        assert all(torch.equal(a, b) for a, b in zip(scene["images"], without[key]["images"], strict=True))
+        room = sample_scene(SMALL.seed, "test", number, SMALL.frames)
+        _, truth = render_room(room.room, room.camera_to_room[5], room.intrinsics, (16, 16), SMALL.supersample)
+        torch.testing.assert_close(scene["depths"][5].double(), torch.from_numpy(truth), rtol=1e-3, atol=0)
 
 
 def test_poses_are_rotations_and_the_first_camera_is_the_world(small):

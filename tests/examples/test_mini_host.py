@@ -21,8 +21,8 @@ pytest.importorskip("hydra")
 pytest.importorskip("dacite")
 
 
-def run_host(*overrides: str, command: tuple[str, ...] = ("-m", "src.main")) -> str:
-    """Run the host; returns what it printed. Fails with its output if it fails."""
+def run_host(*overrides: str, command: tuple[str, ...] = ("-m", "src.main"), succeeds: bool = True) -> str:
+    """Run the host; returns what it printed. Fails with its output unless it ends as expected."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -38,8 +38,8 @@ def run_host(*overrides: str, command: tuple[str, ...] = ("-m", "src.main")) -> 
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+    assert (done.returncode == 0) == succeeds, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout if succeeds else done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,22 @@ def test_fine_tuning_takes_the_weights_and_starts_at_step_zero(trained, common, 
     after = torch.load(checkpoint(tmp_path, 2), map_location="cpu", weights_only=False)["state_dict"]
     for name, value in before.items():  # the rate is all but zero, so these are the loaded weights
         torch.testing.assert_close(after[name], value, msg=name)
+
+
+def test_depth_loss_trains_on_data_with_depths_and_says_what_is_missing_without(common, tmp_path):
+    short = ["trainer.max_steps=2", "trainer.num_sanity_val_steps=0", "checkpointing.every_n_train_steps=2"]
+    depth_loss = ["loss=[mse,ssim,depth]", *short]
+    error = run_host(f"hydra.run.dir={tmp_path}/without", *common, *depth_loss, succeeds=False)
+    assert "diff3r make-data --depths" in error
+    options = DataOptions(train=2, val=1, test=0, frames=8, size=32, supersample=1, depths=True)
+    make_data(tmp_path / "rooms", options, workers=1, progress=False)
+    run_host(
+        f"hydra.run.dir={tmp_path}/with", *common, *depth_loss, f"dataset.roots=[{tmp_path}/rooms]",
+        "dataset.view_sampler.extra_context_views=1", "train.extra_context_share=0.5", "trainer.val_check_interval=2",
+    )  # fmt: skip
+    assert all(0 < line["loss/depth"] < 1 for line in metrics(tmp_path / "with").values())
+    lines = map(json.loads, (tmp_path / "with" / "local" / "metrics.jsonl").read_text().splitlines())
+    assert any(0 < line.get("val/depth_error", 0) < 1 for line in lines)
 
 
 def test_testing_writes_scores_and_pictures(trained, common, data, tmp_path):

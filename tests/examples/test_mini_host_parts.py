@@ -1,5 +1,6 @@
 """Conventions inside the miniature host: cameras, harmonics, cropping, the plane sweep, the rasterizer's call."""
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +23,11 @@ def host():
         del sys.modules[name]
     sys.path[:0] = [str(HOST), str(RASTERIZER)]
     try:
-        from src.dataset.shims import augmentation_shim, crop_shim
+        from src.dataset.shims import augmentation_shim, context_shim, crop_shim, patch_shim
         from src.dataset.view_sampler import view_sampler_bounded
         from src.evaluation import metrics
         from src.geometry import projection
+        from src.loss import loss, loss_depth
         from src.model.decoder import cuda_splatting
         from src.model.encoder import encoder_planesweep, gaussian_adapter, spherical_harmonics
         from src.model.encoder.planesweep import cost_volume
@@ -33,7 +35,11 @@ def host():
         yield SimpleNamespace(
             augmentation=augmentation_shim,
             crop=crop_shim,
+            patch=patch_shim,
+            context=context_shim,
             bounded=view_sampler_bounded,
+            loss=loss,
+            loss_depth=loss_depth,
             metrics=metrics,
             projection=projection,
             splatting=cuda_splatting,
@@ -187,6 +193,76 @@ def test_bounded_sampler_keeps_its_bounds(host, views):
         assert (target > context[0]).all() and (target < context[-1]).all()
     assert gaps == set(range(5, 10))
     assert sampler.sample("scene", 5, generator) is None  # too short
+
+
+def test_extra_context_views_come_in_training_only(host):
+    cfg = host.bounded.ViewSamplerBoundedCfg("bounded", 2, 3, 5, 9, 1, extra_context_views=2)
+    generator = torch.Generator().manual_seed(0)
+    train, _ = host.bounded.ViewSamplerBounded(cfg, "train").sample("scene", 20, generator)
+    val, _ = host.bounded.ViewSamplerBounded(cfg, "val").sample("scene", 20, generator)
+    assert len(train) == 4 and len(val) == 2
+
+
+def test_keeping_outer_views_keeps_what_belongs_together(host):
+    context = {
+        "image": torch.rand(2, 4, 3, 8, 8),
+        "index": torch.arange(4).expand(2, 4),
+        "depth": torch.rand(2, 4, 8, 8),
+    }
+    kept = host.context.keep_outer_views({"context": context, "scene": ["a", "b"]}, 2)
+    assert kept["context"]["index"].tolist() == [[0, 3], [0, 3]] and kept["scene"] == ["a", "b"]
+    assert torch.equal(kept["context"]["depth"][:, 1], context["depth"][:, 3])
+    assert torch.equal(kept["context"]["image"][:, 1], context["image"][:, 3])
+    with pytest.raises(ValueError, match="2 to 4 context views, not 5"):
+        host.context.keep_outer_views({"context": context}, 5)
+
+
+def test_depth_goes_with_its_pixels_through_flips_scaling_and_crops(host):
+    """Depth painted into the image as well: whatever is done to both, they still agree."""
+    depth = torch.rand(1, 40, 60).mul(4).round() / 4
+    views = {"image": depth[:, None].expand(1, 3, 40, 60), "depth": depth, "intrinsics": camera(1.3)[None]}
+    flipped = host.augmentation.reflect_views({**views, "extrinsics": torch.eye(4)[None]})
+    assert torch.equal(flipped["depth"], flipped["image"][:, 0])
+    example = {"context": views, "target": views}
+    cropped = host.crop.apply_crop_shim(example, (40, 36))["context"]
+    assert torch.equal(cropped["depth"], cropped["image"][:, 0])
+    coarse = {**views, "image": views["image"].repeat_interleave(2, -1).repeat_interleave(2, -2)}
+    coarse["depth"] = coarse["image"][:, 0]
+    halved = host.crop.apply_crop_shim({"context": coarse, "target": coarse}, (40, 60))["context"]
+    assert torch.equal(halved["depth"], depth)
+    batch = {"context": {k: v[None] for k, v in views.items()}, "target": {k: v[None] for k, v in views.items()}}
+    patched = host.patch.apply_patch_shim(batch, 16)["context"]
+    assert patched["depth"].shape[-2:] == (32, 48) and torch.equal(patched["depth"], patched["image"][:, :, 0])
+
+
+def test_depth_loss_is_zero_at_the_truth_and_the_log_ratio_away_from_it(host):
+    depth = torch.rand(1, 2, 4, 6) * 3 + 1
+    poses = torch.eye(4).repeat(1, 2, 1, 1)
+    for view in range(2):
+        poses[0, view, :3, :3], poses[0, view, :3, 3] = rotation(view), torch.randn(3)
+    xy = host.projection.sample_image_grid((4, 6), depth.device)
+    rays = host.projection.unproject(xy, camera().expand(1, 2, 1, 1, 3, 3))
+    loss = host.loss_depth.LossDepth(host.loss.LossCfg(weight=0.5))
+
+    def value(scale: float) -> float:
+        points = rays * (scale * depth)[..., None]
+        world = torch.einsum("bvij,bvhwj->bvhwi", poses[..., :3, :3], points) + poses[..., None, None, :3, 3]
+        gaussians = SimpleNamespace(means=world.reshape(1, -1, 3))
+        context = {"depth": depth, "extrinsics": poses}
+        return loss.compute(host.loss_depth.pixel_depths(gaussians, poses, (4, 6)), context["depth"]).item()
+
+    assert value(1.0) == pytest.approx(0, abs=1e-5)
+    assert value(1.25) == pytest.approx(math.log(1.25), rel=1e-4)
+
+
+def test_convex_upsampling_follows_an_edge_that_interpolation_smears(host):
+    coarse = torch.tensor([[0.0, 0, 1, 1]]).expand(1, 1, 4, 4)
+    logits = torch.full((1, 9, 8, 8), -50.0)
+    logits[:, 4] = 50.0  # every fine pixel takes the coarse one it lies in
+    fine = host.encoder.upsample_convex(coarse, logits)
+    torch.testing.assert_close(fine[0, 0, 0], torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 1]))
+    inside = host.encoder.upsample_convex(torch.rand(2, 1, 4, 4), torch.randn(2, 9, 8, 8))
+    assert inside.shape == (2, 1, 8, 8) and ((inside >= 0) & (inside <= 1)).all()
 
 
 def test_metrics_on_known_pictures(host):

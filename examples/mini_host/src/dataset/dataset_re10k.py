@@ -81,15 +81,17 @@ class DatasetRE10k(IterableDataset):
         if views is None:
             return None
         context, target = views
+        baseline = torch.ones(())
         if self.cfg.make_baseline_1:
             baseline = (extrinsics[context[0], :3, 3] - extrinsics[context[-1], :3, 3]).norm()
             if baseline < 1e-3:
                 print(f"Skipping {scene['key']}: its context cameras are at one place (baseline {baseline:.1e}).")
                 return None
             extrinsics[:, :3, 3] /= baseline
+        depths = scene["depths"].float() / baseline if "depths" in scene else None
 
         def take(index: Tensor) -> dict:
-            return {
+            taken = {
                 "extrinsics": extrinsics[index],
                 "intrinsics": intrinsics[index],
                 "image": convert_images([scene["images"][i] for i in index.tolist()]),
@@ -97,6 +99,7 @@ class DatasetRE10k(IterableDataset):
                 "far": repeat(torch.tensor(self.cfg.far, dtype=torch.float32), "-> v", v=len(index)),
                 "index": index,
             }
+            return taken if depths is None else {**taken, "depth": depths[index]}
 
         example = {"context": take(context), "target": take(target), "scene": scene["key"]}
         if self.stage == "train" and self.cfg.augment:

@@ -15,6 +15,7 @@ class BatchedViews(TypedDict, total=False):
     near: Float[Tensor, "batch view"]
     far: Float[Tensor, "batch view"]
     index: Int64[Tensor, "batch view"]  # frame numbers
+    depth: Float[Tensor, "batch view height width"]  # true z-depth; only where the data has it
 
 
 class BatchedExample(TypedDict, total=False):

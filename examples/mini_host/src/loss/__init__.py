@@ -1,4 +1,5 @@
 from .loss import Loss, LossCfg
+from .loss_depth import LossDepth
 from .loss_l1 import LossL1
 from .loss_mse import LossMse
 from .loss_ssim import LossSsim
@@ -7,6 +8,7 @@ LOSSES = {
     "mse": LossMse,
     "l1": LossL1,
     "ssim": LossSsim,
+    "depth": LossDepth,
 }
 
 

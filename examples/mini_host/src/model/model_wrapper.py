@@ -14,9 +14,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from ..dataset.data_module import get_data_shim
+from ..dataset.shims.context_shim import keep_outer_views
 from ..dataset.types import BatchedExample
 from ..evaluation.metrics import compute_psnr, compute_ssim
 from ..loss.loss import Loss
+from ..loss.loss_depth import pixel_depths
 from ..misc.benchmarker import Benchmarker
 from ..misc.image_io import prep_image, save_image
 from ..misc.step_tracker import StepTracker
@@ -36,6 +38,7 @@ class OptimizerCfg:
 @dataclass
 class TrainCfg:
     log_images_every_n_val: int
+    extra_context_share: float = 1.0
 
 
 @dataclass
@@ -77,6 +80,13 @@ class ModelWrapper(LightningModule):
 
     def training_step(self, batch: BatchedExample, batch_idx: int) -> torch.Tensor:
         batch = self.data_shim(batch)
+        views = batch["context"]["image"].shape[1]
+        if (
+            self.train_cfg.extra_context_share < 1
+            and torch.rand(()) >= self.train_cfg.extra_context_share
+            and views > 2
+        ):
+            batch = keep_outer_views(batch, 2)
         target = batch["target"]
         h, w = target["image"].shape[-2:]
         gaussians = self.encoder(batch["context"], self.global_step, False, scene_names=batch["scene"])
@@ -152,6 +162,11 @@ class ModelWrapper(LightningModule):
         truth, predicted = target["image"][0], output.color[0]
         self.log("val/psnr", compute_psnr(truth, predicted).mean(), batch_size=1, rank_zero_only=True)
         self.log("val/ssim", compute_ssim(truth, predicted).mean(), batch_size=1, rank_zero_only=True)
+
+        if "depth" in context:
+            true_depth = context["depth"]
+            error = pixel_depths(gaussians, context["extrinsics"], true_depth.shape[-2:]) / true_depth - 1
+            self.log("val/depth_error", error.abs().median(), batch_size=1, rank_zero_only=True)
 
         every = self.train_cfg.log_images_every_n_val
         if batch_idx == 0 and every > 0 and hasattr(self.logger, "log_image"):

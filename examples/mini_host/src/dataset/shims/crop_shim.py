@@ -1,5 +1,6 @@
 """Rescale and center-crop whole examples, images and intrinsics together."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -34,9 +35,24 @@ def rescale_and_crop(
     return center_crop(images, intrinsics, shape)
 
 
+def crop_depth(depth: Float[Tensor, "*batch h w"], shape: tuple[int, int]) -> Float[Tensor, "*batch h_out w_out"]:
+    """The same for maps of depth, whose values neither a crop nor a change of scale alters.
+
+    Depths are picked and not averaged: a mean across an edge lies on no surface.
+    """
+    h, w = depth.shape[-2:]
+    factor = max(shape[0] / h, shape[1] / w)
+    rows, columns = (
+        (((torch.arange(out) + 0.5 - out / 2) / factor) + size / 2).long().clamp(0, size - 1)
+        for out, size in zip(shape, (h, w), strict=True)
+    )
+    return depth[..., rows[:, None], columns]
+
+
 def apply_crop_shim(example: dict, shape: tuple[int, int]) -> dict:
     def crop(views: dict) -> dict:
         image, intrinsics = rescale_and_crop(views["image"], views["intrinsics"], shape)
-        return {**views, "image": image, "intrinsics": intrinsics}
+        cropped = {**views, "image": image, "intrinsics": intrinsics}
+        return cropped if "depth" not in views else {**cropped, "depth": crop_depth(views["depth"], shape)}
 
     return {**example, "context": crop(example["context"]), "target": crop(example["target"])}

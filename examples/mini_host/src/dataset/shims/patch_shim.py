@@ -11,6 +11,10 @@ def apply_patch_shim(batch: BatchedExample, patch_size: int) -> BatchedExample:
         if min(shape) == 0:
             raise ValueError(f"Images of {h}x{w} are smaller than the encoder's patches of {patch_size} pixels.")
         image, intrinsics = center_crop(views["image"], views["intrinsics"], shape)
-        return {**views, "image": image, "intrinsics": intrinsics}
+        cropped = {**views, "image": image, "intrinsics": intrinsics}
+        if "depth" in views:
+            row, column = (h - shape[0]) // 2, (w - shape[1]) // 2
+            cropped["depth"] = views["depth"][..., row : row + shape[0], column : column + shape[1]]
+        return cropped
 
     return {**batch, "context": crop(batch["context"]), "target": crop(batch["target"])}

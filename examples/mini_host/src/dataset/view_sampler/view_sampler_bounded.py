@@ -18,6 +18,7 @@ class ViewSamplerBoundedCfg:
     min_distance_between_context_views: int
     max_distance_between_context_views: int
     min_distance_to_context_views: int
+    extra_context_views: int = 0
 
 
 class ViewSamplerBounded(ViewSampler):
@@ -26,8 +27,9 @@ class ViewSamplerBounded(ViewSampler):
     def sample(
         self, scene: str, num_frames: int, generator: torch.Generator
     ) -> tuple[Int64[Tensor, " context_view"], Int64[Tensor, " target_view"]] | None:
+        views = self.cfg.num_context_views + (self.cfg.extra_context_views if self.stage == "train" else 0)
         margin = self.cfg.min_distance_to_context_views
-        least = max(self.cfg.min_distance_between_context_views, 2 * margin, self.cfg.num_context_views - 1)
+        least = max(self.cfg.min_distance_between_context_views, 2 * margin, views - 1)
         most = min(self.cfg.max_distance_between_context_views, num_frames - 1)
         if most < least:
             return None
@@ -43,5 +45,5 @@ class ViewSamplerBounded(ViewSampler):
             gap = (least + most) // 2
             first = (num_frames - 1 - gap) // 2
             target = torch.linspace(first + margin, first + gap - margin, self.cfg.num_target_views).long()
-        context = torch.linspace(first, first + gap, self.cfg.num_context_views).round().long()
+        context = torch.linspace(first, first + gap, views).round().long()
         return context, target

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ...dataset.data_module import DataShim
 from ...dataset.shims.patch_shim import apply_patch_shim
@@ -46,10 +47,12 @@ class EncoderPlaneSweep(Encoder):
             conv_block(2 * d_full + 5, cfg.d_feature), conv_block(cfg.d_feature, cfg.d_feature)
         )
         self.gaussian_adapter = GaussianAdapter(cfg.gaussian_adapter)
+        self.to_upsampling = nn.Conv2d(cfg.d_feature, 9, 3, 1, 1)
         self.to_gaussians = nn.Conv2d(cfg.d_feature, 1 + self.gaussian_adapter.d_in, 3, 1, 1)
         # Start at the prior: the pixel's color, a round Gaussian of its size, the matched depth.
-        nn.init.normal_(self.to_gaussians.weight, std=1e-3)
-        nn.init.zeros_(self.to_gaussians.bias)
+        for layer in (self.to_gaussians, self.to_upsampling):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self,
@@ -76,9 +79,9 @@ class EncoderPlaneSweep(Encoder):
             far,
         )
         coarse = F.interpolate(torch.cat([disparity, confidence, self.reduce(hidden)], 1), size=(h, w), mode="bilinear")
-        disparity = coarse[:, :1]
         features = self.refine_full(torch.cat([flat_images, full, coarse], 1))
         raw = self.to_gaussians(features)
+        disparity = upsample_convex(disparity, self.to_upsampling(features))
         # The full-resolution correction stays within about two steps of the sweep.
         disparity = disparity + raw[:, :1].tanh() * (2 / self.cfg.num_depth_candidates)
         disparity = rearrange(disparity.clamp(0, 1), "(b v) () h w -> b v (h w)", **split)
@@ -101,3 +104,16 @@ class EncoderPlaneSweep(Encoder):
             return apply_patch_shim(batch, PATCH_SIZE)
 
         return data_shim
+
+
+def upsample_convex(
+    coarse: Float[Tensor, "batch 1 half_height half_width"], logits: Float[Tensor, "batch 9 height width"]
+) -> Float[Tensor, "batch 1 height width"]:
+    """Each fine pixel mixes the nine coarse ones around it by weights of its own (RAFT, Teed and Deng 2020).
+
+    Unlike interpolation it can follow an edge: a fine pixel takes the value of one side.
+    """
+    h, w = coarse.shape[-2:]
+    neighbors = F.unfold(F.pad(coarse, (1, 1, 1, 1), mode="replicate"), 3)
+    neighbors = F.interpolate(rearrange(neighbors, "b n (h w) -> b n h w", h=h, w=w), size=logits.shape[-2:])
+    return (logits.softmax(1) * neighbors).sum(1, keepdim=True)
