@@ -37,7 +37,7 @@ class PCGResult:
 
     Args:
         solution: ``[B, P]``.
-        residual: ``b - A x``, ``[B, P]``, by the recurrence, corrected every ``stabilise_every`` iterations.
+        residual: ``b - A x``, ``[B, P]``, by the recurrence, corrected every ``stabilize_every`` iterations.
         iterations: Products with A that moved each system's solution, ``[B]``.
         relative_residual: ``‖residual‖ / ‖b‖``, ``[B]`` (0 where b is 0).
         reason_codes: Index into :class:`PCGReason`, ``[B]``; see :attr:`reasons`.
@@ -63,13 +63,13 @@ def pcg(
     preconditioner: Callable[[Tensor], Tensor] | None = None,
     max_iterations: int = 8,
     tolerance: float = 1e-2,
-    stabilise_every: int = 10,
+    stabilize_every: int = 10,
 ) -> PCGResult:
     """Solve ``A x = b`` for B symmetric positive definite systems at once, each with its own step sizes.
 
     Differences from ``scipy.sparse.linalg.cg``: (1) a batch of systems shares each product with A, while alpha, beta
     and convergence are per system, and a finished system no longer moves; (2) the tolerance is relative to ``‖b‖``
-    only; (3) every ``stabilise_every`` iterations the residual is recomputed from its definition, and
+    only; (3) every ``stabilize_every`` iterations the residual is recomputed from its definition, and
     replaced if the recurrence has drifted from it by more than a tenth; (4) non-positive
     curvature ``pᵀAp <= 0`` and non-finite numbers end a system at its last good iterate instead of spoiling it;
     (5) statistics are returned, never printed; (6) the result can be differentiated through (the iterations, not
@@ -80,9 +80,9 @@ def pcg(
         b: Right-hand sides, ``[B, P]``.
         x0: Starting point; zero by default.
         preconditioner: ``r [B, P] -> M⁻¹ r``, symmetric positive definite; the identity by default.
-        max_iterations: At most this many products with A (those of ``stabilise_every`` not counted).
+        max_iterations: At most this many products with A (those of ``stabilize_every`` not counted).
         tolerance: A system is done when ``‖b - A x‖ <= tolerance * ‖b‖``.
-        stabilise_every: Iterations between recomputations of the true residual; 0 for never.
+        stabilize_every: Iterations between recomputations of the true residual; 0 for never.
 
     Raises:
         ValueError: if ``b`` is not ``[B, P]``, or a setting is out of range.
@@ -101,7 +101,7 @@ def pcg(
         raise ValueError(f"b must have shape [B, P] (systems, unknowns), got {list(b.shape)}; reshape it.")
     if max_iterations < 0 or tolerance < 0:
         raise ValueError(f"max_iterations and tolerance must not be negative, got {max_iterations} and {tolerance}.")
-    return solve(matvec, b, x0, updates_for(b, preconditioner), max_iterations, tolerance, stabilise_every)
+    return solve(matvec, b, x0, updates_for(b, preconditioner), max_iterations, tolerance, stabilize_every)
 
 
 def solve(
@@ -111,7 +111,7 @@ def solve(
     updates: VectorUpdates,
     max_iterations: int,
     tolerance: float,
-    stabilise_every: int,
+    stabilize_every: int,
 ) -> PCGResult:
     """:func:`pcg` with a given way to do its vector work."""
     norm_b = dot(b, b).sqrt()
@@ -148,7 +148,7 @@ def solve(
         moving = active & positive & curvature.isfinite()
         alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)
         x_new, new = updates.advance(x, r, p, Ap, alpha)
-        if stabilise_every and k % stabilise_every == 0:
+        if stabilize_every and k % stabilize_every == 0:
             true = b - matvec(x_new)
             drift = true - new.r
             # Replacing a residual that is still right would only spoil the directions' conjugacy.

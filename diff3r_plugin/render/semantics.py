@@ -12,8 +12,13 @@ ALPHA_CAP = 0.99
 ALPHA_SKIP = 1.0 / 255.0
 """Splats with a smaller alpha at a pixel are not drawn there."""
 
-TRANSMITTANCE_STOP = 1e-4
-"""A splat that would bring the transmittance below this, and everything behind it, is not drawn."""
+TRANSMITTANCE_STOP = 1.00001e-4
+"""A splat that would bring the transmittance below this, and everything behind it, is not drawn.
+
+A hundred-thousandth above the 1e-4 of 3D Gaussian splatting: two saturated splats leave (1 - ALPHA_CAP)², which is 1e-4
+to the last digit, and rounding alone would decide whether the second one is drawn. In float32 the rasterizers of
+hosts and gsplat stop there (1 - 0.99 rounds down); with the margin every backend does, in every precision.
+"""
 
 FRUSTUM_MARGIN = 0.3
 """The perspective Jacobian is evaluated at most this share of tan(fov/2) outside the image."""

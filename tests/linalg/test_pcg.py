@@ -76,7 +76,7 @@ def test_a_batch_is_solved_as_its_members_alone():
 
 def test_reports_the_true_residual():
     A, b = systems(condition=1e3)
-    result = pcg(product(A), b, max_iterations=5, tolerance=1e-12, stabilise_every=2)
+    result = pcg(product(A), b, max_iterations=5, tolerance=1e-12, stabilize_every=2)
     true = (b - product(A)(result.solution)).norm(dim=-1) / b.norm(dim=-1)
     torch.testing.assert_close(result.relative_residual, true)
     assert set(result.reasons) == {PCGReason.MAX_ITERATIONS} and (result.iterations == 5).all()
@@ -86,14 +86,14 @@ def test_true_residual_keeps_float32_honest():
     A, b = systems(size=40, condition=1e3)
     A, b = A.float(), b.float()
 
-    def solve(stabilise_every):
-        result = pcg(product(A), b, max_iterations=200, tolerance=1e-6, stabilise_every=stabilise_every)
+    def solve(stabilize_every):
+        result = pcg(product(A), b, max_iterations=200, tolerance=1e-6, stabilize_every=stabilize_every)
         true = (b - product(A)(result.solution)).norm(dim=-1) / b.norm(dim=-1)
         return result, true
 
-    drifted, true = solve(stabilise_every=0)
+    drifted, true = solve(stabilize_every=0)
     assert (true > 5 * drifted.relative_residual).all()  # the recurrence believes more than is true
-    honest, true = solve(stabilise_every=10)
+    honest, true = solve(stabilize_every=10)
     assert (true < 2 * honest.relative_residual).all()
 
 

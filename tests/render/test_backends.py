@@ -51,6 +51,31 @@ def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_vi
     assert relative(ours_gram.sh_rest, oracle_gram.sh_rest) < 1e-10
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("between", [0, 2], ids=["nothing_between", "invisible_between"])
+@pytest.mark.parametrize("opaque", [2, 3, 5])
+def test_the_second_saturated_splat_ends_the_ray_in_every_precision(backend, dtype, between, opaque):
+    """Two in a row leave (1 - 0.99)² of the light, 1e-4 to the last digit: no rounding may decide what is drawn."""
+    count = opaque + between
+    scene, views = random_scene(gaussians=count, views=1, size=(4, 4), degree=0)
+    opacities = torch.tensor([[1.0, *[0.5 / 255] * between, *[1.0] * (opaque - 1)]])
+    means = torch.tensor([0.0, 0.0, 1.0]) * torch.arange(2, 2 + count)[None, :, None]
+    scene = Gaussians(means, 1e4 * torch.eye(3).expand(1, count, 3, 3), opacities, scene.harmonics).to(dtype)
+    views = views.replace(world_to_camera=torch.eye(4)[None, None]).to(dtype)
+    lin = linearize(scene, views, backend)
+    first = (scene.harmonics[0, 0, :, 0] * 0.28209479177387814 + 0.5).clamp_min(0)
+    expected = 0.99 * first + 0.01 * views.background
+    torch.testing.assert_close(lin.image, expected[:, None, None].expand(1, 1, 3, 4, 4), rtol=1e-5, atol=1e-6)
+    # What is not drawn has no derivative.
+    gradient = lin.vjp(torch.ones_like(lin.image))
+    assert (gradient.harmonics[0, 0] != 0).any() and (gradient.harmonics[0, 1:] == 0).all()
+    color = Gaussians(*(torch.zeros_like(t) for t in scene.tensors()[:3]), torch.ones_like(scene.harmonics))
+    ones = torch.ones_like(lin.image[:, :, 0])
+    assert (lin.gauss_newton_product(color, ones).harmonics[0, 1:] == 0).all()
+    assert (lin.gram(ones).core[0, 1:] == 0).all()
+    torch.testing.assert_close(lin.jvp(color), torch.full_like(lin.image, 0.99 * 0.28209479177387814))
+
+
 def test_float32_agrees_with_float64(backend):
     scene, views = random_scene(gaussians=30, size=(24, 24), degree=2)
     exact = render(scene, views, "torch")
