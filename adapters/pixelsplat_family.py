@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diff3r_plugin import Gaussians, Views
@@ -122,6 +122,9 @@ class PixelSplatFamily(HostAdapter):
     def background(self, wrapper: nn.Module) -> Any:
         """The color behind all Gaussians."""
         return getattr(wrapper.decoder, "background_color", (0.0, 0.0, 0.0))
+
+    def spoiled_pixels(self, batch: Any) -> Bool[Tensor, "B V H W"] | None:
+        return batch["context"].get("spoiled")
 
     def target_images(self, batch: Any) -> Float[Tensor, "B V 3 H W"]:
         return batch["target"]["image"]

@@ -35,6 +35,7 @@ class SavedScene:
         context: The views it was predicted from, with images.
         target: The held-out views, with images.
         weights: Proximal weights that a head predicted for the scene; empty without a head.
+        confidence: Pixel weights that a head predicted for the context views, ``[1, V, H, W]``; None without one.
 
     Raises:
         ValueError: if there is more than one scene, or a picture is missing.
@@ -45,6 +46,7 @@ class SavedScene:
     context: Views
     target: Views
     weights: Mapping[str, Tensor | float] = field(default_factory=dict)
+    confidence: Tensor | None = None
 
     def __post_init__(self) -> None:
         sizes = (self.gaussians.batch_size, self.context.batch_size, self.target.batch_size)
@@ -59,7 +61,8 @@ class SavedScene:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = {kind: _tensors(getattr(self, kind)) for kind in ("gaussians", "context", "target")}
-        torch.save({"format": FORMAT, "name": self.name, "weights": dict(self.weights), **parts}, path)
+        more = {} if self.confidence is None else {"confidence": self.confidence.cpu().clone()}
+        torch.save({"format": FORMAT, "name": self.name, "weights": dict(self.weights), **parts, **more}, path)
 
     @classmethod
     def load(cls, path: Path | str) -> SavedScene:
@@ -77,6 +80,7 @@ class SavedScene:
             Views(**content["context"]),
             Views(**content["target"]),
             content["weights"],
+            content.get("confidence"),
         )
 
 
@@ -100,6 +104,7 @@ def evaluate(
     config: TTOConfig,
     weights: ProximalWeights | Mapping[str, Tensor | float] | float,
     before: Mapping[str, float] | None = None,
+    pixel_weights: Tensor | None = None,
 ) -> SceneScores:
     """Refine a saved scene and score it before and after, as the plugin does at a host's test.
 
@@ -108,6 +113,7 @@ def evaluate(
         config: How to refine.
         weights: Proximal weights, as :class:`~diff3r_plugin.TTOLayer` takes them.
         before: Scores before refinement, where they are known already.
+        pixel_weights: Weight of each context pixel, ``[1, V, H, W]``; those of the scene's ``confidence`` by default.
 
     Example:
         >>> import torch
@@ -122,7 +128,8 @@ def evaluate(
         True
     """
     with torch.no_grad():
-        refined, info = TTOLayer(config)(scene.gaussians, scene.context, weights)
+        pixel_weights = scene.confidence if pixel_weights is None else pixel_weights
+        refined, info = TTOLayer(config)(scene.gaussians, scene.context, weights, pixel_weights)
         known = dict(before) if before is not None else score(scene, scene.gaussians, config.backend)
         if info.world_to_camera is not None:
             scene = replace(scene, context=scene.context.replace(world_to_camera=info.world_to_camera))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diff3r_plugin.config import GROUPS
+from diff3r_plugin.cross_view import CHANNELS, cross_view_maps
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
@@ -36,14 +37,16 @@ class UncertaintyHead(nn.Module):
 
     Its input per context view: the photograph, the residual of the unrefined picture, and maps of the initial
     Gaussians (opacity, size in pixels, relative depth), together with the host's tapped feature map where there is
-    one; all detached. Its output: one positive weight per Gaussian and group, exp(base + change). The base is learned
-    per group; the change starts at zero everywhere, so that training starts from ``initial_weights``.
+    one, and (``cross_view``) what the other views' Gaussians give in its place; all detached. Its output: one positive
+    weight per Gaussian and group, exp(base + change). The base is learned per group; the change starts at zero
+    everywhere, so that training starts from ``initial_weights``.
 
     Args:
         groups: Which groups need weights.
         feature_channels: Channels of the tapped feature map; 0 for none.
         gaussians_per_pixel: How many Gaussians a pixel has.
         hidden: Channels of the hidden layers.
+        cross_view: Also see where the other views' predictions cover a view, and which color they give it.
         initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
 
     Raises:
@@ -63,6 +66,7 @@ class UncertaintyHead(nn.Module):
         feature_channels: int = 0,
         gaussians_per_pixel: int = 1,
         hidden: int = 32,
+        cross_view: bool = False,
         initial_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -74,10 +78,11 @@ class UncertaintyHead(nn.Module):
         bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
         if bad:
             raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
+        self.cross_view = cross_view
         self.feature_channels, self.gaussians_per_pixel = feature_channels, gaussians_per_pixel
         self._pixel_groups = tuple(g for g in self.groups if g != "poses")
         self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
-        inputs = feature_channels + 6 + 3 * gaussians_per_pixel
+        inputs = feature_channels + 6 + 3 * gaussians_per_pixel + (CHANNELS if cross_view else 0)
         self.layers = nn.Sequential(
             nn.Conv2d(inputs, hidden, 3, padding=1),
             nn.GELU(),
@@ -163,6 +168,8 @@ class UncertaintyHead(nn.Module):
             as_map(pixels.clamp(-5, 5)),
             as_map(log_depth - log_depth.mean(1, keepdim=True)),
         ]
+        if self.cross_view:
+            maps.append(4 * cross_view_maps(scene, views, backend))
         if features is not None:
             resized = functional.interpolate(
                 features.detach().flatten(0, 1).to(parameter.dtype),

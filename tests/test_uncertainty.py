@@ -58,6 +58,20 @@ def test_weights_follow_the_pixel_that_predicted_the_gaussian():
     assert (rows - 3).abs().max() <= 2 and (columns - 4).abs().max() <= 2  # two 3 x 3 convolutions
 
 
+def test_cross_view_inputs_let_one_view_hear_of_another():
+    scene, views = pixel_aligned(batch=1)
+    changed = {}
+    for cross_view in (False, True):
+        head = UncertaintyHead(("means",), cross_view=cross_view)
+        torch.nn.init.normal_(head.layers[-1].weight)
+        recolored = scene.map(lambda t: t.clone())
+        recolored.harmonics[:, H * W :] *= 0.999  # of the second view: next to nothing in any rendering of the whole
+        recolored.means[:, H * W :] += 100.0  # and out of everyone's sight
+        own = slice(0, H * W)
+        changed[cross_view] = (head(recolored, views).means[:, own] - head(scene, views).means[:, own]).abs().mean()
+    assert changed[True] > changed[False]
+
+
 def test_base_weights_learn_to_hold_what_should_not_move():
     scene, views = pixel_aligned(batch=1)
     head = UncertaintyHead(("sh_dc",), initial_weights={"sh_dc": 1.0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageFilter
 
@@ -14,6 +14,9 @@ def choose_outliers(
     rng: np.random.Generator, images: list[tuple[str, int]], share: float, kinds: tuple[str, ...] = OUTLIER_KINDS
 ) -> dict[str, dict[int, str]]:
     """Pick exactly ``round(share * len(images))`` of the images and say how each is to be spoiled.
+
+    They are spread evenly: no scene has two of them more than another, so that half of all context images are one of
+    each pair, and every scene keeps something to be judged by.
 
     Args:
         images: (scene key, frame) of every candidate.
@@ -32,7 +35,15 @@ def choose_outliers(
         True
     """
     chosen: dict[str, dict[int, str]] = {}
-    picked = rng.permutation(len(images))[: round(share * len(images))]
+    shuffled = rng.permutation(len(images))
+    rank: dict[str, int] = {}
+    order = []
+    for index in shuffled:
+        scene = images[index][0]
+        rank[scene] = rank.get(scene, -1) + 1
+        order.append((rank[scene], int(index)))
+    order.sort(key=lambda entry: entry[0])  # stable: within a round the order stays that of the shuffle
+    picked = [index for _, index in order[: round(share * len(images))]]
     for count, index in enumerate(picked):
         scene, frame = images[index]
         chosen.setdefault(scene, {})[frame] = kinds[count % len(kinds)]
@@ -80,17 +91,30 @@ def spoil(
     raise ValueError(f"Kind of outlier must be one of {', '.join(OUTLIER_KINDS)}; got {kind!r}.")
 
 
+def spoiled_pixels(note: dict, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
+    """Which pixels a defect touched, from its record: those under an occluder, or the whole image.
+
+    Example:
+        >>> from diff3r_plugin.data.outliers import spoiled_pixels
+        >>> spoiled_pixels({"kind": "blur", "radius": 1.0}, (4, 4)).all()
+        np.True_
+    """
+    if note["kind"] != "occluder":
+        return np.ones(size, bool)
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    (row, column), (a, b) = note["center"], note["radii"]
+    return ((y - row) / a) ** 2 + ((x - column) / b) ** 2 < 1
+
+
 def _occlude(rng, image, world_to_camera):
     """A flat-colored ellipse, as a finger or a passer-by, over a tenth to a quarter of the picture."""
     h, w = image.shape[:2]
     radii = np.sqrt(rng.uniform(0.1, 0.25) / np.pi * np.array([h * h, w * w])) * np.array([1.2, 1 / 1.2])
     center = rng.uniform(0.15, 0.85, 2) * (h, w)
-    y, x = np.mgrid[:h, :w] + 0.5
-    inside = ((y - center[0]) / radii[0]) ** 2 + ((x - center[1]) / radii[1]) ** 2 < 1
     color = rng.integers(10, 245, 3)
-    spoiled = image.copy()
-    spoiled[inside] = color
     note = {"kind": "occluder", "center": center.tolist(), "radii": radii.tolist(), "color": color.tolist()}
+    spoiled = image.copy()
+    spoiled[spoiled_pixels(note, (h, w))] = color
     return spoiled, world_to_camera, note
 
 

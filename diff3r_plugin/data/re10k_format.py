@@ -11,17 +11,20 @@ A chunk is a list of scenes, saved with ``torch.save``. A scene is a dictionary:
     images      list of uint8 tensors, each a whole JPEG file
     depths      float16, [frames, height, width]: z-depth in meters at pixel centers; only where asked for, and no
                 part of RealEstate10K (readers of the family ignore it)
+    clean       of frames that were spoiled on purpose: frames (int64, [k]), images and cameras as they were before, and
+                masks (bool, [k, height, width]) of what was touched; only in splits with spoiled frames
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from numpy import ndarray
 from PIL import Image
 from torch import Tensor
@@ -51,12 +54,30 @@ def camera_rows(
     return rows
 
 
+@dataclass(frozen=True)
+class Clean:
+    """What spoiled frames were before.
+
+    Args:
+        frames: Their numbers, k of them.
+        images: Each a whole JPEG file.
+        cameras: Rows as in ``cameras``, ``[k, 18]``.
+        masks: Pixels that were touched, ``[k, height, width]``.
+    """
+
+    frames: list[int]
+    images: list[bytes]
+    cameras: Float32[ndarray, "k 18"]
+    masks: Bool[ndarray, "k h w"]
+
+
 def scene_record(
     key: str,
     url: str,
     cameras: Float32[ndarray, "frames 18"],
     images: list[bytes],
     depths: Float[ndarray, "frames h w"] | None = None,
+    clean: Clean | None = None,
     frame_rate: float = 30.0,
 ) -> dict:
     """One scene of a chunk; timestamps are in microseconds, as in RealEstate10K."""
@@ -66,11 +87,22 @@ def scene_record(
         "url": url,
         "timestamps": stamps,
         "cameras": torch.from_numpy(cameras),
-        "images": [torch.from_numpy(np.frombuffer(file, np.uint8).copy()) for file in images],
+        "images": [_bytes_tensor(file) for file in images],
     }
     if depths is not None:
         record["depths"] = torch.from_numpy(depths.astype(np.float16))
+    if clean is not None:
+        record["clean"] = {
+            "frames": torch.tensor(clean.frames, dtype=torch.int64),
+            "images": [_bytes_tensor(file) for file in clean.images],
+            "cameras": torch.from_numpy(clean.cameras),
+            "masks": torch.from_numpy(clean.masks),
+        }
     return record
+
+
+def _bytes_tensor(file: bytes) -> UInt8[Tensor, " bytes"]:
+    return torch.from_numpy(np.frombuffer(file, np.uint8).copy())
 
 
 def write_chunk(folder: Path, number: int, scenes: list[dict]) -> dict[str, str]:

@@ -148,19 +148,27 @@ def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, st
     scene = sample_scene(options.seed, split, number, options.frames)
     rng = _generator(options.seed, split, number, purpose=2)
     poses = scene.world_to_camera
-    images, depths, notes = [], [], {}
+    images, depths, notes, before = [], [], {}, []
+    size = (options.size, options.size)
     for frame, pose in enumerate(scene.camera_to_room):
-        image, depth = render_room(
-            scene.room, pose, scene.intrinsics, (options.size, options.size), options.supersample
-        )
+        image, depth = render_room(scene.room, pose, scene.intrinsics, size, options.supersample)
         if frame in defects:
+            before.append((frame, re10k_format.encode_jpeg(image), poses[frame].copy()))
             image, poses[frame], notes[str(frame)] = outliers.spoil(rng, defects[frame], image, poses[frame])
         images.append(re10k_format.encode_jpeg(image))
         depths.append(depth)
     url = f"diff3r procedural room, seed {options.seed}"
     cameras = re10k_format.camera_rows(scene.intrinsics, poses)
     truth = np.stack(depths).astype(np.float16) if options.depths else None
-    return (_key(split, number), url, cameras, images, truth), notes
+    clean = None
+    if options.outlier_share > 0 and split in options.outlier_splits:
+        clean = re10k_format.Clean(
+            [frame for frame, _, _ in before],
+            [file for _, file, _ in before],
+            re10k_format.camera_rows(scene.intrinsics, np.array([pose for _, _, pose in before]).reshape(-1, 4, 4)),
+            np.array([outliers.spoiled_pixels(notes[str(f)], size) for f, _, _ in before], bool).reshape(-1, *size),
+        )
+    return (_key(split, number), url, cameras, images, truth, clean), notes
 
 
 def _key(split: str, number: int) -> str:

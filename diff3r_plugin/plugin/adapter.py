@@ -98,6 +98,10 @@ class HostAdapter(ABC):
     def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
         """The same kind of output with another scene; what the plugin does not refine is carried over."""
 
+    def spoiled_pixels(self, batch: Any) -> Tensor | None:
+        """Context pixels that the data knows to be spoiled, ``[B, V, H, W]`` bool; None where it knows nothing."""
+        return None
+
     @abstractmethod
     def target_images(self, batch: Any) -> Tensor:
         """Ground truth of the target views, ``[B, V, 3, H, W]`` in [0, 1]."""

@@ -51,6 +51,9 @@ def write(
                 for name, images in (("before", before), ("after", after)):
                     error = (images[index, view] - truth[index, view]).abs().mean(0)
                     save_picture(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
+            if refinement.confidence is not None:
+                for view, image in enumerate(refinement.confidence[index]):
+                    save_picture(image.expand(3, -1, -1), place / f"confidence_{view}.png")
             maps_of_groups = weight_maps(refinement, index)
             if maps_of_groups:
                 ranges = {group: [float(maps.min()), float(maps.max())] for group, maps in maps_of_groups.items()}
@@ -106,7 +109,15 @@ def save_scene(refinement: Refinement, targets: Views, index: int, name: str, pa
             group: weight.detach()[one].cpu().clone() if isinstance(weight, Tensor) and weight.ndim == 3 else weight
             for group, weight in refinement.weights.tensors().items()
         }
-        SavedScene(name, scene, _scene_of(refinement.views, one), _scene_of(targets, one), weights).save(path)
+        confidence = refinement.confidence
+        SavedScene(
+            name,
+            scene,
+            _scene_of(refinement.views, one),
+            _scene_of(targets, one),
+            weights,
+            None if confidence is None else confidence.detach()[one],
+        ).save(path)
 
 
 def _scene_of(views: Views, one: slice) -> Views:

@@ -28,7 +28,8 @@ class Attachment:
     def __init__(self, wrapper: Any, context: RunContext) -> None:
         self.wrapper, self.context = wrapper, context
         self.refiner = Refiner(wrapper, context)
-        self.head = HeadState(self.refiner.weights.head, wrapper, context.settings.head_lr_multiplier)
+        heads = {"head": self.refiner.weights.head, "confidence": self.refiner.confidence.head}
+        self.head = HeadState(heads, wrapper, context.settings.head_lr_multiplier)
         self.calls = EncoderCalls(wrapper, context, self.refiner)
         self.reporter = Reporter(wrapper, context, self.head, self.refiner.poses)
         self.patches = Patches()

@@ -14,16 +14,26 @@ from diff3r_plugin.plugin.run_context import RunContext
 
 KEY = "diff3r"
 
+TITLES = {"head": "uncertainty head", "confidence": "confidence head"}
+WITHOUT = {"head": "diff3r.head=fixed", "confidence": "diff3r.confidence=off"}
+MISSING = {
+    "head": "the checkpoint has no uncertainty head (trained without the plugin); "
+    "the head keeps its initial weights. diff3r.head=fixed would use diff3r.weights.* as they are.",
+    "confidence": "the checkpoint has no confidence head: all context pixels count alike until it is trained. "
+    "diff3r.confidence=off says so outright.",
+}
+
 
 def save(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> None:
     """Add the plugin's entry to a checkpoint that Lightning is about to write."""
-    weights = {} if head.module is None else head.module.state_dict()
     entry: dict[str, Any] = {
         "adapter": context.adapter.name,
         "version": context.settings.version,
         "groups": list(context.settings.tto.groups),
-        "head": {key: value.detach().clone() for key, value in weights.items()},
+        "head": {},  # there, if empty, whatever the settings: it says that the plugin wrote this
     }
+    for name, module in head.modules.items():
+        entry[name] = {key: value.detach().clone() for key, value in module.state_dict().items()}
     if head.optimizer is not None:
         entry["optimizer"] = head.optimizer.state_dict()
     checkpoint[KEY] = entry
@@ -35,30 +45,30 @@ def save(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> No
 
 
 def load(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> None:
-    """Take the head and the state of its optimizer from a checkpoint; a plain host checkpoint leaves them as they are.
+    """Take the heads and the state of their optimizer from a checkpoint; what it does not hold stays as it is.
 
     Raises:
-        PluginError: if the checkpoint's head does not fit the present settings.
+        PluginError: if a head of the checkpoint does not fit the present settings.
     """
-    entry = checkpoint.get(KEY)
-    if head.module is None:
+    entry = checkpoint.get(KEY) or {}
+    found = {name: module for name, module in head.modules.items() if entry.get(name)}
+    for name in head.modules.keys() - found.keys():
+        context.say(MISSING[name])
+    if not found:
         return
-    if not entry or not entry.get("head"):
-        context.say(
-            "the checkpoint has no uncertainty head (trained without the plugin); "
-            "the head keeps its initial weights. diff3r.head=fixed would use diff3r.weights.* as they are."
-        )
-        return
-    try:
-        head.module.load_state_dict(entry["head"])
-    except RuntimeError as error:
-        raise PluginError(
-            f"the checkpoint's uncertainty head does not fit: {error}\nIt was trained with "
-            f"groups {', '.join(entry.get('groups', []))} by version {entry.get('version') or 'unknown'}; use the "
-            "same diff3r.groups and diff3r.head_width, or diff3r.head=fixed to do without the head."
-        ) from error
-    head.loaded = True
-    if head.wrapper._trainer is not None:  # else only weights are wanted: fine-tuning starts its optimizer anew
+    for name, module in found.items():
+        try:
+            module.load_state_dict(entry[name])
+        except RuntimeError as error:
+            raise PluginError(
+                f"the checkpoint's {TITLES[name]} does not fit: {error}\nIt was trained with "
+                f"groups {', '.join(entry.get('groups', []))} by version {entry.get('version') or 'unknown'}; use "
+                "the same diff3r.groups, diff3r.head_width and diff3r.head_cross_view, or "
+                f"{WITHOUT[name]} to do without it."
+            ) from error
+    head.loaded = frozenset(found)
+    # Adam's state is one list over all heads. Without a trainer only weights are wanted: fine-tuning starts it anew.
+    if len(found) == len(head.modules) and head.wrapper._trainer is not None:
         head.restore_optimizer(entry.get("optimizer"))
 
 

@@ -1,8 +1,8 @@
-"""The uncertainty head of one model of a host: its module, its optimizer, whether a checkpoint gave it."""
+"""The trained heads of one model of a host: their modules, their optimizer, whether a checkpoint gave them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,56 +11,58 @@ from torch import nn
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.head_optimizer import HeadOptimizer
 
-ATTRIBUTE = "diff3r_head"
-"""Name of the head among the submodules of the host's LightningModule."""
+PREFIX = "diff3r_"
+"""Of the heads' names among the submodules of the host's LightningModule (``diff3r_head``, ``diff3r_confidence``)."""
 
 
 class HeadState:
-    """The head, where it is registered, and what trains it.
+    """The heads, where they are registered, and what trains them.
 
     Args:
-        module: The head; None where the weights are fixed.
-        wrapper: The host's LightningModule, which moves the head to its device and lets DDP average its gradients, but
-            neither saves nor optimizes it, nor finds it among its parameters: hosts clip or test all of them, and a
-            gradient of the head must not decide whether the host steps.
-        learning_rate_multiplier: Learning rate of the head, in units of the host's current one.
+        modules: By name: "head" predicts the proximal weights, "confidence" the pixel weights; None for one that the
+            settings leave out.
+        wrapper: The host's LightningModule, which moves the heads to its device and lets DDP average their gradients,
+            but neither saves nor optimizes them, nor finds them among its parameters: hosts clip or test all of them,
+            and a gradient of a head must not decide whether the host steps.
+        learning_rate_multiplier: Learning rate of the heads, in units of the host's current one.
 
     Attributes:
-        optimizer: What trains the head, once the host has its own optimizer.
-        loaded: Whether the head came from a checkpoint.
+        optimizer: What trains the heads, once the host has its own optimizer.
+        loaded: Names of the heads that came from a checkpoint.
     """
 
-    def __init__(self, module: nn.Module | None, wrapper: Any, learning_rate_multiplier: float) -> None:
-        self.module, self.wrapper, self.learning_rate_multiplier = module, wrapper, learning_rate_multiplier
+    def __init__(self, modules: Mapping[str, nn.Module | None], wrapper: Any, learning_rate_multiplier: float) -> None:
+        self.modules = {name: module for name, module in modules.items() if module is not None}
+        self.wrapper, self.learning_rate_multiplier = wrapper, learning_rate_multiplier
         self.optimizer: HeadOptimizer | None = None
-        self.loaded = False
+        self.loaded: frozenset[str] = frozenset()
         self._pending_optimizer: dict[str, Any] | None = None
-        if module is not None:
-            wrapper.add_module(ATTRIBUTE, module.to(next(wrapper.parameters()).device))
-            keep_out_of_state_dict(wrapper, ATTRIBUTE)
+        device = next(wrapper.parameters()).device
+        for name, module in self.modules.items():
+            wrapper.add_module(PREFIX + name, module.to(device))
+            keep_out_of_state_dict(wrapper, PREFIX + name)
 
     @property
     def trained_parameters(self) -> list[nn.Parameter]:
-        """The head's parameters that take gradients."""
-        return [] if self.module is None else [p for p in self.module.parameters() if p.requires_grad]
+        """The heads' parameters that take gradients."""
+        return [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
 
-    @staticmethod
-    def left_out(named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """The model's ``named_parameters`` (on which its ``parameters`` rest) without the head's."""
+    def left_out(self, named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        """The model's ``named_parameters`` (on which its ``parameters`` rest) without the heads'."""
 
         def host_parameters(prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[Any]:
-            of_the_head = f"{prefix}.{ATTRIBUTE}." if prefix else f"{ATTRIBUTE}."
-            return (item for item in named_parameters(prefix, *args, **kwargs) if not item[0].startswith(of_the_head))
+            of_heads = tuple(f"{prefix}.{PREFIX}{n}." if prefix else f"{PREFIX}{n}." for n in self.modules)
+            return (item for item in named_parameters(prefix, *args, **kwargs) if not item[0].startswith(of_heads))
 
         return host_parameters
 
     def follow(self, configured: Any) -> None:
-        """Let the head's optimizer follow the host's, found in what ``configure_optimizers`` returned.
+        """Let the heads' optimizer follow the host's, found in what ``configure_optimizers`` returned.
 
         Raises:
             PluginError: if there is no optimizer in it.
         """
-        if self.module is None:
+        if not self.modules:
             return
         host = _first_optimizer(configured)
         if host is None:
@@ -68,12 +70,16 @@ class HeadState:
         if self.optimizer is not None:
             self.optimizer.remove()
         self.optimizer = HeadOptimizer(
-            self.module, host, self.learning_rate_multiplier, clip=self._clip_value, scale=self._gradient_scale
+            nn.ModuleDict(self.modules),
+            host,
+            self.learning_rate_multiplier,
+            clip=self._clip_value,
+            scale=self._gradient_scale,
         )
         self.restore_optimizer(self._pending_optimizer)
 
     def restore_optimizer(self, state: dict[str, Any] | None) -> None:
-        """Continue the head's optimizer from a checkpoint, now or once it exists."""
+        """Continue the heads' optimizer from a checkpoint, now or once it exists."""
         if state is not None and self.optimizer is not None:
             self.optimizer.load_state_dict(state)
             state = None

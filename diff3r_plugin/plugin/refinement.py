@@ -28,6 +28,8 @@ class Refinement:
         refined: The refined scene, without graph.
         views: The context views.
         weights: The proximal weights.
+        confidence: The pixel weights of the context views, in [0, 1]; None where all count alike.
+        hopeless: Scenes that keep their prediction because next to no pixel is trusted; None where all count alike.
         info: What the solver reports.
         seconds: Wall-clock time of conversion, poses, head and solver together.
         poses: What became of the poses where they were estimated; None where those of the data were used.
@@ -40,6 +42,8 @@ class Refinement:
     refined: Gaussians
     views: Views
     weights: ProximalWeights
+    confidence: Float[Tensor, "B V H W"] | None
+    hopeless: Bool[Tensor, "B"] | None
     info: TTOInfo
     seconds: float
     poses: PoseEstimate | None

@@ -16,6 +16,7 @@ from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.context_poses import poses_of_stages, with_pose_weights
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import FeatureTap, usable
+from diff3r_plugin.plugin.pixel_confidence import PixelConfidence
 from diff3r_plugin.plugin.pose_estimation import estimate_poses
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.run_context import RunContext
@@ -47,10 +48,11 @@ class Refiner:
         except ValueError as error:
             raise PluginError(f"diff3r.backend={config.backend}: {error}") from error
         encoder = adapter.encoder(wrapper)
-        tap = adapter.tap if settings.head == "learned" else None
+        tap = adapter.tap if "learned" in (settings.head, settings.confidence) else None
         self.tap = None if tap is None else FeatureTap(encoder, tap)
         channels = 0 if self.tap is None else self.tap.channels
         self.weights = Weights(context, channels, adapter.gaussians_per_pixel(encoder))
+        self.confidence = PixelConfidence(context, channels)
         self._checked: set[str] = set()
 
     def before_encoder(self) -> None:
@@ -82,12 +84,13 @@ class Refiner:
             batch, count, _, height, width = images.shape
             features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
             weights = self.weights(gaussians, views, features)
+            confidence, hopeless = self.confidence(gaussians, views, features)
             if poses is None:
-                refined, info = self.layer(gaussians, views, weights)
+                refined, info = self.layer(gaussians, views, weights, confidence)
             else:
                 weights = with_pose_weights(weights, self.settings, batch, count)
                 placed = views.replace(world_to_camera=poses.or_nan())
-                refined, info = self.layer_with_poses(gaussians, placed, weights)
+                refined, info = self.layer_with_poses(gaussians, placed, weights, confidence)
         seconds = time.perf_counter() - started
         return Refinement(
             before=output,
@@ -96,6 +99,8 @@ class Refiner:
             refined=refined.detach(),
             views=views,
             weights=weights,
+            confidence=confidence,
+            hopeless=hopeless,
             info=info,
             seconds=seconds,
             poses=poses,

@@ -30,7 +30,11 @@ class PluginSettings:
             refined training steps; 0 trains the refined scene alone.
         head: "learned" (the uncertainty head predicts the proximal weights) or "fixed" (``weights`` is used).
         head_width: Channels of the head's hidden layers.
-        head_lr_multiplier: Learning rate of the head, in units of the host's current (largest) one.
+        head_cross_view: The uncertainty head also sees what the other views' predictions give in place of a view.
+        confidence: "learned" (a head predicts the weight of every context pixel) or "off" (all count alike).
+        confidence_supervision: Weight of the confidence's cross entropy against the data's record of spoiled pixels,
+            added to the host's loss in refined training steps; 0 trains it by the refined scene alone.
+        head_lr_multiplier: Learning rate of the heads, in units of the host's current (largest) one.
         weights: Proximal weight per parameter group: where the head starts, or what "fixed" uses.
         context_poses: "batch" (the context cameras of the data), "estimate" (from the prediction itself, for hosts
             whose encoder does not see them) or "auto" (for such hosts batch in training, else estimate; for others
@@ -57,7 +61,10 @@ class PluginSettings:
     unrefined_loss: float = 0.0
     head: str = "learned"
     head_width: int = 32
+    head_cross_view: bool = False
     head_lr_multiplier: float = 0.2
+    confidence: str = "off"
+    confidence_supervision: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     context_poses: str = "auto"
     log_every: int = 50
@@ -77,7 +84,10 @@ class PluginSettings:
         for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1)):
             if getattr(self, name) < least:
                 raise PluginError(f"diff3r.{name} must be at least {least}, got {getattr(self, name)!r}.")
-        for name in ("head_lr_multiplier", "unrefined_loss"):
+        _one_of("confidence", self.confidence, ("off", "learned"))
+        if self.confidence_supervision and self.confidence == "off":
+            raise PluginError("diff3r.confidence_supervision trains a head that diff3r.confidence=learned brings.")
+        for name in ("head_lr_multiplier", "unrefined_loss", "confidence_supervision"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise PluginError(f"diff3r.{name} must not be negative, got {getattr(self, name)!r}.")
         for group, weight in self.weights.items():
@@ -99,6 +109,8 @@ class PluginSettings:
         theirs: dict[str, Any] = {}
         for key, value in (mapping or {}).items():
             key = str(key)
+            if key == "confidence" and value is False:  # what YAML makes of a bare off
+                value = "off"
             if key in own:
                 mine[key] = _converted(key, value, _default(own[key]))
             elif key in inner:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diff3r_plugin.confidence import supervision_loss
 from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.step import Step
 
 
@@ -40,6 +42,27 @@ def with_unrefined_loss(result: Any, weight: float, adapter: HostAdapter, wrappe
         return loss + weight * error.to(loss)
 
     return with_loss(result, plus_error)
+
+
+def with_confidence_loss(result: Any, weight: float, adapter: HostAdapter, step: Step) -> Any:
+    """The result of a training step plus ``weight`` times the confidence's cross entropy, where the data knows better.
+
+    Raises:
+        PluginError: if the data says nothing of spoiled pixels.
+    """
+    refinement = step.latest
+    if not weight or refinement is None or refinement.confidence is None:
+        return result
+    spoiled, confidence = adapter.spoiled_pixels(step.batch), refinement.confidence
+    if spoiled is None:
+        raise PluginError(
+            "diff3r.confidence_supervision needs data that knows its spoiled context pixels (masks beside its context "
+            "images, as `diff3r make-data --outlier-share` writes them); this batch says nothing. Set it to 0 to train "
+            "the confidence by the refined scene alone."
+        )
+    if confidence.shape[1] < 2:  # nothing was predicted
+        return result
+    return with_loss(result, lambda loss: loss + weight * supervision_loss(confidence, spoiled).to(loss))
 
 
 def with_parameters(result: Any, parameters: list[nn.Parameter]) -> Any:

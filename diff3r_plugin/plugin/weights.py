@@ -41,6 +41,7 @@ class Weights:
                 feature_channels=feature_channels,
                 gaussians_per_pixel=gaussians_per_pixel,
                 hidden=settings.head_width,
+                cross_view=settings.head_cross_view,
                 initial_weights=start,
             )
 

@@ -12,7 +12,7 @@ from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.patching import Patch, around
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
-from diff3r_plugin.plugin.training_loss import with_parameters, with_unrefined_loss
+from diff3r_plugin.plugin.training_loss import with_confidence_loss, with_parameters, with_unrefined_loss
 
 
 def wrapper_patches(context: RunContext, wrapper_class: type) -> list[Patch]:
@@ -39,8 +39,9 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
         with attachment.calls.left_alone():
             attachment.reporter.report(step)
             if stage == "train":
-                weight = context.settings.unrefined_loss
-                result = with_unrefined_loss(result, weight, context.adapter, self, step)
+                settings = context.settings
+                result = with_unrefined_loss(result, settings.unrefined_loss, context.adapter, self, step)
+                result = with_confidence_loss(result, settings.confidence_supervision, context.adapter, step)
     return with_parameters(result, attachment.head.trained_parameters) if stage == "train" else result
 
 

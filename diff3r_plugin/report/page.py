@@ -40,7 +40,7 @@ class PicturedScene:
         summary: Its figures in words.
         views: Context views and ground truth.
         rows: Per training: its title and the pictures before, after and of the errors.
-        weights: Proximal-weight maps of Diff3R.
+        weights: Proximal-weight maps of Diff3R, and its confidence in the context views where it learned one.
     """
 
     name: str
@@ -132,6 +132,8 @@ def _scene(results: Mapping[str, Any], index: int, folder: Path, kind: str) -> P
         low, high = spans.get(group, (None, None))
         span = "" if low is None else f", {low:.2g} to {high:.2g}"
         weights += _pictures(places["diff3r"], ((path.name, f"{group}{span}"),))
+    maps = sorted(places["diff3r"].glob("confidence_*.png"))
+    weights += _pictures(places["diff3r"], tuple((p.name, f"confidence, context {n + 1}") for n, p in enumerate(maps)))
     difference = psnr["diff3r"]["after"] - psnr["plain"]["after"]
     return PicturedScene(
         name,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diff3r_plugin.data import DataOptions, make_data, sample_scene
+from diff3r_plugin.data import OUTLIER_KINDS, DataOptions, make_data, sample_scene
 from diff3r_plugin.data.ray_caster import render_room
 from diff3r_plugin.data.re10k_format import decode_jpeg, read_split
 
@@ -124,6 +124,33 @@ def test_outliers_are_as_many_as_asked_for_and_recorded(tmp_path):
             if note["kind"] == "pose":
                 true = torch.tensor(note["true_world_to_camera"])[:3].reshape(-1)
                 torch.testing.assert_close(true, clean[key]["cameras"][frame, 6:], atol=1e-6, rtol=0)
+
+
+def test_half_of_the_context_images_is_one_of_every_pair(tmp_path):
+    options = DataOptions(train=0, val=0, test=8, frames=6, size=16, supersample=1, outlier_share=0.5)
+    make_data(tmp_path, options, workers=1, progress=False)
+    notes = json.loads((tmp_path / "outliers_test.json").read_text())
+    assert [len(frames) for frames in notes.values()] == [1] * 8
+    assert sorted(note["kind"] for frames in notes.values() for note in frames.values()) == sorted(OUTLIER_KINDS * 2)
+
+
+def test_what_spoiled_frames_were_is_written_beside_them(tmp_path):
+    options = DataOptions(train=0, val=0, test=4, frames=6, size=16, supersample=1, outlier_share=0.5)
+    make_data(tmp_path / "spoiled", options, workers=1, progress=False)
+    make_data(tmp_path / "clean", replace(options, outlier_share=0.0), workers=1, progress=False)
+    notes = json.loads((tmp_path / "spoiled" / "outliers_test.json").read_text())
+    spoiled, clean = read_split(tmp_path / "spoiled" / "test"), read_split(tmp_path / "clean" / "test")
+    for key, scene in spoiled.items():
+        record = scene["clean"]
+        assert record["frames"].tolist() == [int(frame) for frame in notes[key]]
+        for place, frame in enumerate(record["frames"].tolist()):
+            assert torch.equal(record["images"][place], clean[key]["images"][frame])
+            torch.testing.assert_close(record["cameras"][place], clean[key]["cameras"][frame])
+            changed = (decode_jpeg(scene["images"][frame]) - decode_jpeg(record["images"][place])).abs().amax(0) > 0.25
+            assert not (changed & ~record["masks"][place]).any()
+            touched_part = record["masks"][place].float().mean()
+            assert (touched_part < 0.5) if notes[key][str(frame)]["kind"] == "occluder" else (touched_part == 1)
+    assert all("clean" not in scene for scene in clean.values())
 
 
 def test_training_outliers_may_fall_on_every_frame(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import diff3r_plugin.drop_in
+from diff3r_plugin.data import DataOptions, make_data
 
 pytest.importorskip("lightning")
 
@@ -23,6 +24,7 @@ def host():
         del sys.modules[name]
     sys.path[:0] = [str(HOST), str(RASTERIZER)]
     try:
+        from src.dataset import dataset_re10k
         from src.dataset.shims import augmentation_shim, context_shim, crop_shim, patch_shim
         from src.dataset.view_sampler import view_sampler_bounded
         from src.evaluation import metrics
@@ -35,6 +37,7 @@ def host():
         yield SimpleNamespace(
             augmentation=augmentation_shim,
             crop=crop_shim,
+            dataset=dataset_re10k,
             patch=patch_shim,
             context=context_shim,
             bounded=view_sampler_bounded,
@@ -233,6 +236,34 @@ def test_depth_goes_with_its_pixels_through_flips_scaling_and_crops(host):
     batch = {"context": {k: v[None] for k, v in views.items()}, "target": {k: v[None] for k, v in views.items()}}
     patched = host.patch.apply_patch_shim(batch, 16)["context"]
     assert patched["depth"].shape[-2:] == (32, 48) and torch.equal(patched["depth"], patched["image"][:, :, 0])
+
+
+def test_reader_spoils_contexts_and_never_targets(host, tmp_path):
+    options = {"train": 0, "val": 0, "test": 4, "frames": 6, "size": 16, "supersample": 1}
+    make_data(tmp_path / "clean", DataOptions(**options), workers=1, progress=False)
+    make_data(tmp_path / "spoiled", DataOptions(**options, outlier_share=0.5), workers=1, progress=False)
+
+    class EveryFrameIsBoth:
+        def sample(self, scene, frames, generator):
+            return torch.arange(frames), torch.arange(frames)
+
+    def examples(folder):
+        cfg = SimpleNamespace(
+            roots=[folder], splits={"test": "test"}, make_baseline_1=False, near=1.0, far=9.0, augment=False,
+            image_shape=[16, 16],
+        )  # fmt: skip
+        tracker = SimpleNamespace(get_step=lambda: 0)
+        return list(host.dataset.DatasetRE10k(cfg, "test", EveryFrameIsBoth(), tracker, seed=0))
+
+    for spoiled, clean in zip(examples(tmp_path / "spoiled"), examples(tmp_path / "clean"), strict=True):
+        for name in ("image", "extrinsics"):
+            torch.testing.assert_close(spoiled["target"][name], clean["target"][name])
+        touched = spoiled["context"]["spoiled"]
+        changed = (spoiled["context"]["image"] - clean["context"]["image"]).abs().amax(1) > 0.25
+        moved = (spoiled["context"]["extrinsics"] - clean["context"]["extrinsics"]).abs().amax((1, 2)) > 1e-3
+        assert touched.flatten(1).any(1).sum() == 1 and not (changed & ~touched).any()
+        assert not (moved & ~touched.flatten(1).any(1)).any()
+        assert "spoiled" not in spoiled["target"] and "spoiled" not in clean["context"]
 
 
 def test_depth_loss_is_zero_at_the_truth_and_the_log_ratio_away_from_it(host):

@@ -38,7 +38,7 @@ def train(namespace, folder, plugin=True, steps=3, **settings):
 def test_training_refines_and_trains_the_head(namespace, tmp_path):
     model, trainer = train(namespace, tmp_path)
     attachment = attachment_of(model)
-    head = dict(attachment.head.module.named_parameters())
+    head = dict(attachment.head.modules["head"].named_parameters())
     assert (head["log_base"] - torch.tensor([0.1, 0.1, 0.1, 1.0, 1.0])[: len(head["log_base"])].log()).abs().max() > 0
     assert model.encoder.calls == 3, "the encoder is called once a step: some hosts' graphs allow no more"
     logged = trainer.callback_metrics
@@ -97,7 +97,7 @@ def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
         model = wrapper_class()
         loss = model.training_step(stub_host.batch(), 0)
         loss.backward()
-        parameters = [*model.parameters(), *attachment_of(model).head.module.parameters()]
+        parameters = [*model.parameters(), *attachment_of(model).head.modules["head"].parameters()]
     assert all(parameter.grad is not None for parameter in parameters)
 
 
@@ -183,7 +183,7 @@ def test_the_hosts_optimizer_never_sees_the_head(tmp_path):
     assert not any("diff3r" in name for name in model.optimized)
     (optimizer,) = trainer.optimizers
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    assert not held & {id(p) for p in attachment_of(model).head.module.parameters()}
+    assert not held & {id(p) for p in attachment_of(model).head.modules["head"].parameters()}
 
 
 def test_the_head_follows_the_larger_rate_of_a_host_that_sorts_by_name(tmp_path):
@@ -196,7 +196,7 @@ def test_the_head_follows_the_larger_rate_of_a_host_that_sorts_by_name(tmp_path)
 def test_fixed_weights_need_no_head(tmp_path):
     model, _ = train(lightning.pytorch, tmp_path, head="fixed", weights={"means": 2.0})
     attachment = attachment_of(model)
-    assert attachment.head.module is None and attachment.refiner.weights.fixed.means == 2.0
+    assert attachment.head.modules == {} and attachment.refiner.weights.fixed.means == 2.0
     assert not any("diff3r" in name for name, _ in model.named_parameters())
 
 

@@ -93,7 +93,7 @@ def test_a_host_that_loads_the_bare_state_dict_gets_the_head(wrapper_class, plug
     with stub_host.plugged_in(wrapper_class, tmp_path):
         model = wrapper_class()
         model.load_state_dict(state_dict, strict=True)
-    trained, loaded = (attachment_of(m).head.module.state_dict() for m in (plugged[0], model))
+    trained, loaded = (attachment_of(m).head.modules["head"].state_dict() for m in (plugged[0], model))
     assert attachment_of(model).head.loaded
     assert all(torch.equal(trained[name], loaded[name]) for name in trained)
 

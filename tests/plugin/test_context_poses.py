@@ -172,7 +172,7 @@ def test_training_on_estimated_poses_reaches_the_network_and_the_head(tmp_path):
         model.encoder.to_gaussians.register_forward_hook(settled)
         trainer = stub_host.make_trainer(lightning.pytorch, tmp_path)
         trainer.fit(model, stub_host.loader(3))
-    base = attachment_of(model).head.module.base_weights()
+    base = attachment_of(model).head.modules["head"].base_weights()
     assert base["means"] != 0.01 and base["opacity"] != 0.01 and base["poses"] == pytest.approx(100.0, rel=1e-3)
     for name in ("pose_inliers", "pose_rotation_error_after", "weight_poses"):
         assert math.isfinite(trainer.callback_metrics[f"diff3r/{name}"])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -90,11 +90,11 @@ class DatasetRE10k(IterableDataset):
             extrinsics[:, :3, 3] /= baseline
         depths = scene["depths"].float() / baseline if "depths" in scene else None
 
-        def take(index: Tensor) -> dict:
+        def take(index: Tensor, poses: Tensor = extrinsics, images: list = scene["images"]) -> dict:
             taken = {
-                "extrinsics": extrinsics[index],
+                "extrinsics": poses[index],
                 "intrinsics": intrinsics[index],
-                "image": convert_images([scene["images"][i] for i in index.tolist()]),
+                "image": convert_images([images[i] for i in index.tolist()]),
                 "near": repeat(torch.tensor(self.cfg.near, dtype=torch.float32), "-> v", v=len(index)),
                 "far": repeat(torch.tensor(self.cfg.far, dtype=torch.float32), "-> v", v=len(index)),
                 "index": index,
@@ -102,6 +102,10 @@ class DatasetRE10k(IterableDataset):
             return taken if depths is None else {**taken, "depth": depths[index]}
 
         example = {"context": take(context), "target": take(target), "scene": scene["key"]}
+        if "clean" in scene:  # context views may be spoiled; what is to be predicted never is
+            poses, images, spoiled = undo_spoiling(scene, extrinsics, baseline)
+            example["target"] = take(target, poses, images)
+            example["context"]["spoiled"] = spoiled[context]
         if self.stage == "train" and self.cfg.augment:
             example = apply_augmentation_shim(example, generator)
         return apply_crop_shim(example, (self.cfg.image_shape[0], self.cfg.image_shape[1]))
@@ -109,6 +113,21 @@ class DatasetRE10k(IterableDataset):
     @staticmethod
     def _shuffled(items: list, generator: torch.Generator) -> list:
         return [items[i] for i in torch.randperm(len(items), generator=generator).tolist()]
+
+
+def undo_spoiling(
+    scene: dict, extrinsics: Float[Tensor, "frame 4 4"], baseline: Float[Tensor, ""]
+) -> tuple[Float[Tensor, "frame 4 4"], list[UInt8[Tensor, " _"]], Bool[Tensor, "frame height width"]]:
+    """Cameras and images of a scene as they were before frames were spoiled on purpose, and the pixels concerned."""
+    clean = scene["clean"]
+    poses, images = extrinsics.clone(), list(scene["images"])
+    height, width = convert_images(images[:1]).shape[-2:]
+    spoiled = torch.zeros((len(images), height, width), dtype=torch.bool)
+    cameras, _ = convert_poses(clean["cameras"])
+    cameras[:, :3, 3] /= baseline
+    for place, frame in enumerate(clean["frames"].tolist()):
+        poses[frame], images[frame], spoiled[frame] = cameras[place], clean["images"][place], clean["masks"][place]
+    return poses, images, spoiled
 
 
 def convert_poses(cameras: Float[Tensor, "frame 18"]) -> tuple[Float[Tensor, "frame 4 4"], Float[Tensor, "frame 3 3"]]:

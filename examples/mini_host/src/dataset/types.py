@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Stage = Literal["train", "val", "test"]
@@ -16,6 +16,7 @@ class BatchedViews(TypedDict, total=False):
     far: Float[Tensor, "batch view"]
     index: Int64[Tensor, "batch view"]  # frame numbers
     depth: Float[Tensor, "batch view height width"]  # true z-depth; only where the data has it
+    spoiled: Bool[Tensor, "batch view height width"]  # pixels spoiled on purpose; only where the data says so
 
 
 class BatchedExample(TypedDict, total=False):

@@ -2,8 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
+
+MAPS = ("depth", "spoiled")
+"""What has a value for every pixel besides the image."""
 
 
 def center_crop(
@@ -35,24 +38,24 @@ def rescale_and_crop(
     return center_crop(images, intrinsics, shape)
 
 
-def crop_depth(depth: Float[Tensor, "*batch h w"], shape: tuple[int, int]) -> Float[Tensor, "*batch h_out w_out"]:
-    """The same for maps of depth, whose values neither a crop nor a change of scale alters.
+def crop_map(values: Shaped[Tensor, "*batch h w"], shape: tuple[int, int]) -> Shaped[Tensor, "*batch h_out w_out"]:
+    """The same for maps (depth, masks), whose values neither a crop nor a change of scale alters.
 
-    Depths are picked and not averaged: a mean across an edge lies on no surface.
+    They are picked and not averaged: a mean of depths across an edge lies on no surface.
     """
-    h, w = depth.shape[-2:]
+    h, w = values.shape[-2:]
     factor = max(shape[0] / h, shape[1] / w)
     rows, columns = (
         (((torch.arange(out) + 0.5 - out / 2) / factor) + size / 2).long().clamp(0, size - 1)
         for out, size in zip(shape, (h, w), strict=True)
     )
-    return depth[..., rows[:, None], columns]
+    return values[..., rows[:, None], columns]
 
 
 def apply_crop_shim(example: dict, shape: tuple[int, int]) -> dict:
     def crop(views: dict) -> dict:
         image, intrinsics = rescale_and_crop(views["image"], views["intrinsics"], shape)
-        cropped = {**views, "image": image, "intrinsics": intrinsics}
-        return cropped if "depth" not in views else {**cropped, "depth": crop_depth(views["depth"], shape)}
+        maps = {name: crop_map(views[name], shape) for name in MAPS if name in views}
+        return {**views, "image": image, "intrinsics": intrinsics, **maps}
 
     return {**example, "context": crop(example["context"]), "target": crop(example["target"])}

@@ -1,7 +1,7 @@
 """Crop batches to a size that the encoder can divide."""
 
 from ..types import BatchedExample, BatchedViews
-from .crop_shim import center_crop
+from .crop_shim import MAPS, center_crop
 
 
 def apply_patch_shim(batch: BatchedExample, patch_size: int) -> BatchedExample:
@@ -11,10 +11,9 @@ def apply_patch_shim(batch: BatchedExample, patch_size: int) -> BatchedExample:
         if min(shape) == 0:
             raise ValueError(f"Images of {h}x{w} are smaller than the encoder's patches of {patch_size} pixels.")
         image, intrinsics = center_crop(views["image"], views["intrinsics"], shape)
-        cropped = {**views, "image": image, "intrinsics": intrinsics}
-        if "depth" in views:
-            row, column = (h - shape[0]) // 2, (w - shape[1]) // 2
-            cropped["depth"] = views["depth"][..., row : row + shape[0], column : column + shape[1]]
-        return cropped
+        row, column = (h - shape[0]) // 2, (w - shape[1]) // 2
+        rows, columns = slice(row, row + shape[0]), slice(column, column + shape[1])
+        maps = {name: views[name][..., rows, columns] for name in MAPS if name in views}
+        return {**views, "image": image, "intrinsics": intrinsics, **maps}
 
     return {**batch, "context": crop(batch["context"]), "target": crop(batch["target"])}
