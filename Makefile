@@ -18,7 +18,7 @@ HOSTS_PYTHON ?= $(BIN)/python
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(STAMP): pyproject.toml constraints.txt setup.py packaging_backend/diff3r_build.py diff3r_startup.pth
+$(STAMP): pyproject.toml constraints.txt setup.py packaging_backend/diff3r_build.py diff3r_startup/diff3r_startup.pth
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" -c constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,dev,docs]" -c constraints.txt

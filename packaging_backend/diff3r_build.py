@@ -1,8 +1,9 @@
 """Build backend: setuptools, plus the files that must lie directly in ``site-packages``.
 
 An ordinary wheel can hold a ``.pth`` file only by tricks that editable installs do not follow. Here setuptools builds
-the wheel and the start-up files are added to it; an editable wheel is written directly: a path file for the checkout,
-the start-up files, and a small ``diff3r_adapters`` package that points to the checkout's ``adapters`` folder.
+the wheel; the start-up files and the miniature host, which ``diff3r demo`` trains, are added to it. An editable wheel
+is written directly: a path file for the checkout, the start-up files, and a small ``diff3r_adapters`` package that
+points to the checkout's ``adapters`` folder.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  (the hooks of PEP 517 that need no change)
 
 ROOT = Path(__file__).resolve().parent.parent
-HOOK = (ROOT / "diff3r_startup.pth").read_text()
-#: PEP 829: where this file exists, Python >= 3.15 ignores the import line of the ``.pth`` of the same name
-START = "diff3r_startup:start\n"
+#: Path files of Python, and PEP 829's: where the latter exists, Python >= 3.15 ignores the import line of the former.
+START_UP = {
+    name: (ROOT / "diff3r_startup" / name).read_bytes() for name in ("diff3r_startup.pth", "diff3r_startup.start")
+}
+
+MINI_HOST = ROOT / "examples" / "mini_host"
 
 REDIRECT = '''"""Editable install: the package lives in the checkout, in the folder `adapters`."""
 __path__ = [{folder!r}]
@@ -32,14 +36,17 @@ with open(__file__, encoding="utf-8") as _source:
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    """The wheel that setuptools builds, with the start-up files added."""
+    """The wheel that setuptools builds, with the start-up files and the miniature host added."""
     _sweep()
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
     _sweep()
     wheel = Path(wheel_directory) / name
     files = _contents(wheel)
-    files["diff3r_startup.pth"] = HOOK.encode()
-    files["diff3r_startup.start"] = START.encode()
+    files.update(START_UP)
+    for path in sorted(MINI_HOST.rglob("*")):
+        part = path.relative_to(MINI_HOST)
+        if path.suffix in (".py", ".yaml", ".md") and part.parts[0] != "outputs":
+            files[f"diff3r_plugin/demo/mini_host/{part.as_posix()}"] = path.read_bytes()
     _write(wheel, files)
     return name
 
@@ -71,8 +78,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     ).encode()
     # read before diff3r_startup.pth, for path files are read in the order of their names
     files["__editable__.diff3r_plugin.pth"] = f"{ROOT}\n".encode()
-    files["diff3r_startup.pth"] = HOOK.encode()
-    files["diff3r_startup.start"] = START.encode()
+    files.update(START_UP)
     name = f"{info.name.removesuffix('.dist-info')}-0.editable-py3-none-any.whl"
     _write(Path(wheel_directory) / name, files)
     return name

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gpu.record import CUT_SHORT, SKIPPED, Budget, Record, recorded
+from diff3r_plugin.mean_and_error import MeanAndError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "examples" / "mini_host"
@@ -165,7 +166,7 @@ class Host:
 def train_and_test(record: Record, budget: Budget, plan: Plan, folder: Path) -> None:
     """All of it, written as it comes."""
     from diff3r_plugin.data import DataOptions, make_data
-    from diff3r_plugin.demo.results import read_scores
+    from diff3r_plugin.demo.results import TestedScenes
 
     started = time.monotonic()
     make_data(folder / "rooms", DataOptions(**plan.rooms), progress=False)
@@ -192,10 +193,12 @@ def train_and_test(record: Record, budget: Budget, plan: Plan, folder: Path) -> 
         "test.save_image=false",
         flag=True,
     )
-    scores = read_scores(out / "diff3r_scores.json")
-    summary = {f"psnr_{side}": sum(scores[side]["psnr"]) / len(scores[side]["psnr"]) for side in ("before", "after")}
-    summary |= {f"ssim_{side}": sum(scores[side]["ssim"]) / len(scores[side]["ssim"]) for side in ("before", "after")}
-    record.put("held_out", {**summary, "scenes": len(scores["scenes"]), "tto_seconds": scores["tto_seconds"]})
+    tested = TestedScenes.read(out / "diff3r_scores.json")
+    summary: dict[str, object] = {"scenes": len(tested.scenes), "tto_seconds": tested.seconds}
+    for side, scores in (("before", tested.before), ("after", tested.after)):
+        summary[f"psnr_{side}"] = MeanAndError.of(scores.psnr).mean
+        summary[f"ssim_{side}"] = MeanAndError.of(scores.ssim).mean
+    record.put("held_out", summary)
     if refined["steps"] < plan.least:  # type: ignore[operator]
         record.end(CUT_SHORT, f"the time was enough for {refined['steps']} of {plan.flag_steps} steps with the flag")
 

@@ -40,12 +40,12 @@ def main(args: argparse.Namespace) -> int:
     from diff3r_plugin.demo.settings import DemoError, DemoSettings
 
     changes: dict[str, Any] = {k: v for k in ("out", "seed", "steps") if (v := getattr(args, k)) is not None}
-    default = DemoSettings.quick() if args.quick else DemoSettings()
+    default = DemoSettings.tiny() if args.quick else DemoSettings()
     for name in ("host_settings", "plugin_settings"):
         if getattr(args, name):
             changes[name] = (*getattr(default, name), *getattr(args, name))
     try:
-        settings = (DemoSettings.quick if args.quick else DemoSettings)(**changes, also_test=dict(args.also_test))
+        settings = (DemoSettings.tiny if args.quick else DemoSettings)(**changes, also_test=dict(args.also_test))
         Demo(settings).run()
     except DemoError as error:
         print(f"diff3r demo: {error}", file=sys.stderr)

@@ -6,14 +6,11 @@ import argparse
 import site
 import sys
 import sysconfig
+from importlib import resources
 from pathlib import Path
 
-HOOK = (
-    "import sys, os; ('DIFF3R_PLUGIN' in os.environ or any(a.startswith('--plugin') for a in sys.orig_argv)) "
-    "and __import__('diff3r_startup').start()\n"
-)
-START = "diff3r_startup:start\n"
-FILES = {"diff3r_startup.pth": HOOK, "diff3r_startup.start": START}
+FILES = ("diff3r_startup.pth", "diff3r_startup.start")
+"""Kept in the package `diff3r_startup`; Python reads their copies in ``site-packages``."""
 
 
 def add_parser(subparsers) -> None:
@@ -53,8 +50,8 @@ def installed() -> list[Path]:
 
 def install(folder: Path) -> int:
     """Write the hook's files into a folder of site-packages."""
-    for name, content in FILES.items():
-        (folder / name).write_text(content)
+    for name in FILES:
+        (folder / name).write_text((resources.files("diff3r_startup") / name).read_text(encoding="utf-8"))
         print(f"wrote {folder / name}")
     return 0
 

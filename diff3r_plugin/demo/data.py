@@ -1,9 +1,9 @@
-"""The demonstration's data: procedural rooms, and photographs that the user adds."""
+"""The demonstration's data: procedural rooms, and images that the user adds."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -35,8 +35,34 @@ def rooms(out: Path, options: DataOptions, progress: bool = True) -> bool:
     return True
 
 
-def windows(root: Path, out: Path) -> tuple[Path, Path]:
-    """Data root and evaluation index for testing on a data set; cuts long sequences where it has no index.
+@dataclass(frozen=True)
+class TestData:
+    """Scenes to test on.
+
+    Args:
+        root: Data root in the RealEstate10K chunk layout.
+        index: Evaluation index: which frames of which scenes.
+        split: Folder of the scenes below the root.
+    """
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    root: Path
+    index: Path
+    split: str = "test"
+
+    @classmethod
+    def rooms(cls, root: Path, split: str) -> TestData:
+        """A split of the procedural rooms."""
+        return cls(root, root / f"evaluation_index_{split}.json", split)
+
+    def count(self) -> int:
+        """How many scenes the index names."""
+        return len(json.loads(self.index.read_text(encoding="utf-8")))
+
+
+def windows(root: Path, out: Path) -> TestData:
+    """Scenes of a data set to test on; cuts long sequences where it has no index.
 
     Without ``evaluation_index_test.json`` every ``WINDOW`` neighboring frames of a sequence become a test case of
     their own, written to ``out``; windows in which the camera jumps are left out.
@@ -50,7 +76,7 @@ def windows(root: Path, out: Path) -> tuple[Path, Path]:
     """
     index = root / "evaluation_index_test.json"
     if index.is_file():
-        return root, index
+        return TestData(root, index)
     folder = out / "test"
     folder.mkdir(parents=True, exist_ok=True)
     cases, chunks, evaluation = [], json.loads((root / "test" / "index.json").read_text()), {}
@@ -68,7 +94,7 @@ def windows(root: Path, out: Path) -> tuple[Path, Path]:
     (folder / "index.json").write_text(json.dumps(dict.fromkeys(evaluation, "000000.torch")))
     index = out / "evaluation_index_test.json"
     index.write_text(json.dumps(evaluation, indent=1))
-    return out, index
+    return TestData(out, index)
 
 
 def _steady_starts(cameras: torch.Tensor) -> list[int]:

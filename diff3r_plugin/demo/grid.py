@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
@@ -45,10 +45,6 @@ class GridSearch:
     best: GridPoint
     scenes: tuple[str, ...]
 
-    def as_dict(self) -> dict[str, object]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
 
 def search(
     scenes: Sequence[SavedScene],
@@ -56,7 +52,7 @@ def search(
     scales: Iterable[float],
     steps: Iterable[int],
     factors: Iterable[float],
-    on_point: Callable[[GridPoint, int], None] | None = None,
+    on_point: Callable[[GridPoint, int, int], None] | None = None,
 ) -> GridSearch:
     """Find the scalar weight per group and the number of steps of the highest mean PSNR.
 
@@ -69,7 +65,7 @@ def search(
         scales: Factors on all default weights.
         steps: Numbers of inner steps.
         factors: Factors on one group's weight.
-        on_point: Called after each point with the point and the number of points in all.
+        on_point: Called after each point with the point, how many were tried, and how many there are in all.
 
     Raises:
         ValueError: without scenes, scales or steps.
@@ -87,7 +83,7 @@ def search(
         point = _point(scenes, before, config, count, weights)
         points.append(point)
         if on_point is not None:
-            on_point(point, total)
+            on_point(point, len(points), total)
         return point
 
     start = {group: DEFAULT_WEIGHTS[group] for group in config.groups}
@@ -106,7 +102,7 @@ def search_steps(
     scenes: Sequence[SavedScene],
     config: TTOConfig,
     steps: Iterable[int],
-    on_point: Callable[[GridPoint, int], None] | None = None,
+    on_point: Callable[[GridPoint, int, int], None] | None = None,
 ) -> GridSearch:
     """Find the number of steps of the highest mean PSNR with the weights that the head predicted for each scene.
 
@@ -114,7 +110,7 @@ def search_steps(
         scenes: Validation scenes, unrefined, with their weights.
         config: How to refine; ``inner_steps`` is searched.
         steps: Numbers of inner steps.
-        on_point: Called after each point with the point and the number of points in all.
+        on_point: Called after each point with the point, how many were tried, and how many there are in all.
 
     Raises:
         ValueError: without scenes or steps, or if a scene has no weights.
@@ -127,7 +123,7 @@ def search_steps(
     for count in steps:
         points.append(_point(scenes, before, config, count, {}))
         if on_point is not None:
-            on_point(points[-1], len(steps))
+            on_point(points[-1], len(points), len(steps))
     best = max(points, key=lambda point: point.psnr)
     return GridSearch(_mean(b["psnr"] for b in before), tuple(points), best, tuple(scene.name for scene in scenes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -21,18 +22,20 @@ TAIL_LINES = 40
 
 
 def host_folder() -> Path:
-    """The miniature host beside this package, in a clone.
+    """The miniature host: beside the package in a clone, within it when installed from a wheel.
 
     Raises:
-        DemoError: if the package is installed without its examples.
+        DemoError: if it is in neither place.
     """
-    folder = Path(diff3r_plugin.__file__).resolve().parents[1] / "examples" / "mini_host"
-    if not (folder / "src" / "main.py").is_file():
-        raise DemoError(
-            f"the demo trains the miniature host, which is not at {folder}. It comes with a clone of the repository, "
-            'not with the wheel: clone it and run `make demo` there, or `pip install -e ".[demo]"` and `diff3r demo`.'
-        )
-    return folder
+    package = Path(diff3r_plugin.__file__).resolve().parent
+    places = (package.parent / "examples" / "mini_host", package / "demo" / "mini_host")
+    for folder in places:
+        if (folder / "src" / "main.py").is_file():
+            return folder
+    raise DemoError(
+        f"the demo trains the miniature host, which is neither at {places[0]} nor at {places[1]}; install the package "
+        "again, or run `make demo` in a clone of the repository."
+    )
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,6 @@ class TrainingLog:
         (first_step, first), (last_step, last) = self._arrivals[0], self._arrivals[-1]
         return (last - first) * (last_step + 1) / (last_step - first_step)
 
-    def curve(self, *names: str) -> dict[str, list[float | None]]:
-        """The metrics by step, for plotting."""
-        return {name: [record.get(name) for record in self.records] for name in ("step", *names)}
+    def curves(self, *names: str) -> dict[str, list[float]]:
+        """The metrics by step, for plotting; NaN where one was not logged."""
+        return {name: [float(record.get(name, math.nan)) for record in self.records] for name in ("step", *names)}

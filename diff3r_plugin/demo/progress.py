@@ -33,10 +33,11 @@ class Bar:
         self.task = None if progress is None else progress.add_task(title, total=total, note="")
         self._spoken = time.monotonic()
 
-    def update(self, done: float, note: str = "") -> None:
-        """Say how much is done, and a word about it."""
+    def update(self, done: float, note: str = "", total: float | None = None) -> None:
+        """Say how much is done, and a word about it; ``total`` where it is known only now."""
+        self.total = self.total if total is None else total
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=done, note=note)
+            self.progress.update(self.task, completed=done, total=self.total, note=note)
         elif time.monotonic() - self._spoken > LINE_EVERY_SECONDS:
             self._spoken = time.monotonic()
             of = "" if self.total is None else f" of {self.total:.0f}"

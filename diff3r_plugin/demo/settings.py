@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diff3r_plugin.data.options import DataOptions
+
+TOO_SHORT = "Too short to learn anything"
+"""The headline of a quick run and of its report."""
 
 
 class DemoError(RuntimeError):
@@ -28,8 +32,9 @@ class DemoSettings:
         grid_scales: Common factors on the default weights.
         grid_steps: Numbers of inner steps, each tried with each scale.
         grid_factors: Factors then tried on one parameter group at a time; empty skips this pass.
-        pictured_scenes: Test scenes in the report.
+        shown_scenes: Test scenes in the report.
         also_test: Further data roots in the RealEstate10K layout, by name; the checkpoints are tested on them, too.
+        quick: The sizes are too small to learn anything; console and report say so.
 
     Raises:
         DemoError: for a number that makes no sense.
@@ -48,8 +53,9 @@ class DemoSettings:
     grid_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
     grid_steps: tuple[int, ...] = (8, 16)
     grid_factors: tuple[float, ...] = (0.2, 5.0)
-    pictured_scenes: int = 4
+    shown_scenes: int = 4
     also_test: dict[str, Path] = field(default_factory=dict)
+    quick: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "grid_scenes"):
@@ -73,9 +79,10 @@ class DemoSettings:
         return (f"diff3r.warm_up_steps={round(self.warm_up_share * self.steps)}", *self.plugin_settings)
 
     @classmethod
-    def quick(cls, **changes) -> DemoSettings:
+    def tiny(cls, **changes: Any) -> DemoSettings:
         """The same structure in two minutes: far too short to learn anything."""
-        small = {
+        small: dict[str, Any] = {
+            "quick": True,
             "out": Path("outputs/demo-quick"),
             "steps": 8,
             "data": DataOptions(train=4, val=1, test=2, frames=12, size=32, supersample=1),
@@ -84,6 +91,6 @@ class DemoSettings:
             "grid_scales": (1.0, 10.0),
             "grid_steps": (2,),
             "grid_factors": (10.0,),
-            "pictured_scenes": 2,
+            "shown_scenes": 2,
         }
         return cls(**{**small, **changes})

@@ -13,21 +13,23 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from diff3r_plugin.demo.results import TITLES, Comparison, Training
+
 INK = "#0a0b0c"
 """Stands for the page's text color, light or dark."""
 
 COLORS = {"plain": "#8a8f98", "plain_equal_time": "#d29922", "diff3r": "#2f81f7"}
 
 
-def training_figure(results: Mapping[str, Any], titles: Mapping[str, str], metric: str) -> str:
+def training_figure(trainings: Mapping[str, Training], metric: str) -> str:
     """``loss/total`` or ``train/psnr`` by host step, smoothed, one line per training."""
     figure, axes = _axes()
-    for key, title in titles.items():
-        curves = results.get(key, {}).get("curves", {})
-        pairs = [(s, v) for s, v in zip(curves.get("step", ()), curves.get(metric, ()), strict=False) if v is not None]
+    for name, title in TITLES.items():
+        curves = trainings[name].curves
+        pairs = [(s, v) for s, v in zip(curves["step"], curves[metric], strict=True) if math.isfinite(v)]
         if pairs:
             steps, values = zip(*pairs, strict=True)
-            axes.plot(steps, smoothed(values), color=COLORS[key], label=title, linewidth=1.6)
+            axes.plot(steps, smoothed(values), color=COLORS[name], label=title, linewidth=1.6)
     if metric == "loss/total":
         axes.set_title("Training loss")
         _logarithmic(axes)
@@ -38,19 +40,18 @@ def training_figure(results: Mapping[str, Any], titles: Mapping[str, str], metri
     return _svg(figure)
 
 
-def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def energy_figure(comparison: Comparison) -> str:
     """Energy by inner step, relative to the start: every scene thin, the geometric mean bold."""
     figure, axes = _axes()
-    for key, title in titles.items():
-        scenes = [relative(energy) for energy in results.get(key, {}).get("energy", ())]
-        scenes = [scene for scene in scenes if scene]
+    for name, title in TITLES.items():
+        scenes = [scene for energy in comparison.tests[name].energy if (scene := relative(energy))]
         for scene in scenes:
-            axes.plot(range(len(scene)), scene, color=COLORS[key], alpha=0.22, linewidth=0.8)
+            axes.plot(range(len(scene)), scene, color=COLORS[name], alpha=0.22, linewidth=0.8)
         if scenes:
             length = max(map(len, scenes))
             padded = [[*scene, *[scene[-1]] * (length - len(scene))] for scene in scenes]
             means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*padded, strict=True)]
-            axes.plot(range(length), means, color=COLORS[key], linewidth=2.2, marker="o", markersize=4, label=title)
+            axes.plot(range(length), means, color=COLORS[name], linewidth=2.2, marker="o", markersize=4, label=title)
     axes.set_title("Energy of the context views, relative to the start")
     axes.set_xlabel("inner step")
     _logarithmic(axes)
@@ -59,10 +60,10 @@ def energy_figure(results: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     return _svg(figure)
 
 
-def difference_figure(results: Mapping[str, Any]) -> str:
+def difference_figure(comparison: Comparison) -> str:
     """PSNR after refinement, Diff3R minus plain, one bar per scene, sorted."""
     figure, axes = _axes()
-    pairs = zip(results["diff3r"]["after"]["psnr"], results["plain"]["after"]["psnr"], strict=True)
+    pairs = zip(comparison.tests["diff3r"].after.psnr, comparison.tests["plain"].after.psnr, strict=True)
     differences = sorted((a - b for a, b in pairs), reverse=True)
     colors = [COLORS["diff3r"] if d >= 0 else COLORS["plain_equal_time"] for d in differences]
     axes.bar(range(1, len(differences) + 1), differences, color=colors, width=0.75)
@@ -80,9 +81,9 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def relative(energy: Sequence[float | None]) -> list[float]:
+def relative(energy: Sequence[float]) -> list[float]:
     """An energy curve divided by its start; empty where it has none."""
-    known = [value for value in energy if value is not None and value > 0]
+    known = [value for value in energy if math.isfinite(value) and value > 0]
     return [value / known[0] for value in known]
 
 

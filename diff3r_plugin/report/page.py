@@ -1,25 +1,29 @@
-"""Writes ``report.html`` from ``results.json`` and the pictures of a run of the demonstration."""
+"""Writes ``report.html`` from ``results.json`` and the images of a run of the demonstration."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
-from diff3r_plugin.demo.results import RUNS, difference_lines, table_rows
+from diff3r_plugin.demo.grid import GridPoint
+from diff3r_plugin.demo.results import TITLES, Comparison, DemoResults
+from diff3r_plugin.demo.settings import TOO_SHORT
+from diff3r_plugin.demo.table import difference_lines, table_rows
 from diff3r_plugin.report import figures
 
-PICTURED = ("plain", "diff3r")
+SHOWN = ("plain", "diff3r")
+"""The trainings whose renderings are shown."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownImage:
     """A PNG inside the page.
 
     Args:
@@ -32,22 +36,56 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class PicturedScene:
-    """The pictures of one test scene.
+class ShownScene:
+    """The images of one test scene.
 
     Args:
         name: The scene.
         summary: Its figures in words.
         views: Context views and ground truth.
-        rows: Per training: its title and the pictures before, after and of the errors.
+        rows: Per training: its title and the renderings before, after and their errors.
         weights: Proximal-weight maps of Diff3R, and its confidence in the context views where it learned one.
     """
 
     name: str
     summary: str
-    views: list[Picture]
-    rows: list[tuple[str, list[Picture]]]
-    weights: list[Picture]
+    views: list[ShownImage]
+    rows: list[tuple[str, list[ShownImage]]]
+    weights: list[ShownImage]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The page's part on one data set.
+
+    Args:
+        title: Its heading.
+        heading: Of the table of scores.
+        rows: Of the table of scores.
+        differences: Paired differences in words.
+        difference_figure: They as bars, SVG.
+        count: Scenes tested.
+        scenes: Those that are shown.
+    """
+
+    title: str
+    heading: list[str]
+    rows: list[list[str]]
+    differences: list[str]
+    difference_figure: Markup
+    count: int
+    scenes: list[ShownScene]
+
+
+@dataclass(frozen=True)
+class SortedGrid:
+    """A search on validation scenes, the best setting first."""
+
+    title: str
+    groups: list[str]
+    points: list[GridPoint]
+    psnr_before: float
+    scenes: int
 
 
 def write_report(folder: Path | str) -> Path:
@@ -60,21 +98,21 @@ def write_report(folder: Path | str) -> Path:
         FileNotFoundError: without ``results.json``.
     """
     folder = Path(folder)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    count = int(results["settings"]["pictured_scenes"])
-    sections = [_section("Held-out rooms", results, folder, "test", count)]
-    for name, tested in results.get("also", {}).items():
-        sections.append(_section(f"Further data: {name}", tested, folder, f"test_{name}", count))
+    results = DemoResults.load(folder / "results.json")
+    count = int(results.settings["shown_scenes"])
+    sections = [_section("Held-out rooms", results, results.rooms, folder, "test", count)]
+    for name, comparison in results.also.items():
+        sections.append(_section(f"Further data: {name}", results, comparison, folder, f"test_{name}", count))
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = resources.files("diff3r_plugin.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(
         results=results,
+        too_short=TOO_SHORT if results.settings["quick"] else "",
         sections=sections,
-        titles=RUNS,
-        training=[_safe(figures.training_figure(results, RUNS, m)) for m in ("loss/total", "train/psnr")],
-        energy=_safe(figures.energy_figure(results, RUNS)),
+        training=[Markup(figures.training_figure(results.trainings, m)) for m in ("loss/total", "train/psnr")],
+        energy=Markup(figures.energy_figure(results.rooms)),
         grids=_grids(results),
     )
     path = folder / "report.html"
@@ -82,22 +120,22 @@ def write_report(folder: Path | str) -> Path:
     return path
 
 
-def _section(title: str, results: Mapping[str, Any], folder: Path, kind: str, count: int) -> dict[str, Any]:
-    heading, rows = table_rows(results)
-    return {
-        "title": title,
-        "heading": heading,
-        "rows": rows,
-        "differences": difference_lines(results),
-        "difference_figure": _safe(figures.difference_figure(results)),
-        "count": len(results["scenes"]),
-        "scenes": [_scene(results, index, folder, kind) for index in chosen(results, count)],
-    }
+def _section(title: str, results: DemoResults, comparison: Comparison, folder: Path, kind: str, count: int) -> Section:
+    heading, rows = table_rows(comparison, results.trainings)
+    return Section(
+        title=title,
+        heading=heading,
+        rows=rows,
+        differences=difference_lines(comparison),
+        difference_figure=Markup(figures.difference_figure(comparison)),
+        count=len(comparison.scenes),
+        scenes=[_scene(comparison, index, folder, kind) for index in chosen(comparison, count)],
+    )
 
 
-def chosen(results: Mapping[str, Any], count: int) -> list[int]:
+def chosen(comparison: Comparison, count: int) -> list[int]:
     """Scenes to show: evenly spread from the largest to the smallest difference between the trainings."""
-    pairs = zip(results["diff3r"]["after"]["psnr"], results["plain"]["after"]["psnr"], strict=True)
+    pairs = zip(comparison.tests["diff3r"].after.psnr, comparison.tests["plain"].after.psnr, strict=True)
     differences = [a - b for a, b in pairs]
     ranked = sorted(range(len(differences)), key=lambda i: -differences[i])
     count = min(count, len(ranked))
@@ -106,68 +144,62 @@ def chosen(results: Mapping[str, Any], count: int) -> list[int]:
     return [ranked[round(i * (len(ranked) - 1) / (count - 1))] for i in range(count)]
 
 
-def _scene(results: Mapping[str, Any], index: int, folder: Path, kind: str) -> PicturedScene:
-    name = results["scenes"][index]
-    places = {run: folder / "runs" / run / kind / "diff3r" / name for run in PICTURED}
+def _scene(comparison: Comparison, index: int, folder: Path, kind: str) -> ShownScene:
+    name = comparison.scenes[index]
+    places = {run: folder / "runs" / run / kind / "diff3r" / name for run in SHOWN}
     views = len(list(places["diff3r"].glob("target_*_truth.png")))
     view = views // 2
-    psnr = {run: {side: results[run][side]["psnr"][index] for side in ("before", "after")} for run in PICTURED}
+    before = {run: comparison.tests[run].before.psnr[index] for run in SHOWN}
+    after = {run: comparison.tests[run].after.psnr[index] for run in SHOWN}
     rows = []
-    for run in PICTURED:
+    for run in SHOWN:
         shown = (
             (f"target_{view}_before.png", "before"),
             (f"target_{view}_after.png", "after"),
             (f"target_{view}_error_before.png", "error before"),
             (f"target_{view}_error_after.png", "error after"),
         )
-        title = f"{RUNS[run]}: {psnr[run]['before']:.2f} dB before, {psnr[run]['after']:.2f} dB after"
-        rows.append((title[0].upper() + title[1:], _pictures(places[run], shown)))
+        title = f"{TITLES[run]}: {before[run]:.2f} dB before, {after[run]:.2f} dB after"
+        rows.append((title[0].upper() + title[1:], _images(places[run], shown)))
     contexts = sorted(places["diff3r"].glob("context_*.png"))
     shown_views = [(path.name, f"context {number + 1}") for number, path in enumerate(contexts)]
-    ranges = places["diff3r"] / "weight_ranges.json"
-    spans = json.loads(ranges.read_text()) if ranges.is_file() else {}
-    weights = []
-    for path in sorted(places["diff3r"].glob("weight_*_0.png")):
-        group = path.stem.removeprefix("weight_").rpartition("_")[0]
-        low, high = spans.get(group, (None, None))
-        span = "" if low is None else f", {low:.2g} to {high:.2g}"
-        weights += _pictures(places["diff3r"], ((path.name, f"{group}{span}"),))
-    maps = sorted(places["diff3r"].glob("confidence_*.png"))
-    weights += _pictures(places["diff3r"], tuple((p.name, f"confidence, context {n + 1}") for n, p in enumerate(maps)))
-    difference = psnr["diff3r"]["after"] - psnr["plain"]["after"]
-    return PicturedScene(
+    return ShownScene(
         name,
-        f"Diff3R minus plain after refinement: {difference:+.2f} dB over {views} target views; one of them is shown",
-        _pictures(places["diff3r"], (*shown_views, (f"target_{view}_truth.png", "ground truth"))),
+        f"Diff3R minus plain after refinement: {after['diff3r'] - after['plain']:+.2f} dB over {views} target views; "
+        "one of them is shown",
+        _images(places["diff3r"], (*shown_views, (f"target_{view}_truth.png", "ground truth"))),
         rows,
-        weights,
+        _weights(places["diff3r"]),
     )
 
 
-def _pictures(folder: Path, shown: tuple[tuple[str, str], ...]) -> list[Picture]:
+def _weights(folder: Path) -> list[ShownImage]:
+    """Weight maps of the first context view, each with its range, and confidence maps of all."""
+    ranges = folder / "weight_ranges.json"
+    spans = json.loads(ranges.read_text(encoding="utf-8")) if ranges.is_file() else {}
+    shown = []
+    for path in sorted(folder.glob("weight_*_0.png")):
+        group = path.stem.removeprefix("weight_").rpartition("_")[0]
+        low, high = spans.get(group, (math.nan, math.nan))
+        shown.append((path.name, group if math.isnan(low) else f"{group}, {low:.2g} to {high:.2g}"))
+    confidences = sorted(folder.glob("confidence_*.png"))
+    shown += [(path.name, f"confidence, context {number + 1}") for number, path in enumerate(confidences)]
+    return _images(folder, tuple(shown))
+
+
+def _images(folder: Path, shown: tuple[tuple[str, str], ...]) -> list[ShownImage]:
     found = []
     for name, caption in shown:
         path = folder / name
         if path.is_file():
             data = base64.b64encode(path.read_bytes()).decode()
-            found.append(Picture(f"data:image/png;base64,{data}", caption))
+            found.append(ShownImage(f"data:image/png;base64,{data}", caption))
     return found
 
 
-def _grids(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The searches, best first."""
+def _grids(results: DemoResults) -> list[SortedGrid]:
     grids = []
-    for name, grid in results.get("grid", {}).items():
-        points = sorted(grid["points"], key=lambda point: -point["psnr"])
-        grids.append({"title": RUNS[name], "groups": list(points[0]["weights"]), "points": points, **_rest(grid)})
+    for name, grid in results.grids.items():
+        points = sorted(grid.points, key=lambda point: -point.psnr)
+        grids.append(SortedGrid(TITLES[name], list(points[0].weights), points, grid.psnr_before, len(grid.scenes)))
     return grids
-
-
-def _rest(grid: Mapping[str, Any]) -> dict[str, Any]:
-    return {"psnr_before": grid["psnr_before"], "scenes": len(grid["scenes"])}
-
-
-def _safe(svg: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(svg)

@@ -76,9 +76,9 @@ def test_evaluation_is_refinement_on_the_context_and_scores_on_the_target(scene)
 
 def test_search_tries_everything_and_keeps_the_best(scene):
     seen = []
-    found = search([scene], CONFIG, (1.0, 1e6), (1, 2), (0.1,), lambda point, total: seen.append((point, total)))
-    assert [total for _, total in seen] == [2 * 2 + 3] * 7
-    assert [point for point, _ in seen] == list(found.points)
+    found = search([scene], CONFIG, (1.0, 1e6), (1, 2), (0.1,), lambda *call: seen.append(call))
+    assert seen == [(point, number, 2 * 2 + 3) for number, point in enumerate(found.points, 1)]
+    assert len(seen) == 2 * 2 + 3
     assert found.best.psnr == max(point.psnr for point in found.points) > found.psnr_before
     grid = found.points[:4]
     assert [(p.steps, p.weights["means"] / DEFAULT_WEIGHTS["means"]) for p in grid] == [
@@ -115,8 +115,8 @@ def test_steps_are_searched_with_the_weights_that_came_with_the_scene(scene, tmp
     replace(scene, weights=weights).save(tmp_path / "scene.pt")
     learned = SavedScene.load(tmp_path / "scene.pt")
     seen = []
-    found = search_steps([learned], CONFIG, [0, 1, 3], lambda point, total: seen.append((point.steps, total)))
-    assert seen == [(0, 3), (1, 3), (3, 3)]
+    found = search_steps([learned], CONFIG, [0, 1, 3], lambda point, *counts: seen.append((point.steps, *counts)))
+    assert seen == [(0, 1, 3), (1, 2, 3), (3, 3, 3)]
     assert found.best.psnr == max(point.psnr for point in found.points) > found.psnr_before
     alone = evaluate(learned, replace(CONFIG, inner_steps=3), weights)
     assert found.points[2].psnr == pytest.approx(alone.after["psnr"])

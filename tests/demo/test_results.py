@@ -1,6 +1,7 @@
 """Figures, tables and errors of the demonstration."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,24 +9,32 @@ import torch
 from diff3r_plugin.data import DataOptions, make_data
 from diff3r_plugin.demo import DemoError, DemoSettings
 from diff3r_plugin.demo import data as demo_data
+from diff3r_plugin.demo.grid import GridPoint, GridSearch
 from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
-from diff3r_plugin.demo.results import paired_difference, read_scores, table_rows
+from diff3r_plugin.demo.results import Comparison, DemoResults, PairedDifference, Scores, TestedScenes, Training
+from diff3r_plugin.demo.table import table_rows
 
 
-def scored(psnr, ssim=(0.5, 0.6, 0.7)):
-    entry = {"psnr": list(psnr), "ssim": list(ssim)}
-    return {"before": entry, "after": entry, "train_seconds": 12.0, "tto_seconds": [0.1, 0.2, 0.3]}
+def scored(psnr, ssim=(0.5, 0.6, 0.7), scenes=("a", "b", "c")):
+    psnr = list(map(float, psnr))
+    scores = Scores(psnr, list(ssim), psnr)
+    return TestedScenes(list(scenes), scores, scores, [0.1, 0.2, 0.3], [[2.0, 1.0]] * 3, [0.1] * 3, ["refined"] * 3)
 
 
 def test_differences_are_paired():
     """Scenes differ by far more than trainings do: the error of the difference must not contain theirs."""
-    found = paired_difference(scored([10.5, 20.5, 30.5]), scored([10.0, 20.0, 30.0]))
-    assert found["psnr"] == {"mean": pytest.approx(0.5), "standard_error": pytest.approx(0.0)}
+    found = PairedDifference.between(scored([10.5, 20.5, 30.5]), scored([10.0, 20.0, 30.0]))
+    assert (found.psnr.mean, found.psnr.standard_error) == (pytest.approx(0.5), pytest.approx(0.0))
+
+
+def test_only_tests_on_the_same_scenes_are_compared():
+    with pytest.raises(DemoError, match="not tested on the same scenes"):
+        Comparison.of({"diff3r": scored([1, 2, 3]), "plain": scored([1, 2, 3], scenes=("a", "b", "d"))})
 
 
 def test_table_has_a_row_per_training_in_a_fixed_order():
-    results = {"diff3r": scored([22, 23, 24]), "plain": scored([20, 21, 22]), "plain_equal_time": scored([21, 22, 23])}
-    heading, rows = table_rows(results)
+    tests = {"diff3r": scored([22, 23, 24]), "plain": scored([20, 21, 22]), "plain_equal_time": scored([21, 22, 23])}
+    heading, rows = table_rows(Comparison.of(tests), dict.fromkeys(tests, Training(12.0, 40, {})))
     assert [row[0] for row in rows] == ["plain", "plain, equal time", "Diff3R"]
     assert dict(zip(heading, rows[0], strict=True))["PSNR after"] == "21.00 ± 0.58"
     assert rows[0][-1] == "0.20"
@@ -39,9 +48,28 @@ def test_scores_are_read_in_the_order_of_the_names(tmp_path):
 
     path = tmp_path / "diff3r_scores.json"
     path.write_text(json.dumps({"scenes": [entry("b", 2.0), entry("a", 1.0)]}))
-    scores = read_scores(path)
-    assert scores["scenes"] == ["a", "b"]
-    assert scores["after"]["psnr"] == [1.0, 2.0]
+    found = TestedScenes.read(path)
+    assert found.scenes == ["a", "b"]
+    assert found.after.psnr == [1.0, 2.0]
+
+
+def test_results_come_back_as_they_were_saved(tmp_path):
+    point = GridPoint(steps=4, weights={"means": 0.1}, psnr=22.0, ssim=0.7, seconds=0.2)
+    comparison = Comparison.of({"diff3r": scored([22, math.nan, 24]), "plain": scored([20, 21, 22])})
+    results = DemoResults(
+        seed=1,
+        total_seconds=600.5,
+        trainings={"plain": Training(12.0, 40, {"step": [0.0, 9.0], "loss/total": [0.5, math.nan]})},
+        rooms=comparison,
+        also={"fox": comparison},
+        grids={"plain": GridSearch(21.0, (point,), point, ("v",))},
+        refinement_settings={"plain": ["diff3r.head=fixed"]},
+        settings={"out": "outputs/demo"},
+        versions={"torch": "2.13.0"},
+        commands={"train plain": "python -m src.main"},
+    )
+    results.save(tmp_path / "results.json")
+    assert repr(DemoResults.load(tmp_path / "results.json")) == repr(results)  # as text, for NaN is not equal to itself
 
 
 def test_training_log_tells_the_pace_of_the_steps(tmp_path, monkeypatch):
@@ -61,9 +89,9 @@ def test_training_log_tells_the_pace_of_the_steps(tmp_path, monkeypatch):
             print(": 1.0}", file=file, flush=True)
     assert log.step == 30
     assert log.seconds() == pytest.approx(60.0)
-    assert log.curve("loss/total", "other") == {
-        "step": [9, 19, 29], "loss/total": [0.1, 0.05, 1 / 30], "other": [None, None, None],
-    }  # fmt: skip
+    curves = log.curves("loss/total", "other")
+    assert curves["step"] == [9, 19, 29] and curves["loss/total"] == [0.1, 0.05, 1 / 30]
+    assert all(map(math.isnan, curves["other"]))
 
 
 def test_a_failing_host_shows_the_end_of_its_log(tmp_path, monkeypatch):
@@ -93,7 +121,7 @@ def test_bad_settings_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(DemoError, match="at least 2 training"):
         DemoSettings(data=DataOptions(train=2, val=1, test=1))
     with pytest.raises(DemoError, match="fox"):
-        DemoSettings.quick(also_test={"fox": tmp_path})
+        DemoSettings.tiny(also_test={"fox": tmp_path})
 
 
 def test_rooms_are_written_once(tmp_path):
@@ -108,15 +136,13 @@ def test_rooms_are_written_once(tmp_path):
 def test_long_sequences_are_cut_where_there_is_no_index(tmp_path):
     options = DataOptions(train=0, val=0, test=1, frames=12, size=8, supersample=1)
     make_data(tmp_path / "rooms", options, workers=1, progress=False)
-    assert demo_data.windows(tmp_path / "rooms", tmp_path / "cut") == (
-        tmp_path / "rooms",
-        tmp_path / "rooms" / "evaluation_index_test.json",
-    )
+    whole_rooms = demo_data.TestData.rooms(tmp_path / "rooms", "test")
+    assert demo_data.windows(tmp_path / "rooms", tmp_path / "cut") == whole_rooms and whole_rooms.count() == 1
     (tmp_path / "rooms" / "evaluation_index_test.json").unlink()
-    root, index = demo_data.windows(tmp_path / "rooms", tmp_path / "cut")
+    cut = demo_data.windows(tmp_path / "rooms", tmp_path / "cut")
     (whole,) = torch.load(tmp_path / "rooms" / "test" / "000000.torch")
-    cases = torch.load(root / "test" / "000000.torch")
+    cases = torch.load(cut.root / "test" / "000000.torch")
     assert [case["key"] for case in cases] == [f"{whole['key']}_0000", f"{whole['key']}_0005"]
     assert torch.equal(cases[1]["cameras"], whole["cameras"][5:10])
     assert torch.equal(cases[1]["images"][4], whole["images"][9])
-    assert json.loads(index.read_text())[cases[0]["key"]] == {"context": [0, 4], "target": [1, 2, 3]}
+    assert json.loads(cut.index.read_text())[cases[0]["key"]] == {"context": [0, 4], "target": [1, 2, 3]}

@@ -20,7 +20,7 @@ SOURCES = (
     "adapters",
     "diff3r_plugin",
     "diff3r_startup",
-    "diff3r_startup.pth",
+    "examples",
     "packaging_backend",
     "pyproject.toml",
     "setup.py",

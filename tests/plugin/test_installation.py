@@ -37,14 +37,27 @@ print(diff3r_plugin.__file__, diff3r_adapters.__file__)
     assert Path(plugin).is_relative_to(inside[kind]) and Path(adapters).is_relative_to(inside[kind])
 
 
-def test_versions_and_hook_texts_agree():
+def test_the_demo_finds_its_host(installed):
+    script = "from diff3r_plugin.demo.host import host_folder as f; import diff3r_plugin as p; print(f(), p.__file__)"
+    host, plugin = map(Path, installed.run("-c", script).stdout.split())
+    within = plugin.parents[1] / "examples" if plugin.is_relative_to(installed.source) else plugin.parent / "demo"
+    assert host == within / "mini_host"
+
+    def contents(folder):
+        return {
+            path.relative_to(folder): path.read_bytes() for kind in ("py", "yaml") for path in folder.rglob(f"*.{kind}")
+        }
+
+    assert contents(host) == contents(ROOT / "examples" / "mini_host")
+
+
+def test_the_declared_version_is_that_of_the_package():
     import re
 
     from diff3r_plugin import __version__
 
     declared = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert declared and declared[1] == __version__
-    assert (ROOT / "diff3r_startup.pth").read_text() == hook.HOOK
 
 
 def test_without_the_flag_nothing_is_imported(installed):
@@ -137,7 +150,9 @@ def test_the_hook_can_be_removed_and_put_back(installed):
         arguments, plugin, modules = shown(installed.run(*run, "-c", child))
         assert arguments == [] and plugin == "diff3r" and "diff3r_startup.activation" in modules
     finally:
+        kept = {name: (ROOT / "diff3r_startup" / name).read_text() for name in hook.FILES}
         installed.run(*command, "--install")
+    assert {name: (installed.site / name).read_text() for name in hook.FILES} == kept
     assert shown(installed.run("-c", SHOW, "--plugin", "diff3r"))[1] == "diff3r"
 
 

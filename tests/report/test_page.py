@@ -1,12 +1,17 @@
 """The report: one file that needs nothing else, and that shows what the results hold."""
 
 import json
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import torch
 
+from diff3r_plugin.demo.grid import GridPoint, GridSearch
+from diff3r_plugin.demo.results import Comparison, DemoResults, PairedDifference, Scores, TestedScenes, Training
+from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.plugin.artifacts import save_picture
 from diff3r_plugin.report import write_report
 from diff3r_plugin.report.figures import relative, smoothed
@@ -16,39 +21,50 @@ SCENES = ["room_a", "room_b", "room_c"]
 TRAININGS = ("plain", "diff3r", "plain_equal_time")
 
 
-def training(shift: float) -> dict:
+TRAINING = Training(
+    seconds=61.0,
+    steps=40,
+    curves={"step": [0, 9, 19], "loss/total": [0.3, 0.2, 0.1], "train/psnr": [15.0, math.nan, 18.0]},
+)
+
+
+def scored(shift: float) -> TestedScenes:
     psnr = [20 + shift, 24 + shift * 2, 22 - shift]
-    return {
-        "before": {"psnr": [p - 1 for p in psnr], "ssim": [0.5, 0.6, 0.7]},
-        "after": {"psnr": psnr, "ssim": [0.6, 0.7, 0.8]},
-        "train_seconds": 61.0,
-        "train_steps": 40,
-        "tto_seconds": [0.1, 0.2, 0.3],
-        "energy": [[4.0, 2.0, 1.0], [8.0, 3.0], [5.0, None]],
-        "curves": {"step": [0, 9, 19], "loss/total": [0.3, 0.2, 0.1], "train/psnr": [15.0, None, 18.0]},
-    }
+    return TestedScenes(
+        scenes=SCENES,
+        before=Scores([p - 1 for p in psnr], [0.5, 0.6, 0.7], psnr),
+        after=Scores(psnr, [0.6, 0.7, 0.8], psnr),
+        seconds=[0.1, 0.2, 0.3],
+        energy=[[4.0, 2.0, 1.0], [8.0, 3.0], [5.0, math.nan]],
+        stationarity=[0.1, 0.1, math.nan],
+        outcomes=["refined"] * 3,
+    )
+
+
+def write_results(folder, quick: bool) -> None:
+    comparison = Comparison.of({name: scored(shift) for name, shift in zip(TRAININGS, (0.0, 1.0, 0.1), strict=True)})
+    one_error = PairedDifference(MeanAndError(0.67, 0.4), MeanAndError(0.01, math.nan))
+    comparison = replace(comparison, paired_difference={"plain": one_error, "plain_equal_time": one_error})
+    point = GridPoint(steps=4, weights={"means": 0.1, "opacity": 10.0}, psnr=22.0, ssim=0.7, seconds=0.2)
+    DemoResults(
+        seed=7,
+        total_seconds=600.0,
+        trainings=dict.fromkeys(TRAININGS, TRAINING),
+        rooms=comparison,
+        also={"fox": comparison},
+        grids={"plain": GridSearch(21.0, (point,), point, ("v",))},
+        refinement_settings={"plain": ["diff3r.head=fixed"]},
+        settings={"shown_scenes": 2, "quick": quick},
+        versions={"torch": "2.13.0"},
+        commands={"train plain": "python -m src.main mode=train a='<b>'"},
+    ).save(folder / "results.json")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The output folder of a demonstration; only one scene has pictures."""
+    """The output folder of a demonstration; only one scene has images."""
     folder = tmp_path_factory.mktemp("demo")
-    runs = {name: training(shift) for name, shift in zip(TRAININGS, (0.0, 1.0, 0.1), strict=True)}
-    difference = {"psnr": {"mean": 0.67, "standard_error": 0.4}, "ssim": {"mean": 0.01, "standard_error": None}}
-    point = {"steps": 4, "weights": {"means": 0.1, "opacity": 10.0}, "psnr": 22.0, "ssim": 0.7, "seconds": 0.2}
-    grid = {"psnr_before": 21.0, "points": [point], "best": point, "scenes": ["v"]}
-    results = {
-        **runs,
-        "scenes": SCENES,
-        "seed": 7,
-        "paired_difference": {"plain": difference, "plain_equal_time": difference},
-        "grid": {"plain": grid},
-        "also": {"fox": {**runs, "scenes": SCENES, "paired_difference": {"plain": difference}}},
-        "settings": {"pictured_scenes": 2},
-        "versions": {"torch": "2.13.0"},
-        "commands": {"train plain": "python -m src.main mode=train a='<b>'"},
-    }
-    (folder / "results.json").write_text(json.dumps(results))
+    write_results(folder, quick=False)
     for run in ("plain", "diff3r"):
         place = folder / "runs" / run / "test" / "diff3r" / "room_b"
         names = ["context_0", "context_1", *(f"target_{v}_{k}" for v in range(3) for k in ("truth", "before", "after"))]
@@ -91,7 +107,7 @@ def test_page_needs_nothing_from_elsewhere(page):
             assert (attributes.get(name) or "#").startswith("#"), attributes
 
 
-def test_page_shows_table_pictures_and_curves(page):
+def test_page_shows_table_renderings_and_curves(page):
     parts = Parts(page)
     text = re.sub(r"\s+", " ", parts.text)
     assert "22.00 ± 1.15" in text  # plain after
@@ -120,16 +136,28 @@ def test_figures_follow_the_color_of_the_page(page):
     assert "prefers-color-scheme: dark" in page
 
 
-def test_pictured_scenes_span_the_differences():
-    results = {"diff3r": {"after": {"psnr": [1.0, 5.0, 3.0, 0.0]}}, "plain": {"after": {"psnr": [0.0] * 4}}}
-    assert chosen(results, 2) == [1, 3]
-    assert chosen(results, 3)[::2] == [1, 3]
-    assert chosen(results, 9) == [1, 2, 0, 3]
+def test_a_quick_run_says_first_that_it_is_too_short(page, tmp_path):
+    assert "Too short" not in page
+    write_results(tmp_path, quick=True)
+    quick = write_report(tmp_path).read_text()
+    assert re.search(r"<title>Too short to learn anything", quick)
+    assert re.search(r"<h1>Too short to learn anything", quick)
+
+
+def test_shown_scenes_span_the_differences():
+    def comparison(*psnr):
+        four = replace(scored(0.0), scenes=list("abcd"))
+        other = replace(four, after=replace(four.after, psnr=[0.0] * 4, ssim=[0.0] * 4))
+        return Comparison.of({"plain": other, "diff3r": replace(other, after=replace(other.after, psnr=list(psnr)))})
+
+    assert chosen(comparison(1.0, 5.0, 3.0, 0.0), 2) == [1, 3]
+    assert chosen(comparison(1.0, 5.0, 3.0, 0.0), 3)[::2] == [1, 3]
+    assert chosen(comparison(1.0, 5.0, 3.0, 0.0), 9) == [1, 2, 0, 3]
 
 
 def test_curves_are_smoothed_without_delay_and_energies_start_at_one():
     ramp = [float(i) for i in range(64)]
     assert smoothed(ramp)[8:-8] == pytest.approx(ramp[8:-8])
     assert smoothed([3.0, 1.0]) == [3.0, 1.0]
-    assert relative([4.0, 2.0, None]) == [1.0, 0.5]
-    assert relative([None]) == []
+    assert relative([4.0, 2.0, math.nan]) == [1.0, 0.5]
+    assert relative([math.nan]) == []
