@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from diff3r_plugin.kernels import toolchain
+from diff3r_plugin.kernels import cache, toolchain
 from diff3r_plugin.kernels.build_cuda import CUDA_DIRECTORY, sources
 from diff3r_plugin.kernels.library_cuda import CudaKernels
 from diff3r_plugin.render import semantics
@@ -37,7 +37,7 @@ def library() -> ctypes.CDLL | None:
         error = toolchain.compile_library([compiler], flags, [], sources(), target)
         assert error is None, error
 
-    return ctypes.CDLL(str(toolchain.provide(f"diff3r_cuda_on_host_{digest.hexdigest()[:16]}.so", make)))
+    return ctypes.CDLL(str(cache.provide(f"diff3r_cuda_on_host_{digest.hexdigest()[:16]}.so", make)))
 
 
 def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Rasterizer:

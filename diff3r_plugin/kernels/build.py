@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from diff3r_plugin.kernels import toolchain
-from diff3r_plugin.kernels.toolchain import BuildError
+from diff3r_plugin.kernels import cache, toolchain
+from diff3r_plugin.kernels.cache import BuildError
 
 SOURCE_DIRECTORY = Path(__file__).resolve().parent
 BASE_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-pthread")
@@ -39,7 +39,7 @@ def compiler() -> list[str]:
 
 
 def library_path() -> Path:
-    """Path of the compiled kernels for this machine, compiling them if they are not in the toolchain.
+    """Path of the compiled kernels for this machine, compiling them if the cache has none that is sound.
 
     The file name carries a hash of sources and processor and one of compiler and flags, so a changed source, an
     upgraded compiler or a home directory shared by different machines each get their own library. Without a compiler
@@ -60,11 +60,11 @@ def library_path() -> Path:
         runtime = openmp_runtime()
         name = f"{stem}_{_compiler_key(command, runtime)}{suffix}"
     except BuildError:
-        for directory in toolchain.directories():
-            for path in sorted(directory.glob(f"{stem}_*{suffix}")):
-                return path
-        raise
-    return toolchain.provide(name, lambda target: _compile(command, runtime, target))
+        left = cache.find(f"{stem}_*{suffix}")
+        if left is None:
+            raise
+        return left
+    return cache.provide(name, lambda target: _compile(command, runtime, target))
 
 
 def openmp_runtime() -> str | None:

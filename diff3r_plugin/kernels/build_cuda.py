@@ -9,9 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from diff3r_plugin.kernels import toolchain
+from diff3r_plugin.kernels import cache, toolchain
 from diff3r_plugin.kernels.build import SOURCE_DIRECTORY
-from diff3r_plugin.kernels.toolchain import BuildError
+from diff3r_plugin.kernels.cache import BuildError
 
 CUDA_DIRECTORY = SOURCE_DIRECTORY / "cuda"
 FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
@@ -61,7 +61,7 @@ def library_path(capability: tuple[int, int]) -> Path:
     architecture = f"sm_{capability[0]}{capability[1]}"
     command = nvcc()
     name = f"diff3r_cuda_{architecture}_{_key(command)}.so"
-    return toolchain.provide(name, lambda target: _compile(command, architecture, target))
+    return cache.provide(name, lambda target: _compile(command, architecture, target))
 
 
 def sources() -> list[Path]:

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.kernels.cache import BuildError
 from diff3r_plugin.kernels.library import Vector
-from diff3r_plugin.kernels.toolchain import BuildError
 from diff3r_plugin.render import gsplat_rasterizer
 from diff3r_plugin.render.gsplat_rasterizer import GsplatError, Rasterizer
 from diff3r_plugin.render.gsplat_scene import GsplatScene

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.kernels import library_cuda
+from diff3r_plugin.kernels.cache import BuildError
 from diff3r_plugin.kernels.library_cuda import CudaKernels
-from diff3r_plugin.kernels.toolchain import BuildError
 
 TILE = 16  # px
 

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from diff3r_plugin.kernels import build, toolchain
+from diff3r_plugin.kernels import build, cache
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stands in for the compiler with a shell script")
 
@@ -87,11 +87,76 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_the_temporary_directory(s
     assert path.exists() and path.is_relative_to(tmp_path / "temporary")
 
 
+def test_a_directory_that_others_can_write_to_is_neither_loaded_from_nor_written_to(stand_in, tmp_path):
+    planted = build.library_path()
+    (tmp_path / "cache").chmod(0o777)
+    path = build.library_path()
+    assert path != planted and path.is_relative_to(tmp_path / "temporary")
+
+
+def test_a_library_that_others_can_write_to_is_made_again(stand_in):
+    path = build.library_path()
+    path.chmod(0o666)
+    assert build.library_path() == path
+    assert stand_in.read_text().count("link") == 2
+    assert not path.stat().st_mode & 0o022
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can give a file away")
+def test_what_another_user_owns_is_not_loaded(stand_in, tmp_path, monkeypatch):
+    """Even with a digest beside it: whoever plants a library can plant that as well."""
+    monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "temporary" / "diff3r-plugin-0"))
+    planted = build.library_path()
+    os.chown(planted.parent, 12345, -1)
+    with pytest.raises(build.BuildError, match=r"(?s)DIFF3R_CACHE_DIR.*another user \(12345\)"):
+        build.library_path()
+    os.chown(planted.parent, 0, -1)
+    os.chown(planted, 12345, -1)
+    build.library_path()
+    assert planted.stat().st_uid == 0 and stand_in.read_text().count("link") == 2
+
+
+def test_a_link_in_the_temporary_directory_is_not_followed(stand_in, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "file"))
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "temporary" / f"diff3r-plugin-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(build.BuildError, match="is a link"):
+        build.library_path()
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text[:-2], lambda text: "", lambda text: text + "x"])
+def test_a_library_that_was_cut_short_is_made_again(stand_in, spoil):
+    """Loading it would end the process with a bus error, at every start."""
+    path = build.library_path()
+    path.write_text(spoil(path.read_text()))
+    assert build.library_path().read_text() == "made\n"
+    assert stand_in.read_text().count("link") == 2
+
+
+def test_a_library_that_was_cut_short_does_not_serve_where_there_is_no_compiler(stand_in, monkeypatch):
+    build.library_path().write_text("ma")
+    monkeypatch.delenv("DIFF3R_CXX")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(build.BuildError, match="no C\\+\\+ compiler"):
+        build.library_path()
+
+
+def test_folders_of_compilers_that_were_killed_are_removed_and_those_at_work_are_not(stand_in, tmp_path):
+    (tmp_path / "cache" / "building-old").mkdir(parents=True, mode=0o700)
+    (tmp_path / "cache").chmod(0o700)
+    (tmp_path / "cache" / "building-new").mkdir()
+    long_ago = os.stat(tmp_path).st_mtime - 2 * cache.STALE_AFTER
+    os.utime(tmp_path / "cache" / "building-old", (long_ago, long_ago))
+    build.library_path()
+    assert [path.name for path in (tmp_path / "cache").glob("building-*")] == ["building-new"]
+
+
 def test_a_held_lock_delays_and_never_blocks(stand_in, tmp_path, monkeypatch):
     import fcntl
 
     path = build.library_path()
-    monkeypatch.setattr(toolchain, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(cache, "LOCK_TIMEOUT", 0.1)
     path.unlink()
     with open(f"{path}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from diff3r_plugin.kernels import build_cuda
+from diff3r_plugin.kernels.cache import BuildError
 from diff3r_plugin.kernels.library_cuda import CudaKernels
-from diff3r_plugin.kernels.toolchain import BuildError
 
 
 @pytest.fixture(autouse=True)
