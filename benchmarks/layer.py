@@ -1,6 +1,6 @@
 """Time and memory of the whole layer: ``python -m benchmarks.layer [--output FILE] [--size 256]``.
 
-The scene is what a network would predict from two photographs of a procedural room: one Gaussian a pixel at roughly
+The scene is what a network would predict from two images of a procedural room: one Gaussian a pixel at roughly
 the right depth, with smooth errors in depth and color.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
         load.loss.backward(retain_graph=True)
 
     rows = {
-        "linearize the pictures": lambda _: linearize(gaussians, views),
+        "linearize the renderings": lambda _: linearize(gaussians, views),
         "linearize the energy": lambda _: here.objective.linearize(zero),
         "Gauss-Newton product in θ": lambda _: here.gauss_newton_product(vector),
         "whole TTO, default settings": lambda _: layer(gaussians, views, WEIGHT),

@@ -28,8 +28,8 @@ from diff3r_plugin.render import native_backend
 class Workload:
     """A scene, its linearization, and vectors to multiply it with."""
 
-    def __init__(self, context_size: int, picture_size: int, degree: int) -> None:
-        self.gaussians, self.views = pixel_aligned_scene(context_size, picture_size=picture_size, degree=degree)
+    def __init__(self, context_size: int, image_size: int, degree: int) -> None:
+        self.gaussians, self.views = pixel_aligned_scene(context_size, image_size=image_size, degree=degree)
         self.lin = native_backend.linearize(self.gaussians, self.views)
         self.tangent = self.gaussians.map(torch.randn_like)
         self.cotangent = torch.randn_like(self.lin.image)
@@ -114,14 +114,12 @@ def main_table(repetitions: int) -> list[dict]:
 
 def scaling_table(repetitions: int, quick: bool) -> list[dict]:
     """Cost against the number of Gaussians and of pixels, one at a time and both together."""
-    contexts, pictures = (64, 128, 256, 512, 724), (64, 128, 256, 512, 1024)
-    cases = (
-        [(size, 256) for size in contexts] + [(256, size) for size in pictures] + [(size, size) for size in contexts]
-    )
+    contexts, images = (64, 128, 256, 512, 724), (64, 128, 256, 512, 1024)
+    cases = [(size, 256) for size in contexts] + [(256, size) for size in images] + [(size, size) for size in contexts]
     rows = []
-    for context_size, picture_size in dict.fromkeys(cases[:3] if quick else cases):
-        work = Workload(context_size, picture_size, 0)
-        row = {"gaussians": work.gaussians.num_gaussians, "pixels": picture_size**2}
+    for context_size, image_size in dict.fromkeys(cases[:3] if quick else cases):
+        work = Workload(context_size, image_size, 0)
+        row = {"gaussians": work.gaussians.num_gaussians, "pixels": image_size**2}
         row["intersections"] = work.lin.intersections
         row |= {name: seconds(f, work, repetitions, budget=1.0) for name, f in ROWS.items()}
         rows.append(row)

@@ -13,7 +13,7 @@ from diff3r_plugin.gaussians import rotation_matrices
 def pixel_aligned_scene(
     context_size: int = 256,
     *,
-    picture_size: int | None = None,
+    image_size: int | None = None,
     contexts: int = 2,
     degree: int = 0,
     sigma: float = 0.7,
@@ -24,7 +24,7 @@ def pixel_aligned_scene(
 
     Args:
         context_size: Height and width of the context views, px; N = contexts · context_size².
-        picture_size: Height and width of the rendered picture, px; that of the contexts if None.
+        image_size: Height and width of the rendered image, px; that of the contexts if None.
         sigma: Standard deviation of a Gaussian, in pixels of its context view.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -47,7 +47,7 @@ def pixel_aligned_scene(
         torch.rand(1, N, generator=generator),
         0.3 * torch.randn(1, N, 3, (degree + 1) ** 2, generator=generator),
     )
-    P = picture_size or size
+    P = image_size or size
     intrinsics = torch.tensor([[P, 0, P / 2], [0, P, P / 2], [0, 0, 1]], dtype=dtype)
     views = Views(None, torch.eye(4, dtype=dtype)[None, None], intrinsics[None, None], image_size=(P, P))
     return gaussians.to(dtype), views
@@ -56,15 +56,15 @@ def pixel_aligned_scene(
 def predicted_room(
     size: int = 256, *, number: int = 0, degree: int = 1, baseline: int = 5, seed: int = 0
 ) -> tuple[Gaussians, Views]:
-    """A procedural room as a network might predict it from two photographs, and those photographs.
+    """A procedural room as a network might predict it from two images, and those images.
 
-    One Gaussian per pixel, its depth right up to a smooth error of some percent, its color that of a blurred
-    photograph, its standard deviation 0.7 pixel, its opacity about 0.7.
+    One Gaussian per pixel, its depth right up to a smooth error of some percent, its color that of the blurred
+    image, its standard deviation 0.7 pixel, its opacity about 0.7.
 
     Args:
-        size: Height and width of the photographs, px.
+        size: Height and width of the images, px.
         number: Which room.
-        baseline: Frames between the two photographs.
+        baseline: Frames between the two images.
     """
     scene = sample_scene(seed=seed, split="test", number=number, frames=16)
     generator = torch.Generator().manual_seed(number)
@@ -73,8 +73,8 @@ def predicted_room(
     rows, columns = torch.meshgrid(torch.arange(size) + 0.5, torch.arange(size) + 0.5, indexing="ij")
     parts, images, cameras = [], [], []
     for frame in (4, 4 + baseline):
-        picture, depth = render_room(scene.room, scene.camera_to_room[frame], scene.intrinsics, (size, size))
-        image = torch.as_tensor(picture, dtype=torch.float32).permute(2, 0, 1) / 255
+        pixels, depth = render_room(scene.room, scene.camera_to_room[frame], scene.intrinsics, (size, size))
+        image = torch.as_tensor(pixels, dtype=torch.float32).permute(2, 0, 1) / 255
         noise = torch.nn.functional.interpolate(
             torch.randn(1, 1, 6, 6, generator=generator), (size, size), mode="bicubic"
         )

@@ -61,7 +61,7 @@ def curve(scenes, options: dict, weight: float) -> list[dict]:
     return points
 
 
-def draw(results: dict, path: Path) -> None:
+def plot(results: dict, path: Path) -> None:
     """One panel per weight, one line per solver."""
     import matplotlib
 
@@ -112,7 +112,7 @@ def main() -> None:
         )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1))
-    draw(results, options.figure)
+    plot(results, options.figure)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
 from diff3r_plugin.layer import TTOLayer
-from diff3r_plugin.picture_quality import psnr, ssim
+from diff3r_plugin.metrics import psnr, ssim
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views

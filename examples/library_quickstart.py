@@ -1,7 +1,7 @@
 """TTOLayer in a training loop of one's own: no host, no data, no GPU; a few seconds on a laptop.
 
 A "network" guesses the same size, opacity and color gain for every Gaussian of a scene whose depths are wrong. It is
-trained through the refinement: the loss is the picture from a camera that the refinement did not see.
+trained through the refinement: the loss is on the rendering from a camera that the refinement did not see.
 
     python examples/library_quickstart.py
 """
@@ -22,7 +22,7 @@ GROUPS = ("means", "covariance", "opacity", "sh_dc")
 
 
 def cameras(positions: list[float]) -> Views:
-    """Cameras side by side that look along +z; without photographs."""
+    """Cameras side by side that look along +z; without images."""
     count = len(positions)
     world_to_camera = torch.eye(4).repeat(SCENES, count, 1, 1)
     world_to_camera[..., 0, 3] = -torch.tensor(positions)  # t = -R · position
@@ -66,9 +66,9 @@ class Network(nn.Module):
         return gaussians, ProximalWeights(**{group: self.log_weights[group].exp() for group in GROUPS})
 
 
-def psnr(picture: Tensor, truth: Tensor) -> float:
+def psnr(rendered: Tensor, truth: Tensor) -> float:
     """Of all scenes together, in dB."""
-    return -10 * math.log10(((picture - truth) ** 2).mean().item())
+    return -10 * math.log10(((rendered - truth) ** 2).mean().item())
 
 
 def main(steps: int = 40) -> tuple[float, float]:
@@ -76,8 +76,7 @@ def main(steps: int = 40) -> tuple[float, float]:
     torch.manual_seed(0)
     truth = true_scenes()
     context, target = cameras([-0.3, 0.3]), cameras([0.0])
-    photographs = render(truth, context).clamp(0, 1)
-    context = context.replace(images=photographs)
+    context = context.replace(images=render(truth, context).clamp(0, 1))
     held_out = render(truth, target).clamp(0, 1)
 
     wrong_depth = truth.means * (1 + 0.05 * torch.randn(SCENES, GAUSSIANS, 1))
@@ -89,9 +88,9 @@ def main(steps: int = 40) -> tuple[float, float]:
     for step in range(steps + 1):
         gaussians, weights = network()
         refined, info = layer(gaussians, context, weights)  # differentiable: theta* as a function of both
-        picture = render(refined, target)
-        loss = ((picture - held_out) ** 2).mean()
-        last = psnr(picture, held_out)
+        rendered = render(refined, target)
+        loss = ((rendered - held_out) ** 2).mean()
+        last = psnr(rendered, held_out)
         first = last if step == 0 else first
         if step % 10 == 0:
             unrefined = psnr(render(gaussians, target), held_out)

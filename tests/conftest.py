@@ -6,7 +6,7 @@ import torch
 from diff3r_plugin.render import BACKENDS, available_backends
 
 
-@pytest.fixture(params=sorted(set(BACKENDS) - {"gsplat"}))  # which draws on GPUs only; see render/conftest.py
+@pytest.fixture(params=sorted(set(BACKENDS) - {"gsplat"}))  # which renders on GPUs only; see render/conftest.py
 def backend(request) -> str:
     if request.param not in available_backends():
         pytest.skip(f"backend {request.param} cannot run here")

@@ -19,7 +19,7 @@ def random_scene(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> tuple[Gaussians, Views]:
-    """Gaussians in front of slightly different cameras; photographs are random."""
+    """Gaussians in front of slightly different cameras; images are random."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -49,7 +49,7 @@ def random_scene(
 
 
 def refinable_scene(**options) -> tuple[Gaussians, Views]:
-    """A disturbed scene, with photographs of what it was before: the inner problem has a good solution."""
+    """A disturbed scene, with images of what it was before: the inner problem has a good solution."""
     truth, views = random_scene(**options)
     generator = torch.Generator().manual_seed(options.get("seed", 0) + 1)
 

@@ -169,7 +169,7 @@ def check_float64_is_refused(tested: Subject) -> Iterator[Check]:
     except (ValueError, TypeError, NotImplementedError) as error:
         yield Check.that(name, case, "float64" in str(error) or "float32" in str(error), str(error))
     else:
-        yield Check.that(name, case, False, "it was drawn")
+        yield Check.that(name, case, False, "it was rendered")
 
 
 def check_opaque(tested: Subject) -> Iterator[Check]:
@@ -192,8 +192,8 @@ def alpha_cap(tested: Subject) -> float:
     white = torch.full((1, 1, 3, 1), 0.5 / 0.28209479177387814)
     intrinsics = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
     views = Views(None, torch.eye(4)[None, None], intrinsics, image_size=(16, 16))
-    picture = tested.linearize(Gaussians(means, covariances, torch.ones(1, 1), white), views).image
-    return round(float(picture.max()), 4)
+    image = tested.linearize(Gaussians(means, covariances, torch.ones(1, 1), white), views).image
+    return round(float(image.max()), 4)
 
 
 def check_layer(tested: Subject) -> Iterator[Check]:

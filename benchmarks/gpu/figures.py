@@ -20,7 +20,7 @@ RATIOS: dict[str, tuple[Callable[[dict[str, float]], float], float | None, float
     "product / (forward + backward)": (lambda t: t["product"] / t["forward + backward"], 1.0, 0.6),
     "gram / backward": (lambda t: t["gram"] / t["backward"], 3.0, 1.5),
     "implicit backward, products": (lambda t: t["implicit backward"] / t["product in θ"], 10.0, 9.0),
-    # gsplat's own pictures, without this package in between; not judged, so that the targets have one meaning
+    # gsplat's own renderings, without this package in between; not judged, so that the targets have one meaning
     "jvp / gsplat.rasterization forward": (lambda t: t["jvp"] / t["gsplat.rasterization forward"], None, None),
     "product / gsplat.rasterization forward + backward": (
         lambda t: t["product"] / t["gsplat.rasterization forward + backward"],
@@ -158,7 +158,7 @@ def _ratios(record: Record, size: Size, times: dict[Size, dict[str, float]], jud
         except KeyError:  # one of its rows did not run; that is on record
             continue
         record.add("figures", figure(name, size, value, tuple(limits), judged))
-    single = times.get(Size(size.context, size.picture, size.views, 1, size.degree), {})
+    single = times.get(Size(size.context, size.image, size.views, 1, size.degree), {})
     if size.batch > 1:
         for row, limits in BATCH_RATIOS.items():
             if row in own and row in single:

@@ -75,7 +75,7 @@ def _from_output(command: list[str], pattern: str) -> str | None:
 
 
 def gsplat_seconds(device: torch.device) -> float:
-    """Time of gsplat's first picture, its compilation included.
+    """Time of gsplat's first rendering, its compilation included.
 
     Raises:
         RuntimeError: if it cannot be imported or built, with what to do.
@@ -88,15 +88,15 @@ def gsplat_seconds(device: torch.device) -> float:
         ones = torch.ones(1, 3, device=device)
         camera = torch.tensor([[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]], device=device)
         pose = torch.eye(4, device=device)[None]
-        picture = rasterization(means, quats, 0.1 * ones, ones[:, 0], ones, pose, camera, 16, 16)[0]
+        image = rasterization(means, quats, 0.1 * ones, ones[:, 0], ones, pose, camera, 16, 16)[0]
         synchronize(device)
     except Exception as error:
         raise RuntimeError(
             f"gsplat cannot be used: {type(error).__name__}: {error}. It needs `pip install gsplat`, a CUDA build of "
             "PyTorch, and nvcc of the same CUDA release on the PATH (CUDA_HOME) to compile itself."
         ) from error
-    if not bool(picture.isfinite().all() and picture.max() > 0):
-        raise RuntimeError("gsplat was built, but its picture of one Gaussian is black or not finite.")
+    if not bool(image.isfinite().all() and image.max() > 0):
+        raise RuntimeError("gsplat was built, but its rendering of one Gaussian is black or not finite.")
     return time.perf_counter() - started
 
 

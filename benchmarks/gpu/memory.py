@@ -36,7 +36,7 @@ def training_step(size: int, device: torch.device, **settings: Any) -> Callable[
     """Refine a predicted room and go back through it, as a training step does; every step of the solver runs.
 
     Args:
-        size: Height and width of the two photographs, px; there are 2 · size² Gaussians.
+        size: Height and width of the two context images, px; there are 2 · size² Gaussians.
         device: Where.
         settings: For :class:`TTOConfig`.
     """

@@ -36,7 +36,7 @@ IDENTITY = 1e-4
 dividing, which loses some 1e-7 at each of a hundred splats."""
 
 DIFFERENCE = 1e-3
-"""JVP against five-point differences of float32 pictures: rounding of 1e-7 over steps of 0.02."""
+"""JVP against five-point differences of float32 renderings: rounding of 1e-7 over steps of 0.02."""
 
 SHAPES = (
     dict(batch=1, gaussians=12, views=2, size=(12, 16), degree=1),
@@ -134,7 +134,7 @@ def norm(a: Gaussians) -> float:
 
 
 def all_products(tested: Subject, scene: Gaussians, views: Views, case: str, limit: float) -> Iterator[Check]:
-    """Picture, J v without and with moving cameras, Jᵀ u without and with cameras, JᵀWJ v and Gram matrices."""
+    """Image, J v without and with moving cameras, Jᵀ u without and with cameras, JᵀWJ v and Gram matrices."""
     ours, oracle = tested.linearize(scene, views), torch_backend.linearize(scene, views)
     tangent, cameras = random_tangent(scene), random_camera_tangent(views)
     generator = torch.Generator().manual_seed(5)
@@ -162,7 +162,7 @@ def all_products(tested: Subject, scene: Gaussians, views: Views, case: str, lim
 
 
 def check_random_scenes(tested: Subject) -> Iterator[Check]:
-    """Batches 1 to 3, SH degrees 0 to 4, pictures whose sides are no multiples of 16."""
+    """Batches 1 to 3, SH degrees 0 to 4, images whose sides are no multiples of 16."""
     for shape in SHAPES:
         case = "{batch} scenes, {gaussians} Gaussians, {views} views, {size[0]}x{size[1]}, degree {degree}"
         yield from all_products(tested, *clear_scene(**shape), case.format(**shape), EXACT)
@@ -204,7 +204,7 @@ def check_near_and_far(tested: Subject) -> Iterator[Check]:
 
 
 def check_scales_and_quats(tested: Subject) -> Iterator[Check]:
-    """Scenes given by scales and quaternions are drawn like those given by their covariances."""
+    """Scenes given by scales and quaternions are rendered like those given by their covariances."""
     scene, views = random_scene(size=(35, 50))
     generator = torch.Generator().manual_seed(5)
     scales = 0.05 + 0.2 * torch.rand(1, 12, 3, generator=generator).double()
@@ -259,16 +259,16 @@ def check_identities(tested: Subject) -> Iterator[Check]:
 
 
 def check_differences(tested: Subject) -> Iterator[Check]:
-    """J v against five-point central differences of the backend's own pictures."""
+    """J v against five-point central differences of the backend's own renderings."""
     scene, views = smooth_scene()
     tangent, cameras, step = random_tangent(scene), 0.3 * random_camera_tangent(views), 0.02
     own_size = Gaussians(0.1 * tangent.means, tangent.covariances, 0.1 * tangent.opacities, 0.3 * tangent.harmonics)
 
-    def picture(s: float) -> Tensor:
+    def rendered(s: float) -> Tensor:
         placed = views.replace(world_to_camera=views.world_to_camera + s * cameras)
         return tested.linearize(moved(scene, own_size, s), placed).image.double()
 
-    near, far = picture(step) - picture(-step), picture(2 * step) - picture(-2 * step)
+    near, far = rendered(step) - rendered(-step), rendered(2 * step) - rendered(-2 * step)
     difference = (8 * near - far) / (12 * step)
     found = tested.linearize(scene, views).jvp(tested.put(own_size), tested.put(cameras))
     yield Check.of("jvp against differences", "smooth scene", relative(found, difference), DIFFERENCE)

@@ -31,10 +31,10 @@ def random_scene(
     thickness: float = 0.15,
     opacities: tuple[float, float] = (0.05, HIGHEST_OPACITY),
 ) -> tuple[Gaussians, Views]:
-    """Gaussians around (0, 0, 3) and slightly different cameras at the origin; photographs are random.
+    """Gaussians around (0, 0, 3) and slightly different cameras at the origin; images are random.
 
     Args:
-        size: Height and width of the pictures, px.
+        size: Height and width of the images, px.
         spread: Standard deviation of the centers, world units.
         thickness: Size of the Gaussians, world units.
         opacities: Lowest and highest.
@@ -92,8 +92,8 @@ def threshold_distance(scene: Gaussians, views: Views) -> float:
     dx, dy = (torch.stack([x, y], -1).reshape(-1, 2)[:, None] - splats.means2d[:, :, None]).unbind(-1)
     a, b, c = splats.conics[:, :, None].unbind(-1)
     alphas = splats.opacities[:, :, None] * torch.exp(-(0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy).clamp_min(0))
-    drawn = torch.where(alphas >= ALPHA_SKIP, alphas.clamp_max(1 - 1e-9), 0)
-    transmittance = torch.log1p(-drawn).cumsum(-1).exp()
+    visible = torch.where(alphas >= ALPHA_SKIP, alphas.clamp_max(1 - 1e-9), 0)
+    transmittance = torch.log1p(-visible).cumsum(-1).exp()
     gaps = depths.sort(-1).values.diff(dim=-1) / depths.abs().nan_to_num(1.0).mean()
     distances = [
         (alphas / ALPHA_SKIP - 1).abs(),
@@ -104,8 +104,8 @@ def threshold_distance(scene: Gaussians, views: Views) -> float:
 
 
 def smooth_scene(seed: int = 0) -> tuple[Gaussians, Views]:
-    """Wide, faint Gaussians: every alpha is above the skip threshold everywhere, so the picture is a smooth function
-    of the scene and finite differences of float32 pictures mean something."""
+    """Wide, faint Gaussians: every alpha is above the skip threshold everywhere, so the rendering is a smooth function
+    of the scene and finite differences of float32 renderings mean something."""
     return random_scene(
         gaussians=5, size=(20, 28), degree=2, seed=seed, spread=0.2, thickness=1.0, opacities=(0.3, 0.5)
     )
@@ -149,7 +149,7 @@ DEGENERATE: dict[str, Callable[[Gaussians], Gaussians]] = {
     "NaN harmonics": lambda s: _with(s, harmonics=(0, float("nan"))),
     "infinite covariance": lambda s: _with(s, covariances=(0, float("inf"))),
     "negative definite covariance": lambda s: _with(s, covariances=(0, -torch.eye(3))),
-    "far off the picture": lambda s: _with(s, means=(0, [1e4, 0.0, 3.0])),
+    "far outside the image": lambda s: _with(s, means=(0, [1e4, 0.0, 3.0])),
     "zero opacity": lambda s: _with(s, opacities=(0, 0.0)),
 }
 """What is done to Gaussian 0 of every scene; all but "beside the camera" leave it invisible."""

@@ -13,7 +13,7 @@ a division and an exponential are one each, signs and comparisons none:
                                                 behind and d ln alpha 6, moments 11, colors 6
 
 **Bytes** in float32: a scene has S = Σ numbers of its tensors (3 + 9 + 1 + 3 K per Gaussian), every entry of a list is
-read by its tile once (a 4-byte id, 9 numbers of the splat, 9 of its tangent), 9 numbers per splat and picture go
+read by its tile once (a 4-byte id, 9 numbers of the splat, 9 of its tangent), 9 numbers per splat and image go
 between projection and rasterizer:
 
     J v        4 · (2 S + 9 splats) + 76 · listed + 12 · pixels
@@ -45,7 +45,7 @@ LISTED_AT_ONCE = 2**16
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the pictures of one batch consist of.
+    """What the renderings of one batch consist of.
 
     Args:
         listed: Entries of all tiles' lists.
@@ -59,7 +59,7 @@ class Pairs:
 
 
 def count_pairs(gaussians: Gaussians, views: Views) -> Pairs:
-    """Count the pairs of all pictures; see the module's text. Runs on the scenes' device, one picture at a time."""
+    """Count the pairs of all images; see the module's text. Runs on the scenes' device, one image at a time."""
     total = [0, 0, 0]
     with torch.no_grad():
         for b in range(gaussians.batch_size):
@@ -68,11 +68,11 @@ def count_pairs(gaussians: Gaussians, views: Views) -> Pairs:
                 at = (slice(b, b + 1), slice(v, v + 1))
                 names = ("world_to_camera", "intrinsics", "near", "far")
                 one = views.replace(images=None, **{name: getattr(views, name)[at] for name in names})
-                total = [t + n for t, n in zip(total, _count_picture(scene, one), strict=True)]
+                total = [t + n for t, n in zip(total, _count_image(scene, one), strict=True)]
     return Pairs(*total)
 
 
-def _count_picture(scene: Gaussians, view: Views) -> tuple[int, int, int]:
+def _count_image(scene: Gaussians, view: Views) -> tuple[int, int, int]:
     splats, depths = torch_backend.project_unsorted(scene, view)
     height, width = view.image_size  # type: ignore[misc]
     means, conics, opacities = splats.means2d[0, 0], splats.conics[0, 0], splats.opacities[0, 0]
@@ -145,10 +145,10 @@ def flops(kernel: str, pairs: Pairs) -> int:
 
 def bytes_moved(kernel: str, pairs: Pairs, gaussians: Gaussians, views: Views) -> int:
     """Bytes that a pass has to move at least; see the module's text."""
-    pictures = views.batch_size * views.num_views
-    pixels = pictures * views.image_size[0] * views.image_size[1]  # type: ignore[index]
+    images = views.batch_size * views.num_views
+    pixels = images * views.image_size[0] * views.image_size[1]  # type: ignore[index]
     numbers = sum(t.numel() for t in gaussians.tensors())
-    splats = pictures * gaussians.num_gaussians
+    splats = images * gaussians.num_gaussians
     if kernel == "jvp":
         return 4 * (2 * numbers + 9 * splats) + 76 * pairs.listed + 12 * pixels
     return 4 * (4 * numbers + 18 * splats) + 188 * pairs.listed + 16 * pixels

@@ -27,14 +27,14 @@ class Size:
 
     Args:
         context: Height and width of the two context views that the Gaussians are aligned with, px.
-        picture: Height and width of the rendered pictures, px.
-        views: Pictures of each scene.
+        image: Height and width of the rendered images, px.
+        views: Images of each scene.
         batch: Scenes.
         degree: Of the spherical harmonics.
     """
 
     context: int
-    picture: tuple[int, int]
+    image: tuple[int, int]
     views: int
     batch: int
     degree: int
@@ -45,16 +45,16 @@ class Size:
         return 2 * self.context**2
 
     def __str__(self) -> str:
-        height, width = self.picture
+        height, width = self.image
         scenes = f"batch {self.batch}, SH {self.degree}"
         return f"{self.gaussians:,} Gaussians, {height}x{width} x {self.views}, {scenes}"
 
 
 TABLE = tuple(
-    Size(context, picture, views, batch, degree)
+    Size(context, image, views, batch, degree)
     for batch, degree in ((1, 0), (8, 0), (1, 3), (8, 3))
     for context in (256, 512)
-    for picture, views in (((256, 256), 2), ((512, 960), 4))
+    for image, views in (((256, 256), 2), ((512, 960), 4))
 )
 """The sizes of the project's targets; the cheap ones first, so that a cut loses the least."""
 
@@ -76,7 +76,7 @@ class Workload:
         self.gaussians = self.gaussians.to(device)
         self.views = cameras.to(device)
         generator = torch.Generator().manual_seed(1)
-        shape = (size.batch, size.views, 3, *size.picture)
+        shape = (size.batch, size.views, 3, *size.image)
         self.cotangent = torch.randn(shape, generator=generator).to(device)
         self.weights = torch.rand(shape[:2] + shape[3:], generator=generator).to(device)
         self.tangent = self.gaussians.map(torch.randn_like)
@@ -87,8 +87,8 @@ class Workload:
         return linearize(self.gaussians, self.views, self.backend)
 
     @cached_property
-    def photographed(self) -> Views:
-        """The cameras with photographs of a slightly different scene."""
+    def with_images(self) -> Views:
+        """The cameras with images of a slightly different scene."""
         g = self.gaussians
         colors = g.harmonics + 0.1 * torch.randn_like(g.harmonics)
         truth = Gaussians(g.means, g.covariances, 0.9 * g.opacities, colors)
@@ -98,10 +98,10 @@ class Workload:
     @cached_property
     def objective(self) -> LinearizedObjective:
         """The energy, linearized at the start."""
-        coordinates = Coordinates(self.gaussians, self.photographed, TTOConfig().groups)
+        coordinates = Coordinates(self.gaussians, self.with_images, TTOConfig().groups)
         zero = torch.zeros(self.size.batch, coordinates.num_unknowns, device=self.device)
         weights = torch.full_like(zero, WEIGHT)
-        return Objective(coordinates, self.photographed, zero, weights, backend=self.backend).linearize(zero)
+        return Objective(coordinates, self.with_images, zero, weights, backend=self.backend).linearize(zero)
 
     @cached_property
     def direction(self) -> Tensor:
@@ -123,16 +123,16 @@ class Workload:
             **settings,
         )
         leaf = self.gaussians.map(lambda t: t.clone().requires_grad_())
-        refined, info = TTOLayer(config)(leaf, self.photographed, WEIGHT)
+        refined, info = TTOLayer(config)(leaf, self.with_images, WEIGHT)
         return refined.means.sum(), info
 
     def forward(self) -> Tensor:
-        """A picture without a graph."""
+        """An image without a graph."""
         with torch.no_grad():
             return render(self.gaussians, self.views, self.backend)
 
     def forward_backward(self) -> tuple[Tensor, ...]:
-        """A picture and its gradient to all tensors of the scene, by autograd."""
+        """An image and its gradient to all tensors of the scene, by autograd."""
         leaf = self.gaussians.map(lambda t: t.detach().requires_grad_())
         return torch.autograd.grad(render(leaf, self.views, self.backend), leaf.tensors(), self.cotangent)
 
@@ -163,20 +163,20 @@ ROWS: dict[str, Callable[[Workload], object]] = {
 def pixel_aligned_batch(size: Size) -> tuple[Gaussians, Views]:
     """Scenes as a feed-forward network predicts them, seen by cameras beside each other; on the CPU.
 
-    The focal lengths equal the width and the height of the picture, so that pictures of every shape show all of the
+    The focal lengths equal the width and the height of the image, so that images of every shape show all of the
     Gaussians, as square ones do.
     """
     scenes = [_pixel_aligned(size.context, seed) for seed in range(size.batch)]
     means, covariances, opacities = (torch.cat(t) for t in zip(*(s.tensors()[:3] for s in scenes), strict=True))
     generator = torch.Generator().manual_seed(2)
     harmonics = 0.3 * torch.randn(size.batch, size.gaussians, 3, (size.degree + 1) ** 2, generator=generator)
-    height, width = size.picture
+    height, width = size.image
     world_to_camera = torch.eye(4).repeat(size.batch, size.views, 1, 1)
     world_to_camera[:, :, 0, 3] = torch.linspace(-0.1, 0.1, size.views)
     intrinsics = torch.tensor([[1.0 * width, 0, width / 2], [0, 1.0 * height, height / 2], [0, 0, 1]])
     cameras = intrinsics.expand(size.batch, size.views, 3, 3)
     scene = Gaussians(means, covariances, opacities, harmonics)
-    return scene, Views(None, world_to_camera, cameras, image_size=size.picture)
+    return scene, Views(None, world_to_camera, cameras, image_size=size.image)
 
 
 @lru_cache(maxsize=16)
@@ -193,11 +193,11 @@ def library_calls(work: Workload) -> dict[str, Callable[[], object]]:
     from gsplat import rasterization
 
     g, v = work.gaussians, work.views
-    height, width = work.size.picture
+    height, width = work.size.image
     colors = g.harmonics.mT.contiguous()  # [B, N, K, 3]
     unused = g.means.new_zeros((*g.means.shape[:2], 4))  # quaternions, read by no version when covariances are given
 
-    def draw(means: Tensor, covariances: Tensor, opacities: Tensor, harmonics: Tensor) -> Tensor:
+    def rasterize(means: Tensor, covariances: Tensor, opacities: Tensor, harmonics: Tensor) -> Tensor:
         return rasterization(
             means, unused, unused[..., :3], opacities, harmonics, v.world_to_camera, v.intrinsics, width, height,
             near_plane=0.01, far_plane=1e10, sh_degree=work.size.degree, packed=False, covars=covariances,
@@ -205,10 +205,10 @@ def library_calls(work: Workload) -> dict[str, Callable[[], object]]:
 
     def forward() -> Tensor:
         with torch.no_grad():
-            return draw(g.means, g.covariances, g.opacities, colors)  # type: ignore[arg-type]
+            return rasterize(g.means, g.covariances, g.opacities, colors)  # type: ignore[arg-type]
 
     def forward_backward() -> tuple[Tensor, ...]:
         leaves = tuple(t.detach().requires_grad_() for t in (g.means, g.covariances, g.opacities, colors))  # type: ignore[union-attr]
-        return torch.autograd.grad(draw(*leaves), leaves, work.cotangent.permute(0, 1, 3, 4, 2))
+        return torch.autograd.grad(rasterize(*leaves), leaves, work.cotangent.permute(0, 1, 3, 4, 2))
 
     return {"gsplat.rasterization forward": forward, "gsplat.rasterization forward + backward": forward_backward}

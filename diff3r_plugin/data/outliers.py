@@ -107,7 +107,7 @@ def spoiled_pixels(note: dict, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
 
 
 def _occlude(rng, image, world_to_camera):
-    """A flat-colored ellipse, as a finger or a passer-by, over a tenth to a quarter of the picture."""
+    """A flat-colored ellipse, as a finger or a passer-by, over a tenth to a quarter of the image."""
     h, w = image.shape[:2]
     radii = np.sqrt(rng.uniform(0.1, 0.25) / np.pi * np.array([h * h, w * w])) * np.array([1.2, 1 / 1.2])
     center = rng.uniform(0.15, 0.85, 2) * (h, w)

@@ -19,7 +19,7 @@ def render_room(
     size: tuple[int, int],
     supersample: int = 3,
 ) -> tuple[UInt8[ndarray, "h w 3"], Float[ndarray, "h w"]]:
-    """Picture and depth of a room.
+    """Image and depth of a room.
 
     Args:
         camera_to_world: OpenCV axes.

@@ -38,7 +38,7 @@ def encode_jpeg(image: UInt8[ndarray, "h w 3"], quality: int = 95) -> bytes:
 
 
 def decode_jpeg(file: UInt8[Tensor, " bytes"]) -> Float[Tensor, "3 h w"]:
-    """The picture of a JPEG file held in a uint8 tensor, in [0, 1]."""
+    """The image of a JPEG file held in a uint8 tensor, in [0, 1]."""
     with Image.open(BytesIO(file.numpy().tobytes())) as image:
         pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

@@ -55,7 +55,7 @@ class Demo:
 
         self._heading("Training the miniature host")
         trainings = {"plain": self._train("plain", self.settings.steps)}
-        trainings["diff3r"] = self._train("diff3r", self.settings.steps, (*FLAG, *self.settings.plugin_words))
+        trainings["diff3r"] = self._train("diff3r", self.settings.steps, (*FLAG, *self.settings.plugin_arguments))
         trainings["plain_equal_time"] = self._train(
             "plain_equal_time", 100 * self.settings.steps, max_seconds=trainings["diff3r"].seconds
         )
@@ -64,9 +64,9 @@ class Demo:
         grids = {name: self._grid(name) for name in TITLES}
 
         self._heading("Testing on held-out scenes")
-        own = self.settings.plugin_words
-        refinement = {name: fixed_weights(grids[name].best, own) for name in ("plain", "plain_equal_time")}
-        refinement["diff3r"] = learned_weights(grids["diff3r"].best, own)
+        overrides = self.settings.plugin_arguments
+        refinement = {name: fixed_weights(grids[name].best, overrides) for name in ("plain", "plain_equal_time")}
+        refinement["diff3r"] = learned_weights(grids["diff3r"].best, overrides)
         rooms = self._compare("test", TestData.rooms(self.rooms, "test"), refinement)
         also = {
             name: self._compare(f"test_{name}", data.windows(root.resolve(), self.out / f"data_{name}"), refinement)
@@ -79,7 +79,7 @@ class Demo:
             rooms=rooms,
             also=also,
             grids=grids,
-            refinement_settings={name: list(words) for name, words in refinement.items()},
+            refinement_settings={name: list(overrides) for name, overrides in refinement.items()},
             settings=asdict(self.settings),
             versions=versions(),
             commands=self.commands,
@@ -97,10 +97,10 @@ class Demo:
         self.console.print("  written" if wrote else "  there already", highlight=False)
 
     def _train(
-        self, name: str, steps: int, words: tuple[str, ...] = (), *, max_seconds: float | None = None
+        self, name: str, steps: int, overrides: tuple[str, ...] = (), *, max_seconds: float | None = None
     ) -> Training:
         log = TrainingLog(self.runs / name / "local" / "metrics.jsonl")
-        arguments = (*self.arguments.training(name, steps, max_seconds), *words)
+        arguments = (*self.arguments.training(name, steps, max_seconds), *overrides)
         title = f"training {TITLES[name]}"
         command = HostCommand(title, arguments, self.runs / name / "train.log")
         self._show(f"train {name}", command.line())
@@ -129,11 +129,11 @@ class Demo:
         settings, learned = self.settings, name == "diff3r"
         folder = self.runs / name / "validation"
         rooms = TestData.rooms(self.rooms, "val")
-        words = ("diff3r.inner_steps=0", "diff3r.save_scenes=true", *([] if learned else ["diff3r.head=fixed"]))
-        self._test(f"unrefined scenes of {name}", name, rooms, folder, words)
+        overrides = ("diff3r.inner_steps=0", "diff3r.save_scenes=true", *([] if learned else ["diff3r.head=fixed"]))
+        self._test(f"unrefined scenes of {name}", name, rooms, folder, overrides)
         files = sorted((folder / "diff3r").glob("*/scene.pt"))[: settings.grid_scenes]
         scenes = [SavedScene.load(file) for file in files]
-        config = tto_config(settings.plugin_words)
+        config = tto_config(settings.plugin_arguments)
         with bar(self.console, f"grid for {name}", None) as progress:
 
             def on_point(point: GridPoint, done: int, total: int) -> None:
@@ -156,15 +156,15 @@ class Demo:
     def _compare(self, kind: str, scenes: TestData, refinement: dict[str, tuple[str, ...]]) -> Comparison:
         """Test every training's checkpoint on a data set."""
         tests = {}
-        for name, words in refinement.items():
+        for name, overrides in refinement.items():
             folder = self.runs / name / kind
             title = f"{kind.replace('_', ' on ')} {name}"
-            self._test(title, name, scenes, folder, (*words, "diff3r.save_pictures=true"))
+            self._test(title, name, scenes, folder, (*overrides, "diff3r.save_pictures=true"))
             tests[name] = TestedScenes.read(folder / "diff3r_scores.json")
         return Comparison.of(tests)
 
-    def _test(self, title: str, name: str, scenes: TestData, folder: Path, words: tuple[str, ...]) -> None:
-        arguments = (*self.arguments.test(name, scenes, folder), *FLAG, *words)
+    def _test(self, title: str, name: str, scenes: TestData, folder: Path, overrides: tuple[str, ...]) -> None:
+        arguments = (*self.arguments.test(name, scenes, folder), *FLAG, *overrides)
         command = HostCommand(title, arguments, folder / "test.log")
         self._show(title, command.line())
         before, total = time.time(), scenes.count()

@@ -34,7 +34,7 @@ class Bar:
         self._spoken = time.monotonic()
 
     def update(self, done: float, note: str = "", total: float | None = None) -> None:
-        """Say how much is done, and a word about it; ``total`` where it is known only now."""
+        """Say how much is done, with a note; ``total`` where it is known only now."""
         self.total = self.total if total is None else total
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=done, total=self.total, note=note)

@@ -74,8 +74,8 @@ class DemoSettings:
                 )
 
     @property
-    def plugin_words(self) -> tuple[str, ...]:
-        """The ``diff3r.*`` words on the command line of the training with the flag."""
+    def plugin_arguments(self) -> tuple[str, ...]:
+        """The ``diff3r.*`` arguments on the command line of the training with the flag."""
         return (f"diff3r.warm_up_steps={round(self.warm_up_share * self.steps)}", *self.plugin_settings)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The demonstration's table and its differences in words, for the console and the report."""
+"""The demonstration's table and its differences, for the console and the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def console_table(comparison: Comparison, trainings: dict[str, Training], scenes
 
 
 def difference_lines(comparison: Comparison) -> list[str]:
-    """The paired differences in words."""
+    """The paired differences, a line each."""
     return [
         f"Diff3R minus {TITLES[name]}, both after TTO, per scene: "
         f"PSNR {difference.psnr.text(2, True)} dB, SSIM {difference.ssim.text(4, True)}"

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diff3r_plugin.info import Outcome
-from diff3r_plugin.picture_quality import psnr
+from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.render import render

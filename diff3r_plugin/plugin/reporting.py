@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from diff3r_plugin.picture_quality import psnr
+from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.head_state import HeadState
 from diff3r_plugin.plugin.host_test import HostTest
 from diff3r_plugin.plugin.measurements import context_psnr, fallen_back, solver_figures, target_renderings

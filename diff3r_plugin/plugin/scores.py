@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diff3r_plugin.mean_and_error import MeanAndError
-from diff3r_plugin.picture_quality import psnr, ssim
+from diff3r_plugin.metrics import psnr, ssim
 from diff3r_plugin.strict_json import write_json
 
 __all__ = ["TestRecord", "psnr", "ssim"]

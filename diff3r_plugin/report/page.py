@@ -41,7 +41,7 @@ class ShownScene:
 
     Args:
         name: The scene.
-        summary: Its figures in words.
+        summary: Its figures, a sentence.
         views: Context views and ground truth.
         rows: Per training: its title and the renderings before, after and their errors.
         weights: Proximal-weight maps of Diff3R, and its confidence in the context views where it learned one.
@@ -62,7 +62,7 @@ class Section:
         title: Its heading.
         heading: Of the table of scores.
         rows: Of the table of scores.
-        differences: Paired differences in words.
+        differences: Paired differences, a line each.
         difference_figure: They as bars, SVG.
         count: Scenes tested.
         scenes: Those that are shown.

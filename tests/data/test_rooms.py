@@ -22,7 +22,7 @@ def plain_room(parts=()) -> Room:
 def test_depth_of_the_far_wall_is_z_depth():
     pose = look_at(np.array([0.0, -1.5, 1.0]), np.array([0.0, -1.5, 5.0]))
     _, depth = render_room(plain_room(), pose, (2.0, 2.0, 0.5, 0.5), (9, 9))
-    # At focal length 2 the picture reaches 1.25 from the axis at the wall: nothing but the wall at z = 6 is seen.
+    # At focal length 2 the image reaches 1.25 from the axis at the wall: nothing but the wall at z = 6 is seen.
     np.testing.assert_allclose(depth, 5.0, rtol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_rotated_box_is_entered_at_its_edge():
 
 
 def test_two_frames_agree_where_neither_is_occluded():
-    """Points of one picture, carried over by its depth, have the same depth and color in the other."""
+    """Points of one image, carried over by its depth, have the same depth and color in the other."""
     size, frames = 96, 16
     for number in range(3):
         scene = sample_scene(seed=11, split="test", number=number, frames=frames)

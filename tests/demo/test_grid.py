@@ -10,7 +10,7 @@ from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.demo.flag import fixed_weights, learned_weights, tto_config
 from diff3r_plugin.demo.grid import GridPoint, search, search_steps
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
-from diff3r_plugin.picture_quality import psnr
+from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.render import render
 from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS
@@ -57,7 +57,7 @@ def test_other_files_are_refused(tmp_path):
         SavedScene.load(tmp_path / "other.pt")
 
 
-def test_a_saved_scene_is_one_scene_with_pictures(scene):
+def test_a_saved_scene_is_one_scene_with_images(scene):
     with pytest.raises(ValueError, match="target images"):
         replace(scene, target=scene.target.replace(images=None, image_size=(16, 16)))
 
@@ -67,8 +67,8 @@ def test_evaluation_is_refinement_on_the_context_and_scores_on_the_target(scene)
     scores = evaluate(scene, CONFIG, weights)
     with torch.no_grad():
         refined, info = TTOLayer(CONFIG)(scene.gaussians, scene.context, weights)
-        drawn = render(refined, scene.target, "torch")
-    assert scores.after["psnr"] == pytest.approx(float(psnr(scene.target.images, drawn).mean()), abs=1e-5)
+        rendered = render(refined, scene.target, "torch")
+    assert scores.after["psnr"] == pytest.approx(float(psnr(scene.target.images, rendered).mean()), abs=1e-5)
     assert scores.before == score(scene, scene.gaussians, "torch")
     assert scores.after["psnr_context"] > scores.before["psnr_context"]
     assert scores.info.energy.tolist() == info.energy.tolist()

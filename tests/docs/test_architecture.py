@@ -1,4 +1,4 @@
-"""The floors of ``docs/architecture.md`` are real: nothing imports from above, in circles, or grows without end."""
+"""The layers of ``docs/architecture.md`` are real: nothing imports from above, in circles, or grows without end."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STARTUP = ROOT / "diff3r_startup"
 LONGEST = 400
 
 
-def floors() -> dict[str, int]:
-    """Module or package -> floor, from the block of the page that starts with ``floors``."""
-    (block,) = re.findall(r"```floors\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def layers() -> dict[str, int]:
+    """Module or package -> layer, from the block of the page that starts with ``layers``."""
+    (block,) = re.findall(r"```layers\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     found: dict[str, int] = {}
     for line in block.splitlines():
         number, *names = line.split()
         for name in names:
-            assert name not in found, f"{name} stands on two floors of {PAGE.name}"
+            assert name not in found, f"{name} stands in two layers of {PAGE.name}"
             found[name] = int(number)
     return found
 
@@ -85,27 +85,27 @@ GRAPH = {
 }
 
 
-def floor_of(module: str, known: dict[str, int]) -> int:
+def layer_of(module: str, known: dict[str, int]) -> int:
     if module == "diff3r_plugin":
         return 0
     package, _, rest = module.partition(".")
     place = "adapters" if package == "diff3r_adapters" else rest.split(".")[0]
-    assert place in known, f"{module} has no floor: add {place!r} to the floors and the table of docs/architecture.md"
+    assert place in known, f"{module} has no layer: add {place!r} to the layers and the table of docs/architecture.md"
     return known[place]
 
 
-def test_every_floor_is_inhabited():
+def test_every_layer_names_modules_that_exist():
     places = {"adapters" if m.startswith("diff3r_adapters") else m.split(".")[1] for m in MODULES if "." in m}
-    assert set(floors()) == places | {"adapters"}, "docs/architecture.md names a module that is gone, or lacks one"
+    assert set(layers()) == places | {"adapters"}, "docs/architecture.md names a module that is gone, or lacks one"
 
 
-def test_nothing_imports_from_a_higher_floor():
-    known = floors()
+def test_nothing_imports_from_a_higher_layer():
+    known = layers()
     climbing = [
-        f"{module} (floor {floor_of(module, known)}) imports {used} (floor {floor_of(used, known)})"
+        f"{module} (layer {layer_of(module, known)}) imports {used} (layer {layer_of(used, known)})"
         for module, uses in GRAPH.items()
         for used in uses
-        if floor_of(used, known) > floor_of(module, known)
+        if layer_of(used, known) > layer_of(module, known)
     ]
     assert not climbing, "\n".join(climbing)
 

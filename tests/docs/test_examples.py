@@ -53,7 +53,7 @@ def test_public_classes_have_an_example(name):
 def test_library_quickstart_learns(capsys):
     quickstart = runpy.run_path(str(ROOT / "examples" / "library_quickstart.py"))
     before, after = quickstart["main"](steps=6)
-    assert after > before + 1, "a few steps of training must help the refined picture by more than a decibel"
+    assert after > before + 1, "a few steps of training must help the refined rendering by more than a decibel"
     assert "learned proximal weights" in capsys.readouterr().out
 
 

@@ -150,7 +150,7 @@ def examine(host: HostRun) -> None:
 
     def validated() -> str:
         folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1")
-        return f"{len(list((folder / 'cwd' / 'outputs').rglob('*.png')))} pictures"
+        return f"{len(list((folder / 'cwd' / 'outputs').rglob('*.png')))} images"
 
     def same_form() -> None:
         plain, plugged = (torch.load(host.checkpoint(t), weights_only=False) for t in ("plain", "plugin"))
@@ -174,7 +174,7 @@ def examine(host: HostRun) -> None:
         psnr = found["mean"]["psnr"]
         return (
             f"PSNR {psnr['before']['mean']:.2f} to {psnr['after']['mean']:.2f}, head from checkpoint: "
-            f"{found['head_from_checkpoint']}, agreement with the host's picture {agreement:.0f} dB"
+            f"{found['head_from_checkpoint']}, agreement with the host's rendering {agreement:.0f} dB"
         )
 
     def resumed(tag: str, checkpoint: str, *arguments: str) -> None:

@@ -56,7 +56,7 @@ def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
     assert found["layer, energies"].passed is False and found["layer, gradient to means"].passed is False
 
 
-def test_the_alpha_cap_is_measured_from_the_picture():
+def test_the_alpha_cap_is_measured_from_an_image():
     assert behavior.alpha_cap(TESTED) == pytest.approx(ALPHA_CAP, abs=1e-4)
     assert all(c.passed is None and c.error < 1e-4 for c in behavior.check_opaque(TESTED))
 

@@ -82,7 +82,7 @@ def test_verdicts(value, must, aim, expected):
 
 def test_the_table_is_that_of_the_targets():
     assert {s.gaussians for s in TABLE} == {131_072, 524_288} and {s.batch for s in TABLE} == {1, 8}
-    assert {(s.picture, s.views) for s in TABLE} == {((256, 256), 2), ((512, 960), 4)}
+    assert {(s.image, s.views) for s in TABLE} == {((256, 256), 2), ((512, 960), 4)}
     assert len(TABLE) == len(set(TABLE)) == 16
     limits = {name: limits for name, (_, *limits) in figures.RATIOS.items()}
     assert limits["jvp / forward"] == [1.7, 1.1] and limits["product / (forward + backward)"] == [1.0, 0.6]
@@ -90,12 +90,12 @@ def test_the_table_is_that_of_the_targets():
     assert figures.BATCH_RATIOS["implicit step"][0] == 0.5
 
 
-def test_workloads_fill_their_pictures():
+def test_workloads_fill_their_images():
     load = Workload(Size(16, (24, 40), 2, 2, 0), BACKEND, CPU)
     assert load.gaussians.means.shape == (2, 512, 3) and load.views.world_to_camera.shape == (2, 2, 4, 4)
     assert not torch.equal(load.gaussians.means[0], load.gaussians.means[1]), "two scenes, not one twice"
-    picture = load.forward()
-    assert picture.shape == (2, 2, 3, 24, 40) and (picture.sum(2) > 0).float().mean() > 0.95
+    image = load.forward()
+    assert image.shape == (2, 2, 3, 24, 40) and (image.sum(2) > 0).float().mean() > 0.95
     gradients = load.forward_backward()
     torch.testing.assert_close(gradients[0], load.lin.vjp(load.cotangent).means)
     assert workloads.pixel_aligned_batch(ONE)[0].harmonics.shape == (1, 32, 3, 4)
