@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.scenes import pixel_aligned_scene
-from diff3r_plugin.kernels import library
+from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.render import native_backend
 
 
@@ -85,8 +85,8 @@ def _status(name: str) -> int:
 
 def compile_seconds() -> float:
     """Time of the first use: all sources, both dtypes, an empty cache."""
-    program = "import time, torch; from diff3r_plugin.kernels.build import library_path; t = time.perf_counter(); "
-    program += "library_path(); print(time.perf_counter() - t)"
+    program = "import time, torch; from diff3r_plugin.kernels.loading.build_cpu import library_path; "
+    program += "t = time.perf_counter(); library_path(); print(time.perf_counter() - t)"
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"DIFF3R_CACHE_DIR": cache}
         out = subprocess.run(
@@ -147,7 +147,7 @@ def machine() -> dict:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), model)
-    loaded = library.load()
+    loaded = library_cpu.load()
     return {
         "commit": commit,
         "processor": model,

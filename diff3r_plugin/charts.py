@@ -13,13 +13,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians, rotation_matrices
-from diff3r_plugin.linalg.small import Matrix3, add, entries3, matmul3, multiply, stack3, subtract, transpose3
+from diff3r_plugin.linalg.small import (
+    SYMMETRIC_ENTRIES,
+    Matrix3,
+    add,
+    entries3,
+    matmul3,
+    multiply,
+    stack3,
+    subtract,
+    transpose3,
+)
 
 RELATIVE_PIVOT_FLOOR = 1e-4
 """Smallest Cholesky pivot relative to the Gaussian's size: a thinner Gaussian moves as if it were this thick."""
-
-COVARIANCE_ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-"""Row and column of the six free numbers of a symmetric matrix."""
 
 _UNPACK = [0, 1, 2, 1, 3, 4, 2, 4, 5]
 _LOWER = ((0, 0), (1, 1), (2, 2), (1, 0), (2, 0), (2, 1))
@@ -30,7 +37,7 @@ class LocalCovariance:
     """The derivative of θ → Σ at one θ.
 
     Args:
-        matrix: ``[B, N, 6, 6]``, from the six θ to the six entries :data:`COVARIANCE_ENTRIES`.
+        matrix: ``[B, N, 6, 6]``, from the six θ to the six entries :data:`SYMMETRIC_ENTRIES`.
     """
 
     def __init__(self, matrix: Float[Tensor, "B N 6 6"]) -> None:
@@ -43,7 +50,7 @@ class LocalCovariance:
 
     def pull(self, cotangent: Float[Tensor, "B N 3 3"]) -> Float[Tensor, "B N 6"]:
         """Gradient by θ from the (symmetric, full) gradient by Σ."""
-        packed = torch.stack([cotangent[..., i, j] * (1 if i == j else 2) for i, j in COVARIANCE_ENTRIES], -1)
+        packed = torch.stack([cotangent[..., i, j] * (1 if i == j else 2) for i, j in SYMMETRIC_ENTRIES], -1)
         return (packed[..., None, :] @ self.matrix)[..., 0, :]
 
 
@@ -197,7 +204,7 @@ def _cholesky(
     covariances: Float[Tensor, "B N 3 3"],
 ) -> tuple[Matrix3, Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Lower factors (0 where not movable), validity and movability."""
-    a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in COVARIANCE_ENTRIES)
+    a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in SYMMETRIC_ENTRIES)
     trace = a + d + f
     finite = torch.stack([a, b, c, d, e, f]).isfinite().all(0)
     movable = finite & (trace > torch.finfo(covariances.dtype).tiny)
@@ -240,7 +247,7 @@ def _symmetric_derivative(
     like = A[0][0]
     assert like is not None
     numbers = []
-    for p, q in COVARIANCE_ENTRIES:
+    for p, q in SYMMETRIC_ENTRIES:
         for (i, j), slope in zip(basis, slopes, strict=True):
             entry = add(multiply(A[p][i], C[j][q]), multiply(A[q][i], C[j][p]))
             if slope is not None:

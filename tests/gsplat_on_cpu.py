@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from diff3r_plugin.kernels import cache, toolchain
-from diff3r_plugin.kernels.build_cuda import CUDA_DIRECTORY, sources
-from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading import cache, toolchain
+from diff3r_plugin.kernels.loading.build_cuda import SOURCE_DIRECTORY, sources, sources_and_headers
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.render import semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
@@ -28,9 +28,20 @@ def library() -> ctypes.CDLL | None:
     compiler = shutil.which("g++")
     if compiler is None:
         return None
-    flags = ["-std=c++17", "-O2", "-fPIC", "-DDIFF3R_CUDA_ON_HOST", "-I", str(SHIM.parent), "-x", "c++"]
+    flags = [
+        "-std=c++17",
+        "-O2",
+        "-fPIC",
+        "-DDIFF3R_CUDA_ON_HOST",
+        "-I",
+        str(SHIM.parent),
+        "-I",
+        str(SOURCE_DIRECTORY),
+        "-x",
+        "c++",
+    ]
     digest = hashlib.sha256(SHIM.read_bytes() + repr(flags).encode())
-    for source in sorted([*CUDA_DIRECTORY.iterdir(), *CUDA_DIRECTORY.parent.glob("*.h")]):
+    for source in sources_and_headers():
         digest.update(source.read_bytes())
 
     def make(target: Path) -> None:

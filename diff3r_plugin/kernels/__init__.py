@@ -1,6 +1,6 @@
-"""The mathematics of the renderer as one set of C++ headers, and the CPU kernels made of them.
+"""The mathematics of the renderer as one set of C++ headers, and the kernels made of them.
 
-``splat_math.h``, ``harmonics.h``, ``pixel_math.h`` and ``dual.h`` hold every formula once, as templates over the
-number type that host and device code can call. ``build.py`` compiles the CPU kernels at first use, ``library.py``
-loads them through a plain C interface (``api.h``).
+``math/`` holds every formula once, as templates over the number type that both compilers read. ``cpu/`` and ``cuda/``
+are the kernels around them, each behind a plain C interface (``api.h``) on the same inputs (``math/inputs.h``).
+``loading/`` compiles them at first use and loads them with ctypes.
 """

@@ -17,6 +17,10 @@ Matrix3 = Sequence[Sequence[Entry]]
 """Rows of entries, each a tensor over the batch, or None for zero."""
 
 
+SYMMETRIC_ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+"""Row and column of the six free numbers of a symmetric matrix: xx, xy, xz, yy, yz, zz."""
+
+
 def multiply(a: Entry, b: Entry) -> Entry:
     return None if a is None or b is None else a * b
 

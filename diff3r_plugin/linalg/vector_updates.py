@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.kernels import library_cuda
-from diff3r_plugin.kernels.cache import BuildError
-from diff3r_plugin.kernels.library_cuda import CudaKernels, Systems
+from diff3r_plugin.kernels.loading import library_cuda
+from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels, Systems
 from diff3r_plugin.linalg.preconditioners import Jacobi
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels.cache import BuildError
-from diff3r_plugin.kernels.library import Vector
+from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.structures import Vector
 from diff3r_plugin.render import gsplat_rasterizer
 from diff3r_plugin.render.gsplat_rasterizer import GsplatError, Rasterizer
 from diff3r_plugin.render.gsplat_scene import GsplatScene
@@ -25,7 +25,7 @@ from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
 SPLAT_NUMBERS, GRAM_NUMBERS, CAMERA_NUMBERS = 9, 34, 12
-"""As in ``kernels/splat_chain.h``."""
+"""As in ``kernels/math/splat_chain.h``."""
 
 
 def is_available(device: torch.device | str = "cuda") -> bool:
@@ -88,7 +88,7 @@ class GsplatLinearization:
         with scene.enough_memory():
             moved = self._push(tangent, world_to_camera)
             out = scene.empty((scene.images, scene.height, scene.width, 3))
-            scene.run(scene.kernels.jvp, moved.data_ptr(), out.data_ptr())
+            scene.run(scene.kernels.rasterize_jvp, moved.data_ptr(), out.data_ptr())
             return self._to_image(out)
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
@@ -108,8 +108,8 @@ class GsplatLinearization:
         with scene.enough_memory():
             moved = self._push(tangent, None)
             moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-            scene.run(kernels.product, moved.data_ptr(), weights.data_ptr(), moments.data_ptr())
-            scene.run(kernels.moments, moments.data_ptr())
+            scene.run(kernels.rasterize_product, moved.data_ptr(), weights.data_ptr(), moments.data_ptr())
+            scene.run(kernels.footprints, moments.data_ptr())
             return self._pull(moments, with_cameras=False)[0]
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
@@ -121,8 +121,8 @@ class GsplatLinearization:
             sums = scene.zeros((scene.images, scene.gaussians, GRAM_NUMBERS))
             core = scene.empty((scene.batch, scene.gaussians, 13, 13))
             rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1))
-            scene.run(kernels.gram, weights.data_ptr(), sums.data_ptr())
-            scene.run(kernels.pull_gram, sums.data_ptr(), core.data_ptr(), rest.data_ptr())
+            scene.run(kernels.rasterize_gram, weights.data_ptr(), sums.data_ptr())
+            scene.run(kernels.splat_gram, sums.data_ptr(), core.data_ptr(), rest.data_ptr())
             return GaussianGram(core, rest)
 
     def _push(self, tangent: Gaussians, world_to_camera: Tensor | None) -> Float[Tensor, "I N 9"]:
@@ -130,7 +130,7 @@ class GsplatLinearization:
         given = scene.tangent(tangent, world_to_camera)
         moved = scene.empty((scene.images, scene.gaussians, SPLAT_NUMBERS))
         vector = Vector(*(value.data_ptr() for value in given))
-        scene.run(scene.kernels.push, vector, moved.data_ptr())
+        scene.run(scene.kernels.splat_jvp, vector, moved.data_ptr())
         return moved
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
@@ -155,7 +155,7 @@ class GsplatLinearization:
         )
         sums = scene.zeros((B, V, 3, 4), torch.float64) if with_cameras else None
         vector = Vector(*(value.data_ptr() for value in gradient.tensors()))
-        scene.run(scene.kernels.pull, splats.data_ptr(), vector, None if sums is None else sums.data_ptr())
+        scene.run(scene.kernels.splat_vjp, splats.data_ptr(), vector, None if sums is None else sums.data_ptr())
         if sums is None:
             return gradient, None
         return gradient, torch.nn.functional.pad(sums.to(scene.dtype), (0, 0, 0, 1))

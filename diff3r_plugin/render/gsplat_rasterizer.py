@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diff3r_plugin.kernels import library_cuda
-from diff3r_plugin.kernels.cache import BuildError
-from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading import library_cuda
+from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 
 TILE = 16  # px
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels.library import INPUTS
-from diff3r_plugin.kernels.library_cuda import SPLATS, DeviceScene
+from diff3r_plugin.kernels.loading.library_cuda import SPLATS, DeviceScene
 from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer, current
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
@@ -111,20 +110,13 @@ class GsplatScene(KernelInputs):
             self.kernels.check(kernel(self._structure(), *arguments))
 
     def _structure(self) -> DeviceScene:
-        inputs = [self.tensors[name].data_ptr() for name in INPUTS]
         splats = [self.splats[name].data_ptr() for name in SPLATS]
         sorted_already = self.flatten_ids is not None and self.offsets is not None
         return DeviceScene(
-            self.batch,
-            self.views,
-            self.gaussians,
-            self.bases,
-            self.height,
-            self.width,
+            self.structure_of_inputs(),
             self.rasterizer.alpha_cap,
             self.rasterizer.stream(self.device),
             self.device.index or 0,
-            *inputs,
             *splats,
             self.offsets.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.data_ptr() if sorted_already else None,  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.kernels.loading.structures import INPUTS, Inputs
 from diff3r_plugin.views import Views
 
 
@@ -69,6 +70,11 @@ class KernelInputs:
     def image_shape(self) -> tuple[int, ...]:
         """[B, V, 3, H, W]."""
         return (self.batch, self.views, 3, self.height, self.width)
+
+    def structure_of_inputs(self) -> Inputs:
+        """The C structure that points at the tensors."""
+        sizes = (self.batch, self.views, self.gaussians, self.bases, self.height, self.width)
+        return Inputs(*sizes, *(self.tensors[name].data_ptr() for name in INPUTS))
 
     def ready(self, value: Tensor, name: str) -> Tensor:
         """The same numbers, contiguous, in the right dtype, outside of any graph."""

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels import library
+from diff3r_plugin.kernels.loading import library_cpu
+from diff3r_plugin.kernels.loading.structures import Vector
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.render.native_scene import NativeScene
 from diff3r_plugin.views import Views
@@ -26,7 +27,7 @@ def is_available(device: torch.device | str = "cpu") -> bool:
         >>> isinstance(native_backend.is_available(), bool)
         True
     """
-    return torch.device(device).type == "cpu" and library.load() is not None
+    return torch.device(device).type == "cpu" and library_cpu.load() is not None
 
 
 def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
@@ -138,12 +139,12 @@ class NativeLinearization:
         scene.check(scene.kernels.vjp(self._handle, torch.get_num_threads(), cotangent.data_ptr(), out))
         return gradient, cameras
 
-    def _tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> tuple[library.Vector, list[Tensor]]:
+    def _tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> tuple[Vector, list[Tensor]]:
         """The C structure and the tensors that must outlive its use."""
         given = self._scene.tangent(tangent, world_to_camera)
-        return library.Vector(*(value.data_ptr() for value in given)), given
+        return Vector(*(value.data_ptr() for value in given)), given
 
-    def _cotangent(self, with_cameras: bool) -> tuple[Gaussians, library.Vector, Tensor | None]:
+    def _cotangent(self, with_cameras: bool) -> tuple[Gaussians, Vector, Tensor | None]:
         scene = self._scene
         B, N, dtype = scene.batch, scene.gaussians, scene.dtype
         gradient = Gaussians(
@@ -154,4 +155,4 @@ class NativeLinearization:
         )
         cameras = torch.empty((B, scene.views, 4, 4), dtype=dtype) if with_cameras else None
         pointers = [value.data_ptr() for value in gradient.tensors()]
-        return gradient, library.Vector(*pointers, None if cameras is None else cameras.data_ptr()), cameras
+        return gradient, Vector(*pointers, None if cameras is None else cameras.data_ptr()), cameras

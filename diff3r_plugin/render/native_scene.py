@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels import library
+from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
 
@@ -26,33 +26,24 @@ class NativeScene(KernelInputs):
     """Contiguous inputs of one dtype, and the C structure that points at them."""
 
     def __init__(self, gaussians: Gaussians, views: Views) -> None:
-        loaded = library.load()
+        loaded = library_cpu.load()
         if loaded is None:
-            raise RuntimeError(f"the 'native' backend is not available: {library.failure()}")
+            raise RuntimeError(f"the 'native' backend is not available: {library_cpu.failure()}")
         dtype = gaussians.dtype if gaussians.dtype == torch.float64 else torch.float32
         super().__init__(gaussians, views, dtype, "cpu")
         if self.gaussians >= 2**31:
             raise ValueError(f"{self.gaussians} Gaussians in one scene; the kernels count up to {2**31 - 1}.")
         self.empty = loaded.empty
         self.kernels = loaded.by_dtype[self.dtype]
-        self.structure = library.Scene(
-            self.batch,
-            self.views,
-            self.gaussians,
-            self.bases,
-            self.height,
-            self.width,
-            memory_limit() // _BYTES_PER_INTERSECTION,
-            *(self.tensors[name].data_ptr() for name in library.INPUTS),
-        )
+        self.structure = library_cpu.Scene(self.structure_of_inputs(), memory_limit() // _BYTES_PER_INTERSECTION)
 
-    def draw(self, keep: bool) -> tuple[Tensor, library.Counts, ctypes.c_void_p]:
+    def draw(self, keep: bool) -> tuple[Tensor, library_cpu.Counts, ctypes.c_void_p]:
         image = torch.empty(self.image_shape, dtype=self.dtype)
-        counts, handle = library.Counts(), ctypes.c_void_p()
+        counts, handle = library_cpu.Counts(), ctypes.c_void_p()
         status = self.kernels.linearize(
             self.structure, torch.get_num_threads(), image.data_ptr(), counts, handle if keep else None
         )
-        if status == library.TOO_MANY_INTERSECTIONS:
+        if status == library_cpu.TOO_MANY_INTERSECTIONS:
             needed = counts.intersections * _BYTES_PER_INTERSECTION / 2**30
             raise MemoryError(
                 f"{self} cover {counts.intersections} tiles of 16 x 16 pixels in all, which takes {needed:.1f} GiB; at "
@@ -63,7 +54,7 @@ class NativeScene(KernelInputs):
         return image, counts, handle
 
     def check(self, status: int) -> None:
-        if status != library.OK:
+        if status != library_cpu.OK:
             raise MemoryError(f"not enough memory for {self}. {_LESS}.")
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.linalg.small import SYMMETRIC_ENTRIES
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.render.semantics import (
     ALPHA_CAP,
@@ -30,8 +31,6 @@ from diff3r_plugin.views import Views
 
 PAIRS_PER_CHUNK = 2**22
 """Pixel-Gaussian pairs looked at together; bounds memory to some hundred megabytes."""
-
-COVARIANCE_ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
 class Splats(NamedTuple):
@@ -275,7 +274,7 @@ def _core_directions(gaussians: Gaussians) -> Iterator[Gaussians]:
         means, *others = _zeros_like(gaussians)
         means[..., axis] = 1
         yield Gaussians(means, *others)
-    for i, j in COVARIANCE_ENTRIES:
+    for i, j in SYMMETRIC_ENTRIES:
         means, covariances, *others = _zeros_like(gaussians)
         covariances[..., i, j] = covariances[..., j, i] = 1
         yield Gaussians(means, covariances, *others)

@@ -12,7 +12,7 @@ export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_odr_violat
 export UBSAN_OPTIONS=print_stacktrace=1
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 # Before the sanitizer is loaded, or the compiler runs under it as well.
-"$PYTHON" -c "import torch; from diff3r_plugin.kernels.build import library_path; print(library_path())"
+"$PYTHON" -c "import torch; from diff3r_plugin.kernels.loading.build_cpu import library_path; print(library_path())"
 LD_PRELOAD="$($DIFF3R_CXX -print-file-name=libasan.so) $($DIFF3R_CXX -print-file-name=libstdc++.so.6)"
 export LD_PRELOAD
 # The build tests start compilers and fresh interpreters of their own, which need no sanitizer.

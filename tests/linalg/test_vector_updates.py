@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
 from diff3r_plugin.linalg.pcg import PCGReason, solve
 from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, updates_for

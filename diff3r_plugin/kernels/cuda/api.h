@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "math/inputs.h"
+
 extern "C" {
 
 // Where work is queued.
@@ -12,21 +14,11 @@ struct Diff3rQueue {
     int64_t device;
 };
 
-// B scenes of N Gaussians, V cameras each; I = B V pictures. What a function does not name may be null.
+// What a function does not name may be null.
 struct Diff3rDeviceScene {
-    int64_t batch, views, gaussians, bases, height, width;
+    Diff3rInputs inputs;
     double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasterizer that drew the picture
     Diff3rQueue queue;
-    // The Gaussians and cameras.
-    const void* means;            // [B, N, 3]
-    const void* covariances;      // [B, N, 3, 3]; the mean of the two triangles is used
-    const void* opacities;        // [B, N]
-    const void* harmonics;        // [B, N, 3, bases]
-    const void* world_to_camera;  // [B, V, 4, 4]
-    const void* intrinsics;       // [B, V, 3, 3]
-    const void* near_planes;      // [B, V]
-    const void* far_planes;       // [B, V]
-    const void* background;       // [3]
     // The splats, in the layout of gsplat; written by diff3r_cuda_project.
     void* means2d;            // [I, N, 2], px
     void* conics;             // [I, N, 3]
@@ -42,15 +34,6 @@ struct Diff3rDeviceScene {
     const void* picture;          // [I, H, W, 3], background included
 };
 
-// A tangent (read) or a cotangent (written), shaped like the scene. world_to_camera may be null.
-struct Diff3rDeviceVector {
-    void* means;
-    void* covariances;
-    void* opacities;
-    void* harmonics;
-    void* world_to_camera;
-};
-
 // The vectors of conjugate gradients: B systems of P unknowns.
 struct Diff3rSystems {
     int64_t systems, unknowns;
@@ -61,21 +44,21 @@ struct Diff3rSystems {
     /* Gaussians to splats. */                                                                                              \
     int32_t diff3r_cuda_project_##SUFFIX(const Diff3rDeviceScene*);                                                         \
     /* Tangents of Gaussians (and cameras) to tangents of splats [I, N, 9]. */                                              \
-    int32_t diff3r_cuda_push_##SUFFIX(const Diff3rDeviceScene*, const Diff3rDeviceVector* tangent, void* splats);           \
+    int32_t diff3r_cuda_splat_jvp_##SUFFIX(const Diff3rDeviceScene*, const Diff3rVector* tangent, void* splats);           \
     /* J v on splats: the tangent of the picture, [I, H, W, 3]. */                                                          \
-    int32_t diff3r_cuda_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* picture_tangent);          \
+    int32_t diff3r_cuda_rasterize_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* picture_tangent);          \
     /* Jt W J v on splats with pixel_weights [I, H, W]: adds to moments [I, N, 9], which the next function turns. */        \
-    int32_t diff3r_cuda_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights,   \
+    int32_t diff3r_cuda_rasterize_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights,   \
                                          void* splat_moments);                                                              \
     /* In place: moments of a product to cotangents of x, y, a, b, c, opacity, red, green, blue, [I, N, 9]. */              \
-    int32_t diff3r_cuda_moments_##SUFFIX(const Diff3rDeviceScene*, void* splat_moments);                                    \
+    int32_t diff3r_cuda_footprints_##SUFFIX(const Diff3rDeviceScene*, void* splat_moments);                                    \
     /* Cotangents of splats to those of Gaussians; camera_sums [I, 12] (double, zeroed by the caller) may be null. */       \
-    int32_t diff3r_cuda_pull_##SUFFIX(const Diff3rDeviceScene*, const void* splat_cotangents, const Diff3rDeviceVector*,    \
+    int32_t diff3r_cuda_splat_vjp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_cotangents, const Diff3rVector*,    \
                                       void* camera_sums);                                                                   \
     /* Adds the sums that Gram matrices are made of to [I, N, 34]. */                                                       \
-    int32_t diff3r_cuda_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);               \
+    int32_t diff3r_cuda_rasterize_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);               \
     /* Those sums to core [B, N, 13, 13] and rest [B, N, 3, bases - 1]. */                                                  \
-    int32_t diff3r_cuda_pull_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);       \
+    int32_t diff3r_cuda_splat_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);       \
     /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                    \
     int32_t diff3r_cuda_advance_##SUFFIX(const Diff3rSystems*, const void* alpha, const void* inverse_diagonal,             \
                                          const void* p, const void* Ap, const void* x, const void* r, void* x_new,          \

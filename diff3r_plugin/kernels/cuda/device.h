@@ -7,49 +7,29 @@
 #include <cuda_runtime.h>
 #endif
 
-#include "../splat_chain.h"
+#include "math/splat_chain.h"
 #include "api.h"
 
 namespace diff3r {
 
-constexpr int TILE = 16;            // px
 constexpr int BLOCK = TILE * TILE;  // threads: one per pixel of a tile
 constexpr int WARP = 32;
 constexpr unsigned EVERY_LANE = 0xffffffffu;
 constexpr int DRAWN = 8;            // bit of `flags`
 
-template <class T> struct DeviceScene {
-    int64_t batch, views, gaussians, height, width, intersections;
-    int bases;
+template <class T> struct DeviceScene : Inputs<T> {
+    int64_t intersections;
     T alpha_cap;
-    const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
     T *means2d, *conics, *colors, *splat_opacities, *depths;
     int32_t *radii, *flags;
     const int32_t *tile_offsets, *flatten_ids;
     const T* picture;
 
     explicit DeviceScene(const Diff3rDeviceScene& s)
-        : batch(s.batch), views(s.views), gaussians(s.gaussians), height(s.height), width(s.width), intersections(s.intersections),
-          bases(int(s.bases)), alpha_cap(T(s.alpha_cap)), means(static_cast<const T*>(s.means)),
-          covariances(static_cast<const T*>(s.covariances)), opacities(static_cast<const T*>(s.opacities)),
-          harmonics(static_cast<const T*>(s.harmonics)), world_to_camera(static_cast<const T*>(s.world_to_camera)),
-          intrinsics(static_cast<const T*>(s.intrinsics)), near_planes(static_cast<const T*>(s.near_planes)),
-          far_planes(static_cast<const T*>(s.far_planes)), background(static_cast<const T*>(s.background)),
-          means2d(static_cast<T*>(s.means2d)), conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)),
-          splat_opacities(static_cast<T*>(s.splat_opacities)), depths(static_cast<T*>(s.depths)), radii(s.radii), flags(s.flags),
-          tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids), picture(static_cast<const T*>(s.picture)) {}
-
-    DIFF3R_INLINE int64_t images() const { return batch * views; }
-    DIFF3R_INLINE int64_t tiles_x() const { return (width + TILE - 1) / TILE; }
-    DIFF3R_INLINE int64_t tiles_y() const { return (height + TILE - 1) / TILE; }
-    DIFF3R_INLINE int64_t tiles() const { return tiles_x() * tiles_y(); }
-};
-
-template <class T> struct DeviceVector {
-    T *means, *covariances, *opacities, *harmonics, *world_to_camera;
-    explicit DeviceVector(const Diff3rDeviceVector& v)
-        : means(static_cast<T*>(v.means)), covariances(static_cast<T*>(v.covariances)), opacities(static_cast<T*>(v.opacities)),
-          harmonics(static_cast<T*>(v.harmonics)), world_to_camera(static_cast<T*>(v.world_to_camera)) {}
+        : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(T(s.alpha_cap)), means2d(static_cast<T*>(s.means2d)),
+          conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)), splat_opacities(static_cast<T*>(s.splat_opacities)),
+          depths(static_cast<T*>(s.depths)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids),
+          picture(static_cast<const T*>(s.picture)) {}
 };
 
 template <class T> struct Exactly { using type = T; };

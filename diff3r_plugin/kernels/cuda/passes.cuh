@@ -14,7 +14,7 @@ template <class T> struct SharedTangents {
 };
 
 // Tangent of the picture at one pixel.
-template <class T> struct Push {
+template <class T> struct TangentPass {
     using D = Dual<T>;
     const DeviceScene<T>& scene;
     SharedTangents<T>& shared;
@@ -23,7 +23,7 @@ template <class T> struct Push {
     D transmittance;
     T color[3];  // the tangent only
 
-    __device__ __forceinline__ Push(const DeviceScene<T>& scene_, SharedTangents<T>& shared_, const T* tangents_, const Pixel<T>& pixel)
+    __device__ __forceinline__ TangentPass(const DeviceScene<T>& scene_, SharedTangents<T>& shared_, const T* tangents_, const Pixel<T>& pixel)
         : scene(scene_), shared(shared_), tangents(tangents_), x(pixel.x), y(pixel.y),
           transmittance(D::with_tangent(pixel.ray(), T(0))), color{T(0), T(0), T(0)} {}
 
@@ -50,12 +50,12 @@ template <class T> struct Push {
 // Cotangents of splats from the cotangent of one pixel: what lies behind a splat is what is left of u · picture once
 // everything up to the splat has been subtracted. Sums over the warp go to `moments` [I, N, 9]: six moments of the
 // cotangent of ln(alpha) (footprint_cotangent) and three colors.
-template <class T> struct Pull {
+template <class T> struct CotangentPass {
     const DeviceScene<T>& scene;
     T* moments;
     T x, y, transmittance, cotangent[3], behind;
 
-    __device__ __forceinline__ Pull(const DeviceScene<T>& scene_, T* moments_, const Pixel<T>& pixel, const T* cotangent_)
+    __device__ __forceinline__ CotangentPass(const DeviceScene<T>& scene_, T* moments_, const Pixel<T>& pixel, const T* cotangent_)
         : scene(scene_), moments(moments_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), behind(T(0)) {
         for (int c = 0; c < 3; ++c) {
             cotangent[c] = pixel.inside ? cotangent_[c] : T(0);

@@ -53,11 +53,11 @@ template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceSc
     walk_tile(scene, pixel.tile, splats, visitor);
 }
 
-template <class T> int32_t gram(const Diff3rDeviceScene* s, const void* weights, void* out) {
+template <class T> int32_t rasterize_gram(const Diff3rDeviceScene* s, const void* weights, void* out) {
     const DeviceScene<T> scene(*s);
     return launch(s->queue, scene.images() * scene.tiles(), BLOCK, gram_kernel<T>, scene, static_cast<const T*>(weights), static_cast<T*>(out));
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(gram, (const Diff3rDeviceScene* s, const void* weights, void* out), (s, weights, out))
+DIFF3R_EXPORT(rasterize_gram, (const Diff3rDeviceScene* s, const void* weights, void* out), (s, weights, out))

@@ -7,18 +7,18 @@ template <class T> __global__ void __launch_bounds__(BLOCK) jvp_kernel(DeviceSce
     __shared__ SharedSplats<T> splats;
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
-    Push<T> push(scene, shared, tangents, pixel);
+    TangentPass<T> push(scene, shared, tangents, pixel);
     walk_tile(scene, pixel.tile, splats, push);
     push.finish();
     if (pixel.inside)
         for (int c = 0; c < 3; ++c) picture[3 * pixel.index + c] = push.color[c];
 }
 
-template <class T> int32_t jvp(const Diff3rDeviceScene* s, const void* tangents, void* picture) {
+template <class T> int32_t rasterize_jvp(const Diff3rDeviceScene* s, const void* tangents, void* picture) {
     const DeviceScene<T> scene(*s);
     return launch(s->queue, scene.images() * scene.tiles(), BLOCK, jvp_kernel<T>, scene, static_cast<const T*>(tangents), static_cast<T*>(picture));
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(jvp, (const Diff3rDeviceScene* s, const void* tangents, void* picture), (s, tangents, picture))
+DIFF3R_EXPORT(rasterize_jvp, (const Diff3rDeviceScene* s, const void* tangents, void* picture), (s, tangents, picture))

@@ -8,17 +8,17 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
     __shared__ SharedSplats<T> splats;
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
-    Push<T> push(scene, shared, tangents, pixel);
+    TangentPass<T> push(scene, shared, tangents, pixel);
     walk_tile(scene, pixel.tile, splats, push);
     push.finish();
     const T weight = pixel.inside ? weights[pixel.index] : T(0);
     for (int c = 0; c < 3; ++c) push.color[c] *= weight;
     __syncthreads();  // the second walk loads over the last batch of the first
-    Pull<T> pull(scene, moments, pixel, push.color);
+    CotangentPass<T> pull(scene, moments, pixel, push.color);
     walk_tile(scene, pixel.tile, splats, pull);
 }
 
-template <class T> __global__ void moments_kernel(DeviceScene<T> scene, T* moments) {
+template <class T> __global__ void footprints_kernel(DeviceScene<T> scene, T* moments) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= scene.images() * scene.gaussians || !(scene.flags[at] & DRAWN)) return;
     const T* conic = scene.conics + 3 * at;
@@ -28,19 +28,19 @@ template <class T> __global__ void moments_kernel(DeviceScene<T> scene, T* momen
     moments[SPLAT_NUMBERS * at + 5] = footprint[5] / scene.splat_opacities[at];
 }
 
-template <class T> int32_t product(const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments) {
+template <class T> int32_t rasterize_product(const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments) {
     const DeviceScene<T> scene(*s);
     return launch(s->queue, scene.images() * scene.tiles(), BLOCK, product_kernel<T>, scene, static_cast<const T*>(tangents),
                   static_cast<const T*>(weights), static_cast<T*>(moments));
 }
 
-template <class T> int32_t moments(const Diff3rDeviceScene* s, void* moments) {
+template <class T> int32_t footprints(const Diff3rDeviceScene* s, void* moments) {
     const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, BLOCK), BLOCK, moments_kernel<T>, scene, static_cast<T*>(moments));
+    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, BLOCK), BLOCK, footprints_kernel<T>, scene, static_cast<T*>(moments));
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(product, (const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments),
+DIFF3R_EXPORT(rasterize_product, (const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments),
               (s, tangents, weights, moments))
-DIFF3R_EXPORT(moments, (const Diff3rDeviceScene* s, void* moments), (s, moments))
+DIFF3R_EXPORT(footprints, (const Diff3rDeviceScene* s, void* moments), (s, moments))

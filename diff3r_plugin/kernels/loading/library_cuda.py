@@ -8,8 +8,8 @@ from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_v
 
 import torch
 
-from diff3r_plugin.kernels.build_cuda import library_path
-from diff3r_plugin.kernels.library import INPUTS, Vector
+from diff3r_plugin.kernels.loading.build_cuda import library_path
+from diff3r_plugin.kernels.loading.structures import Inputs, Vector
 
 SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "radii", "flags")
 
@@ -24,11 +24,11 @@ class DeviceScene(Structure):
     """``Diff3rDeviceScene``: sizes, a stream, and pointers to contiguous tensors on its device."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width")),
+        ("inputs", Inputs),
         ("alpha_cap", c_double),
         ("stream", c_void_p),
         ("device", c_int64),
-        *((name, c_void_p) for name in INPUTS + SPLATS),
+        *((name, c_void_p) for name in SPLATS),
         ("tile_offsets", c_void_p),
         ("flatten_ids", c_void_p),
         ("intersections", c_int64),
@@ -52,13 +52,13 @@ class CudaKernels:
 
         vector = POINTER(Vector)
         self.project = function("project")
-        self.push = function("push", vector, c_void_p)
-        self.jvp = function("jvp", c_void_p, c_void_p)
-        self.product = function("product", c_void_p, c_void_p, c_void_p)
-        self.moments = function("moments", c_void_p)
-        self.pull = function("pull", c_void_p, vector, c_void_p)
-        self.gram = function("gram", c_void_p, c_void_p)
-        self.pull_gram = function("pull_gram", c_void_p, c_void_p, c_void_p)
+        self.splat_jvp = function("splat_jvp", vector, c_void_p)
+        self.splat_vjp = function("splat_vjp", c_void_p, vector, c_void_p)
+        self.splat_gram = function("splat_gram", c_void_p, c_void_p, c_void_p)
+        self.rasterize_jvp = function("rasterize_jvp", c_void_p, c_void_p)
+        self.rasterize_product = function("rasterize_product", c_void_p, c_void_p, c_void_p)
+        self.rasterize_gram = function("rasterize_gram", c_void_p, c_void_p)
+        self.footprints = function("footprints", c_void_p)
         self.advance = function("advance", *[c_void_p] * 10, of=Systems)
         self.measure = function("measure", *[c_void_p] * 4, of=Systems)
         self.direction = function("direction", *[c_void_p] * 3, of=Systems)

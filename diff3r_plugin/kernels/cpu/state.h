@@ -5,11 +5,9 @@
 #include "buffer.h"
 #include "parallel.h"
 #include "pack.h"
-#include "splat_chain.h"
+#include "math/splat_chain.h"
 
 namespace diff3r {
-
-constexpr int TILE = 16;  // px
 
 // One Gaussian in one view. The last pixels x1, y1 belong to the box.
 template <class T> struct alignas(64) Splat {
@@ -37,28 +35,9 @@ struct TileEntry {
     int32_t slot;
 };
 
-template <class T> struct Scene {
-    int64_t batch, views, gaussians, bases, height, width, max_intersections;
-    const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
-
-    explicit Scene(const Diff3rScene& s)
-        : batch(s.batch), views(s.views), gaussians(s.gaussians), bases(s.bases), height(s.height), width(s.width),
-          max_intersections(s.max_intersections), means(static_cast<const T*>(s.means)),
-          covariances(static_cast<const T*>(s.covariances)), opacities(static_cast<const T*>(s.opacities)),
-          harmonics(static_cast<const T*>(s.harmonics)), world_to_camera(static_cast<const T*>(s.world_to_camera)),
-          intrinsics(static_cast<const T*>(s.intrinsics)), near_planes(static_cast<const T*>(s.near_planes)),
-          far_planes(static_cast<const T*>(s.far_planes)), background(static_cast<const T*>(s.background)) {}
-    int64_t images() const { return batch * views; }
-    int64_t tiles_x() const { return (width + TILE - 1) / TILE; }
-    int64_t tiles_y() const { return (height + TILE - 1) / TILE; }
-    int64_t tiles() const { return tiles_x() * tiles_y(); }
-};
-
-template <class T> struct VectorView {
-    T *means, *covariances, *opacities, *harmonics, *world_to_camera;
-    explicit VectorView(const Diff3rVector& v)
-        : means(static_cast<T*>(v.means)), covariances(static_cast<T*>(v.covariances)), opacities(static_cast<T*>(v.opacities)),
-          harmonics(static_cast<T*>(v.harmonics)), world_to_camera(static_cast<T*>(v.world_to_camera)) {}
+template <class T> struct Scene : Inputs<T> {
+    int64_t max_intersections;
+    explicit Scene(const Diff3rScene& s) : Inputs<T>(s.inputs), max_intersections(s.max_intersections) {}
 };
 
 template <class T> struct Linearization {
@@ -106,8 +85,8 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
 // rasterize_gram.cpp: [intersections, GRAM_NUMBERS] by slot.
 template <class T> void rasterize_gram(const Linearization<T>& lin, const T* weights, T* slots, int threads);
 // splat_jvp.cpp, splat_vjp.cpp, splat_gram.cpp: between splats and Gaussians.
-template <class T> void push_tangents(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads);
-template <class T> void pull_cotangents(const Linearization<T>& lin, const T* slots, const VectorView<T>& out, int threads);
-template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T* core, T* rest, int threads);
+template <class T> void splat_jvp(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads);
+template <class T> void splat_vjp(const Linearization<T>& lin, const T* slots, const VectorView<T>& out, int threads);
+template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, T* core, T* rest, int threads);
 
 }  // namespace diff3r

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from diff3r_plugin.kernels import build_cuda
-from diff3r_plugin.kernels.cache import BuildError
-from diff3r_plugin.kernels.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading import build_cuda
+from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 
 
 @pytest.fixture(autouse=True)

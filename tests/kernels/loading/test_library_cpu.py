@@ -4,14 +4,14 @@ import os
 
 import pytest
 
-from diff3r_plugin.kernels import library
-from diff3r_plugin.kernels.build import openmp_runtime
+from diff3r_plugin.kernels.loading import library_cpu
+from diff3r_plugin.kernels.loading.build_cpu import openmp_runtime
 from diff3r_plugin.render import semantics
 
 
 @pytest.fixture
-def kernels() -> library.Library:
-    loaded = library.load()
+def kernels() -> library_cpu.Library:
+    loaded = library_cpu.load()
     if loaded is None:
         pytest.skip("no compiler here")
     return loaded

@@ -47,12 +47,12 @@ void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<
     project(mean, covariance, camera, p);
     keep_drawn(drawn, p);
     const Seen<P> seen{bases, mean, covariance, opacity, coefficients, lit, drawn};
-    pull_splat_gram(seen, camera, p, sums, core.entry, rest);
+    gaussian_gram(seen, camera, p, sums, core.entry, rest);
 }
 
 }  // namespace
 
-template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T* core_out, T* rest_out, int threads) {
+template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, T* core_out, T* rest_out, int threads) {
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians), rests = 3 * (scene.bases - 1);
@@ -80,7 +80,7 @@ template <class T> void pull_gram(const Linearization<T>& lin, const T* slots, T
     });
 }
 
-template void pull_gram(const Linearization<float>&, const float*, float*, float*, int);
-template void pull_gram(const Linearization<double>&, const double*, double*, double*, int);
+template void splat_gram(const Linearization<float>&, const float*, float*, float*, int);
+template void splat_gram(const Linearization<double>&, const double*, double*, double*, int);
 
 }  // namespace diff3r

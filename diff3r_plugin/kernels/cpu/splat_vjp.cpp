@@ -40,7 +40,7 @@ void pull_pack(const Pulled<T>& job, const Camera<Pack<T>>& camera, const PackMa
     footprint_cotangent(p.a, p.b, p.c, slot, splat);
     for (int c = 0; c < 3; ++c) splat[6 + c] = slot[6 + c];
     const Seen<P> seen{bases, mean, covariance, opacity, coefficients, lit, drawn};
-    pull_splat(seen, camera, p, splat, sums.all(), camera_sums);
+    gaussian_vjp(seen, camera, p, splat, sums.all(), camera_sums);
 }
 
 template <class T> void store_sums(Sums<T>& sums, int64_t n, int count, int64_t bases, const VectorView<T>& out) {
@@ -57,7 +57,7 @@ template <class T> void store_sums(Sums<T>& sums, int64_t n, int count, int64_t 
 
 }  // namespace
 
-template <class T> void pull_cotangents(const Linearization<T>& lin, const T* slots, const VectorView<T>& out, int threads) {
+template <class T> void splat_vjp(const Linearization<T>& lin, const T* slots, const VectorView<T>& out, int threads) {
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians), views = scene.views;
     const bool with_camera = out.world_to_camera != nullptr;
@@ -101,7 +101,7 @@ template <class T> void pull_cotangents(const Linearization<T>& lin, const T* sl
     }
 }
 
-template void pull_cotangents(const Linearization<float>&, const float*, const VectorView<float>&, int);
-template void pull_cotangents(const Linearization<double>&, const double*, const VectorView<double>&, int);
+template void splat_vjp(const Linearization<float>&, const float*, const VectorView<float>&, int);
+template void splat_vjp(const Linearization<double>&, const double*, const VectorView<double>&, int);
 
 }  // namespace diff3r

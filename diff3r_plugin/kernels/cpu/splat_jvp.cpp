@@ -1,5 +1,5 @@
 // Tangents of Gaussians (and cameras) to tangents of splats: the projection on dual numbers.
-#include "gaussian_pack.h"
+#include "gaussian_packs.h"
 #include "parallel.h"
 
 namespace diff3r {
@@ -27,12 +27,12 @@ void color_tangents(const Scene<T>& scene, const T* tangents, int64_t first, int
     Pack<T> moved[padded<T>(3 * MAX_BASES)], still[padded<T>(3 * MAX_BASES)];
     load_coefficients(scene, tangents, first, count, moved);
     if (scene.bases > 1) load_coefficients(scene, scene.harmonics, first, count, still);
-    push_color(int(scene.bases), direction, moved, still, out);
+    color_jvp(int(scene.bases), direction, moved, still, out);
 }
 
 }  // namespace
 
-template <class T> void push_tangents(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads) {
+template <class T> void splat_jvp(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads) {
     using P = Pack<T>;
     using D = Dual<P>;
     const Scene<T>& scene = lin.scene;
@@ -72,7 +72,7 @@ template <class T> void push_tangents(const Linearization<T>& lin, const VectorV
     });
 }
 
-template void push_tangents(const Linearization<float>&, const VectorView<float>&, SplatTangent<float>*, int);
-template void push_tangents(const Linearization<double>&, const VectorView<double>&, SplatTangent<double>*, int);
+template void splat_jvp(const Linearization<float>&, const VectorView<float>&, SplatTangent<float>*, int);
+template void splat_jvp(const Linearization<double>&, const VectorView<double>&, SplatTangent<double>*, int);
 
 }  // namespace diff3r

@@ -31,7 +31,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
         Memory<T>& memory = memories[size_t(thread)];
         const Tile<T> tile(lin, index);
         const SplatTangent<T>* image_tangents = tangents + tile.image * scene.gaussians;
-        Push<T> push;
+        TangentPass<T> push;
         Plane<T> rays_later;  // as they were when the memory was full
         uint64_t live = push.start(tile), live_later = 0;
         int64_t used = 0, full_at = tile.end;
@@ -46,7 +46,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
             const Splat<T>& s = tile.splat(i);
             __builtin_prefetch(image_tangents + tile.list[tile.soon(i)].splat);
             const SplatTangent<T>& t = image_tangents[tile.list[i].splat];
-            const Footprint<D> f = Push<T>::footprint(s, t);
+            const Footprint<D> f = TangentPass<T>::footprint(s, t);
             if (full_at == tile.end && (used + Blocks<T>::count > KEPT_BLOCKS || i - tile.begin >= KEPT_SPLATS)) remember_rays(i);
             const bool keep = full_at == tile.end;
             uint64_t visited = 0;
@@ -69,7 +69,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
         const int64_t drawn_end = i;
         push.finish(scene.background);
 
-        Pull<T> pull;
+        CotangentPass<T> pull;
         Plane<T> weight;
         read_plane(tile, weights + tile.image * scene.height * scene.width, scene.width, T(0), weight);
         for (int c = 0; c < 3; ++c)

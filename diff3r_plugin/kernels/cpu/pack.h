@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "scalar.h"
+#include "math/scalar.h"
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>

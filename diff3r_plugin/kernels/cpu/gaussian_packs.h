@@ -1,8 +1,8 @@
 // Gaussians of one scene, a pack of them at a time, as the per-splat kernels read them.
 #pragma once
 
-#include "dual.h"
-#include "harmonics.h"
+#include "math/dual.h"
+#include "math/harmonics.h"
 #include "rows.h"
 #include "state.h"
 

@@ -11,7 +11,7 @@ template <class T> void rasterize_vjp(const Linearization<T>& lin, const T* cota
     const int64_t plane_size = scene.height * scene.width;
     parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
-        Pull<T> pull;
+        CotangentPass<T> pull;
         uint64_t live = start_rays(tile, pull.transmittance);
         for (int c = 0; c < 3; ++c)
             read_plane(tile, cotangent + (tile.image * 3 + c) * plane_size, scene.width, T(0), pull.cotangent[c]);

@@ -3,7 +3,7 @@
 
 namespace diff3r {
 
-constexpr int PUSH_THREADS = 128;
+constexpr int SPLAT_JVP_THREADS = 128;
 
 template <class T> __device__ __forceinline__ void load_moving_camera(const DeviceScene<T>& scene, const T* tangents, int64_t image, Camera<Dual<T>>& camera) {
     using D = Dual<T>;
@@ -20,7 +20,7 @@ template <class T> __device__ __forceinline__ void load_moving_camera(const Devi
     camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
 }
 
-template <class T> __global__ void push_kernel(DeviceScene<T> scene, DeviceVector<T> tangent, T* out) {
+template <class T> __global__ void splat_jvp_kernel(DeviceScene<T> scene, VectorView<T> tangent, T* out) {
     using D = Dual<T>;
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= scene.images() * scene.gaussians) return;
@@ -45,19 +45,19 @@ template <class T> __global__ void push_kernel(DeviceScene<T> scene, DeviceVecto
     normalize(offset, direction);
     T color[3];
     const int64_t first = 3 * scene.bases * n;
-    push_color<T>(scene.bases, direction, tangent.harmonics + first, scene.harmonics + first, color);
+    color_jvp<T>(scene.bases, direction, tangent.harmonics + first, scene.harmonics + first, color);
     number[0] = p.x.d[0], number[1] = p.y.d[0];
     number[2] = p.a.d[0], number[3] = p.b.d[0], number[4] = p.c.d[0];
     number[5] = tangent.opacities[n];
     for (int c = 0; c < 3; ++c) number[6 + c] = flags >> c & 1 ? color[c] : T(0);
 }
 
-template <class T> int32_t push(const Diff3rDeviceScene* s, const Diff3rDeviceVector* tangent, void* splats) {
+template <class T> int32_t splat_jvp(const Diff3rDeviceScene* s, const Diff3rVector* tangent, void* splats) {
     const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PUSH_THREADS), PUSH_THREADS, push_kernel<T>, scene,
-                  DeviceVector<T>(*tangent), static_cast<T*>(splats));
+    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, SPLAT_JVP_THREADS), SPLAT_JVP_THREADS, splat_jvp_kernel<T>, scene,
+                  VectorView<T>(*tangent), static_cast<T*>(splats));
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(push, (const Diff3rDeviceScene* s, const Diff3rDeviceVector* tangent, void* splats), (s, tangent, splats))
+DIFF3R_EXPORT(splat_jvp, (const Diff3rDeviceScene* s, const Diff3rVector* tangent, void* splats), (s, tangent, splats))

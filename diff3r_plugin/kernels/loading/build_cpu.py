@@ -13,10 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from diff3r_plugin.kernels import cache, toolchain
-from diff3r_plugin.kernels.cache import BuildError
+from diff3r_plugin.kernels.loading import cache, toolchain
+from diff3r_plugin.kernels.loading.cache import BuildError
 
-SOURCE_DIRECTORY = Path(__file__).resolve().parent
+SOURCE_DIRECTORY = Path(__file__).resolve().parent.parent
+"""Holds the folders math, cpu and cuda; includes are relative to it."""
+
 BASE_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-pthread")
 
 
@@ -50,7 +52,7 @@ def library_path() -> Path:
         BuildError: if there is no compiler, or it fails.
 
     Example:
-        >>> from diff3r_plugin.kernels.build import library_path
+        >>> from diff3r_plugin.kernels.loading.build_cpu import library_path
         >>> library_path().suffix in (".so", ".dylib")
         True
     """
@@ -82,7 +84,9 @@ def openmp_runtime() -> str | None:
 
 
 def _sources() -> list[Path]:
-    return sorted(p for p in SOURCE_DIRECTORY.iterdir() if p.suffix in (".cpp", ".h"))
+    """Everything that the CPU library is made of."""
+    folders = (SOURCE_DIRECTORY / "math", SOURCE_DIRECTORY / "cpu")
+    return sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".cpp", ".h"))
 
 
 def _source_key() -> str:
@@ -125,7 +129,7 @@ def _compile(command: list[str], runtime: str | None, target: Path) -> None:
     failure = ""
     units = [source for source in _sources() if source.suffix == ".cpp"]
     for flags, link in attempts:
-        common = [*BASE_FLAGS, *_extra_flags()]
+        common = [*BASE_FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
         error = toolchain.compile_library(command, [*common, *flags], [*common, *link], units, target)
         if error is None:
             return

@@ -1,7 +1,7 @@
 // Gaussians to splats: projection, color, and the box of pixels that a splat can touch.
 #include <cmath>
 
-#include "gaussian_pack.h"
+#include "gaussian_packs.h"
 #include "parallel.h"
 
 namespace diff3r {

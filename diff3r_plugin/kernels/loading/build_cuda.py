@@ -9,11 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from diff3r_plugin.kernels import cache, toolchain
-from diff3r_plugin.kernels.build import SOURCE_DIRECTORY
-from diff3r_plugin.kernels.cache import BuildError
+from diff3r_plugin.kernels.loading import cache, toolchain
+from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
+from diff3r_plugin.kernels.loading.cache import BuildError
 
-CUDA_DIRECTORY = SOURCE_DIRECTORY / "cuda"
 FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
 
 
@@ -49,7 +48,7 @@ def library_path(capability: tuple[int, int]) -> Path:
             an nvcc older than the device does.
 
     Example:
-        >>> from diff3r_plugin.kernels.build_cuda import library_path
+        >>> from diff3r_plugin.kernels.loading.build_cuda import library_path
         >>> library_path((9, 0)).suffix                                                  # doctest: +SKIP
         '.so'
     """
@@ -66,11 +65,17 @@ def library_path(capability: tuple[int, int]) -> Path:
 
 def sources() -> list[Path]:
     """The CUDA units."""
-    return sorted(CUDA_DIRECTORY.glob("*.cu"))
+    return sorted((SOURCE_DIRECTORY / "cuda").glob("*.cu"))
+
+
+def sources_and_headers() -> list[Path]:
+    """Everything that the CUDA library is made of."""
+    folders = (SOURCE_DIRECTORY / "math", SOURCE_DIRECTORY / "cuda")
+    return sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".h", ".cuh", ".cu"))
 
 
 def _compile(command: list[str], architecture: str, target: Path) -> None:
-    arguments = [f"-arch={architecture}", *FLAGS, *_extra_flags()]
+    arguments = [f"-arch={architecture}", *FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
     error = toolchain.compile_library(command, arguments, [f"-arch={architecture}"], sources(), target)
     if error is not None:
         raise BuildError(
@@ -90,7 +95,6 @@ def _key(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"the compiler {' '.join(command)!r} does not run: {error}.") from error
     digest = hashlib.sha256(version + repr((command, FLAGS, _extra_flags())).encode())
-    headers = (*SOURCE_DIRECTORY.glob("*.h"), *CUDA_DIRECTORY.iterdir())
-    for source in sorted(p for p in headers if p.suffix in (".h", ".cuh", ".cu")):
+    for source in sources_and_headers():
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]

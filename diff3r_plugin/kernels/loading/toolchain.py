@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from diff3r_plugin.kernels.cache import BUILDING
+from diff3r_plugin.kernels.loading.cache import BUILDING
 
 
 def compile_library(

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from diff3r_plugin.kernels import build, cache
+from diff3r_plugin.kernels.loading import build_cpu, cache
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stands in for the compiler with a shell script")
 
@@ -42,11 +42,11 @@ def stand_in(tmp_path, monkeypatch):
 
 
 def _path_of_library(_: int) -> str:
-    return str(build.library_path())
+    return str(build_cpu.library_path())
 
 
 def test_compiles_once_and_then_uses_the_cache(stand_in, tmp_path):
-    first, second = build.library_path(), build.library_path()
+    first, second = build_cpu.library_path(), build_cpu.library_path()
     assert first == second and first.read_text() == "made\n"
     assert first.parent == tmp_path / "cache"
     assert stand_in.read_text().count("link") == 1
@@ -62,42 +62,42 @@ def test_processes_that_start_together_compile_once(stand_in):
 
 @pytest.mark.parametrize("variable, value", [("DIFF3R_CXXFLAGS", "-DX"), ("DIFF3R_CXX", None)])
 def test_other_flags_or_compilers_get_their_own_library(stand_in, tmp_path, monkeypatch, variable, value):
-    first = build.library_path()
+    first = build_cpu.library_path()
     if value is None:
         value = str(tmp_path / "other")
         shutil.copy(tmp_path / "compiler", value)
     monkeypatch.setenv(variable, value)
-    assert build.library_path() != first
+    assert build_cpu.library_path() != first
 
 
 def test_other_sources_get_their_own_library(stand_in, tmp_path, monkeypatch):
-    first = build.library_path()
+    first = build_cpu.library_path()
     sources = tmp_path / "sources"
-    shutil.copytree(build.SOURCE_DIRECTORY, sources)
-    (sources / "constants.h").write_text("// changed\n")
-    monkeypatch.setattr(build, "SOURCE_DIRECTORY", sources)
-    assert build.library_path() != first
+    shutil.copytree(build_cpu.SOURCE_DIRECTORY, sources)
+    (sources / "math" / "constants.h").write_text("// changed\n")
+    monkeypatch.setattr(build_cpu, "SOURCE_DIRECTORY", sources)
+    assert build_cpu.library_path() != first
 
 
 def test_a_cache_that_cannot_be_written_is_replaced_by_the_temporary_directory(stand_in, tmp_path, monkeypatch):
     # A file where the directory should be: even root cannot write into that.
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "file"))
-    path = build.library_path()
+    path = build_cpu.library_path()
     assert path.exists() and path.is_relative_to(tmp_path / "temporary")
 
 
 def test_a_directory_that_others_can_write_to_is_neither_loaded_from_nor_written_to(stand_in, tmp_path):
-    planted = build.library_path()
+    planted = build_cpu.library_path()
     (tmp_path / "cache").chmod(0o777)
-    path = build.library_path()
+    path = build_cpu.library_path()
     assert path != planted and path.is_relative_to(tmp_path / "temporary")
 
 
 def test_a_library_that_others_can_write_to_is_made_again(stand_in):
-    path = build.library_path()
+    path = build_cpu.library_path()
     path.chmod(0o666)
-    assert build.library_path() == path
+    assert build_cpu.library_path() == path
     assert stand_in.read_text().count("link") == 2
     assert not path.stat().st_mode & 0o022
 
@@ -106,13 +106,13 @@ def test_a_library_that_others_can_write_to_is_made_again(stand_in):
 def test_what_another_user_owns_is_not_loaded(stand_in, tmp_path, monkeypatch):
     """Even with a digest beside it: whoever plants a library can plant that as well."""
     monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "temporary" / "diff3r-plugin-0"))
-    planted = build.library_path()
+    planted = build_cpu.library_path()
     os.chown(planted.parent, 12345, -1)
-    with pytest.raises(build.BuildError, match=r"(?s)DIFF3R_CACHE_DIR.*another user \(12345\)"):
-        build.library_path()
+    with pytest.raises(build_cpu.BuildError, match=r"(?s)DIFF3R_CACHE_DIR.*another user \(12345\)"):
+        build_cpu.library_path()
     os.chown(planted.parent, 0, -1)
     os.chown(planted, 12345, -1)
-    build.library_path()
+    build_cpu.library_path()
     assert planted.stat().st_uid == 0 and stand_in.read_text().count("link") == 2
 
 
@@ -121,25 +121,25 @@ def test_a_link_in_the_temporary_directory_is_not_followed(stand_in, tmp_path, m
     monkeypatch.setenv("DIFF3R_CACHE_DIR", str(tmp_path / "file"))
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "temporary" / f"diff3r-plugin-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(build.BuildError, match="is a link"):
-        build.library_path()
+    with pytest.raises(build_cpu.BuildError, match="is a link"):
+        build_cpu.library_path()
 
 
 @pytest.mark.parametrize("spoil", [lambda text: text[:-2], lambda text: "", lambda text: text + "x"])
 def test_a_library_that_was_cut_short_is_made_again(stand_in, spoil):
     """Loading it would end the process with a bus error, at every start."""
-    path = build.library_path()
+    path = build_cpu.library_path()
     path.write_text(spoil(path.read_text()))
-    assert build.library_path().read_text() == "made\n"
+    assert build_cpu.library_path().read_text() == "made\n"
     assert stand_in.read_text().count("link") == 2
 
 
 def test_a_library_that_was_cut_short_does_not_serve_where_there_is_no_compiler(stand_in, monkeypatch):
-    build.library_path().write_text("ma")
+    build_cpu.library_path().write_text("ma")
     monkeypatch.delenv("DIFF3R_CXX")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(build.BuildError, match="no C\\+\\+ compiler"):
-        build.library_path()
+    with pytest.raises(build_cpu.BuildError, match="no C\\+\\+ compiler"):
+        build_cpu.library_path()
 
 
 def test_folders_of_compilers_that_were_killed_are_removed_and_those_at_work_are_not(stand_in, tmp_path):
@@ -148,38 +148,38 @@ def test_folders_of_compilers_that_were_killed_are_removed_and_those_at_work_are
     (tmp_path / "cache" / "building-new").mkdir()
     long_ago = os.stat(tmp_path).st_mtime - 2 * cache.STALE_AFTER
     os.utime(tmp_path / "cache" / "building-old", (long_ago, long_ago))
-    build.library_path()
+    build_cpu.library_path()
     assert [path.name for path in (tmp_path / "cache").glob("building-*")] == ["building-new"]
 
 
 def test_a_held_lock_delays_and_never_blocks(stand_in, tmp_path, monkeypatch):
     import fcntl
 
-    path = build.library_path()
+    path = build_cpu.library_path()
     monkeypatch.setattr(cache, "LOCK_TIMEOUT", 0.1)
     path.unlink()
     with open(f"{path}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert build.library_path().exists()
+        assert build_cpu.library_path().exists()
 
 
 def test_a_cached_library_serves_where_there_is_no_compiler(stand_in, monkeypatch):
-    path = build.library_path()
+    path = build_cpu.library_path()
     monkeypatch.delenv("DIFF3R_CXX")
     monkeypatch.setenv("PATH", "")
-    assert build.library_path() == path
+    assert build_cpu.library_path() == path
 
 
 def test_a_compiler_that_fails_is_quoted(stand_in, tmp_path):
     (tmp_path / "compiler").write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho this is wrong >&2; exit 1\n')
-    with pytest.raises(build.BuildError, match="this is wrong"):
-        build.library_path()
+    with pytest.raises(build_cpu.BuildError, match="this is wrong"):
+        build_cpu.library_path()
 
 
 def test_a_compiler_that_does_not_exist_is_named(monkeypatch):
     monkeypatch.setenv("DIFF3R_CXX", "/nowhere/c++")
-    with pytest.raises(build.BuildError, match=r"\$DIFF3R_CXX.*/nowhere/c\+\+"):
-        build.compiler()
+    with pytest.raises(build_cpu.BuildError, match=r"\$DIFF3R_CXX.*/nowhere/c\+\+"):
+        build_cpu.compiler()
 
 
 def test_without_a_compiler_one_warning_and_the_torch_backend(tmp_path):

@@ -6,6 +6,8 @@
 
 namespace diff3r {
 
+constexpr int TILE = 16;  // px; rasterizers work on squares of this side
+
 // The 2D splat as a pixel sees it: center (px), conic (px⁻²) and opacity.
 template <class S> struct Footprint {
     S x, y, a, b, c, opacity;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "canvas.h"
-#include "dual.h"
+#include "math/dual.h"
 #include "rows.h"
 
 namespace diff3r {
@@ -20,7 +20,7 @@ DIFF3R_INLINE void clear_slot(float* slot) { std::memset(slot, 0, SPLAT_NUMBERS 
 DIFF3R_INLINE void clear_slot(double* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(double)); }
 
 // State of the transposed pass: u, and how much of u · picture comes from splats that have not been visited yet.
-template <class T> struct Pull {
+template <class T> struct CotangentPass {
     Plane<T> transmittance;
     Plane<T> cotangent[3];
     Plane<T> behind;
@@ -51,7 +51,7 @@ template <class T> struct Pull {
 };
 
 // State of the tangent pass.
-template <class T> struct Push {
+template <class T> struct TangentPass {
     using D = Dual<Pack<T>>;
     D transmittance[Blocks<T>::count];
     Plane<T> color[3];  // the tangent only

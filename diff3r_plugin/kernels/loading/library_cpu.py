@@ -11,7 +11,8 @@ from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_voi
 
 import torch
 
-from diff3r_plugin.kernels.build import BuildError, library_path
+from diff3r_plugin.kernels.loading.build_cpu import BuildError, library_path
+from diff3r_plugin.kernels.loading.structures import Inputs, Vector
 
 OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
 """Statuses that every kernel returns (``api.h``)."""
@@ -29,33 +30,10 @@ CONSTANT_NAMES = (
 )
 
 
-INPUTS = (
-    "means",
-    "covariances",
-    "opacities",
-    "harmonics",
-    "world_to_camera",
-    "intrinsics",
-    "near_planes",
-    "far_planes",
-    "background",
-)
-"""What kernels read of scenes and cameras, in the order of the C structures."""
-
-
 class Scene(Structure):
-    """``Diff3rScene``: sizes and contiguous inputs."""
+    """``Diff3rScene``: inputs, and how many tile list entries fit into memory."""
 
-    _fields_ = (
-        *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width", "max_intersections")),
-        *((name, c_void_p) for name in INPUTS),
-    )
-
-
-class Vector(Structure):
-    """``Diff3rVector``: a tangent or a cotangent of the scene."""
-
-    _fields_ = tuple((name, c_void_p) for name in ("means", "covariances", "opacities", "harmonics", "world_to_camera"))
+    _fields_ = (("inputs", Inputs), ("max_intersections", c_int64))
 
 
 class Counts(Structure):
@@ -125,8 +103,8 @@ def load() -> Library | None:
     """The kernels, compiled first if need be; None (after one warning) where that is impossible.
 
     Example:
-        >>> from diff3r_plugin.kernels import library
-        >>> kernels = library.load()
+        >>> from diff3r_plugin.kernels.loading import library_cpu
+        >>> kernels = library_cpu.load()
         >>> kernels is None or kernels.float_lanes >= 4
         True
     """

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "constants.h"
+#include "math/constants.h"
 #include "state.h"
 
 namespace diff3r {
@@ -39,7 +39,7 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* p
 
 template <class T> int32_t jvp(const Linearization<T>& lin, int threads, const Diff3rVector* tangent, T* out) {
     Buffer<SplatTangent<T>> tangents(lin.scene.images() * lin.scene.gaussians);
-    push_tangents(lin, VectorView<T>(*tangent), tangents.get(), threads);
+    splat_jvp(lin, VectorView<T>(*tangent), tangents.get(), threads);
     rasterize_jvp(lin, tangents.get(), out, threads);
     return DIFF3R_OK;
 }
@@ -47,7 +47,7 @@ template <class T> int32_t jvp(const Linearization<T>& lin, int threads, const D
 template <class T> int32_t vjp(const Linearization<T>& lin, int threads, const T* picture, const Diff3rVector* cotangent) {
     Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
     rasterize_vjp(lin, picture, slots.get(), threads);
-    pull_cotangents(lin, slots.get(), VectorView<T>(*cotangent), threads);
+    splat_vjp(lin, slots.get(), VectorView<T>(*cotangent), threads);
     return DIFF3R_OK;
 }
 
@@ -55,16 +55,16 @@ template <class T>
 int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVector* tangent, const T* weights, const Diff3rVector* cotangent) {
     Buffer<SplatTangent<T>> tangents(lin.scene.images() * lin.scene.gaussians);
     Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
-    push_tangents(lin, VectorView<T>(*tangent), tangents.get(), threads);
+    splat_jvp(lin, VectorView<T>(*tangent), tangents.get(), threads);
     rasterize_product(lin, tangents.get(), weights, slots.get(), threads);
-    pull_cotangents(lin, slots.get(), VectorView<T>(*cotangent), threads);
+    splat_vjp(lin, slots.get(), VectorView<T>(*cotangent), threads);
     return DIFF3R_OK;
 }
 
 template <class T> int32_t gram(const Linearization<T>& lin, int threads, const T* weights, T* core, T* rest) {
     Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
     rasterize_gram(lin, weights, slots.get(), threads);
-    pull_gram(lin, slots.get(), core, rest, threads);
+    splat_gram(lin, slots.get(), core, rest, threads);
     return DIFF3R_OK;
 }
 

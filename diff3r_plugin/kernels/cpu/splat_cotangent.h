@@ -1,7 +1,7 @@
 // One pack of Gaussians in one image on the way back: what the gradient slots add up to, and the projection again.
 #pragma once
 
-#include "gaussian_pack.h"
+#include "gaussian_packs.h"
 #include "rows.h"
 
 namespace diff3r {

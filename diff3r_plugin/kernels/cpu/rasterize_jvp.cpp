@@ -11,13 +11,13 @@ template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTa
     parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         const SplatTangent<T>* image_tangents = tangents + tile.image * scene.gaussians;
-        Push<T> push;
+        TangentPass<T> push;
         uint64_t live = push.start(tile);
         for (int64_t i = tile.begin; i < tile.end && live; ++i) {
             const Splat<T>& s = tile.splat(i);
             __builtin_prefetch(image_tangents + tile.list[tile.soon(i)].splat);
             const SplatTangent<T>& t = image_tangents[tile.list[i].splat];
-            const Footprint<D> f = Push<T>::footprint(s, t);
+            const Footprint<D> f = TangentPass<T>::footprint(s, t);
             for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
                 const int block = take_lowest(blocks);
                 const Pack<T> zero(T(0));

@@ -5,7 +5,7 @@
 #include "dual.h"
 #include "harmonics.h"
 #include "pixel_math.h"
-#include "splat_math.h"
+#include "projection.h"
 
 namespace diff3r {
 
@@ -35,7 +35,7 @@ template <class S> DIFF3R_INLINE void keep_drawn(const MaskOf<S>& drawn, Project
 
 // Color tangents: coefficients and direction both move. `still` is not read for one basis function.
 template <class S>
-DIFF3R_INLINE void push_color(int bases, const Dual<S>* direction, const S* moved, const S* still, S* out) {
+DIFF3R_INLINE void color_jvp(int bases, const Dual<S>* direction, const S* moved, const S* still, S* out) {
     Dual<S> basis[MAX_BASES];
     harmonic_basis(bases, direction[0], direction[1], direction[2], basis);
     for (int c = 0; c < 3; ++c) {
@@ -66,7 +66,7 @@ template <class S> struct GaussianSums {
 // Adds the share of one image to `sums`, and to `camera_sums` (where not null) what [R|t] gets. `splat`: cotangent of
 // x, y, a, b, c, opacity times the opacity, red, green, blue.
 template <class S>
-DIFF3R_INLINE void pull_splat(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* splat, const GaussianSums<S>& sums,
+DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* splat, const GaussianSums<S>& sums,
                               S* camera_sums) {
     using R = Real<S>;
     const S one(R(1));
@@ -150,7 +150,7 @@ template <class S> DIFF3R_INLINE void add_low_moments(const S& weight, const S& 
 // geometry[6][6] and cross[6][3] from the sums over pixels. The derivative of ln(alpha) with respect to x, y, a, b, c,
 // opacity is a polynomial in 1, dx, dy, dx², dx dy, dy² (footprint_cotangent); row r has the monomials begin to end.
 template <class S>
-DIFF3R_INLINE void splat_gram(const Projection<S>& p, const S& opacity, const S* sums, S (*geometry)[GEOMETRY], S (*cross)[3]) {
+DIFF3R_INLINE void footprint_gram(const Projection<S>& p, const S& opacity, const S* sums, S (*geometry)[GEOMETRY], S (*cross)[3]) {
     using R = Real<S>;
     const S nothing(R(0));
     const S polynomial[GEOMETRY][2] = {{p.a, p.b},
@@ -179,11 +179,11 @@ DIFF3R_INLINE void splat_gram(const Projection<S>& p, const S& opacity, const S*
 // Adds one image's share to core [13, 13] (lower triangle) and rest [3, bases - 1]: Pᵀ G P with G the splat's Gram matrix
 // and P the derivative of its nine numbers with respect to mean, covariance, opacity and constant color coefficients.
 template <class S>
-DIFF3R_INLINE void pull_splat_gram(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* sums, S* core, S* rest) {
+DIFF3R_INLINE void gaussian_gram(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* sums, S* core, S* rest) {
     using R = Real<S>;
     const int bases = seen.bases;
     S geometry[GEOMETRY][GEOMETRY], cross[GEOMETRY][3];
-    splat_gram(p, seen.opacity, sums, geometry, cross);
+    footprint_gram(p, seen.opacity, sums, geometry, cross);
 
     // Rows x, y, a, b, c of the derivative, one transposed product each, and the three colors through the direction.
     S rows[SPLAT_NUMBERS][MOVES];

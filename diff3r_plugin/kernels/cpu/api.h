@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "math/inputs.h"
+
 extern "C" {
 
 enum Diff3rStatus : int32_t {
@@ -12,28 +14,10 @@ enum Diff3rStatus : int32_t {
     DIFF3R_TOO_MANY_INTERSECTIONS = 2,  // (splat, tile) pairs exceed what `max_intersections` allows
 };
 
-// B scenes of N Gaussians, V cameras each. Pointers are read by every later call, so they must stay valid.
+// Pointers are read by every later call, so they must stay valid.
 struct Diff3rScene {
-    int64_t batch, views, gaussians, bases, height, width;
+    Diff3rInputs inputs;
     int64_t max_intersections;
-    const void* means;            // [B, N, 3]
-    const void* covariances;      // [B, N, 3, 3]; the mean of the two triangles is used
-    const void* opacities;        // [B, N]
-    const void* harmonics;        // [B, N, 3, bases]
-    const void* world_to_camera;  // [B, V, 4, 4]
-    const void* intrinsics;       // [B, V, 3, 3]
-    const void* near_planes;      // [B, V]
-    const void* far_planes;       // [B, V]
-    const void* background;       // [3]
-};
-
-// A tangent (read) or a cotangent (written), shaped like the scene. world_to_camera may be null.
-struct Diff3rVector {
-    void* means;
-    void* covariances;
-    void* opacities;
-    void* harmonics;
-    void* world_to_camera;
 };
 
 struct Diff3rCounts {
