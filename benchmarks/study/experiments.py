@@ -1,0 +1,153 @@
+"""The experiments. Each takes the trainings and a file of partial results, and returns plain values for a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.refinement import Choice, choose, scores
+from benchmarks.study.results_file import ResultsFile
+from benchmarks.study.spoiled import kinds_of, oracle
+from benchmarks.study.trainings import Training, Trainings
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.demo import data
+from diff3r_plugin.demo.data import TestData
+from diff3r_plugin.demo.flag import tto_config
+from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS
+
+HEAD_RATE = "diff3r.head_lr_multiplier=5"
+"""A fine-tuning's learning rate is small and its steps are few: at the default multiple the heads would not move."""
+
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "implicit": (HEAD_RATE, "diff3r.backward_mode=implicit"),
+    "stepwise": (HEAD_RATE, "diff3r.backward_mode=stepwise"),
+    "first_order": (HEAD_RATE, "diff3r.backward_mode=first_order"),
+    "scalars": ("diff3r.head_lr_multiplier=0", "diff3r.backward_mode=implicit"),
+    "cross_view": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.head_cross_view=true"),
+}
+"""Fine-tunings by name: the plugin's words on the command line."""
+
+CONFIDENT = (HEAD_RATE, "diff3r.confidence=learned")
+SPOILED_VARIANTS: dict[str, tuple[str, ...]] = {
+    "spoiled_plain": (),
+    "spoiled_off": (HEAD_RATE, "diff3r.confidence=off"),
+    "spoiled_learned": CONFIDENT,
+    "spoiled_supervised": (*CONFIDENT, "diff3r.confidence_supervision=0.02"),
+}
+
+
+def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
+    """Context and target PSNR of the pretrained host's scenes against the number of inner steps, at default weights.
+
+    On validation rooms: the curve chooses nothing, and the test rooms are for what is compared.
+    """
+    settings = trainings.settings
+    scenes = trainings.scenes(None, "val")
+    rows = {}
+    for scale in settings.grid_scales:
+        weights = {group: scale * DEFAULT_WEIGHTS[group] for group in TTOConfig().groups}
+        for steps in settings.overfit_steps:
+            name = f"weights x {scale:g}, {steps} steps"
+            trainings.say(name)
+            choice = Choice(steps, weights, 0.0, 0)
+            rows[name] = file.unit(name, lambda c=choice: scores(scenes, c, TTOConfig()))  # type: ignore[misc]
+    return {"rows": rows, "rooms": [scene.name for scene in scenes]}
+
+
+def finetune(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
+    """Fine-tunings of equal steps, and a plain one of as many seconds as the implicit one took; test rooms, once."""
+    names = [*variants, *(["plain_equal_seconds"] if {"plain", "implicit"} <= set(variants) else [])]
+    return _compare(trainings, file, names, VARIANTS)
+
+
+def outliers(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
+    """The same with one of two context images spoiled: by kind, with w off, learned and known."""
+    found = _compare(trainings, file, list(variants), SPOILED_VARIANTS, spoiled=True)
+    found["kinds"] = kinds_of(trainings.root(spoiled=True), "test")
+    return found
+
+
+def real(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...], roots: dict[str, Path]) -> dict[str, Any]:
+    """The fine-tuned checkpoints on captured images, with the choices that procedural validation rooms made."""
+    settings, units = trainings.settings, {}
+    for label, root in roots.items():
+        place = data.windows(root.resolve(), settings.out / f"data_{label}")
+        for name in variants:
+            for seed in settings.seeds:
+                training = trainings.fine_tune(name, seed, VARIANTS[name])
+                choice = _choice(trainings, training)
+                units[f"{label}, {name}, seed {seed}"] = file.unit(
+                    f"{label}, {name}, seed {seed}",
+                    lambda t=training, c=choice, p=place, n=label: _test(trainings, t, c, p, n),
+                )
+    return {"units": units}
+
+
+def _compare(
+    trainings: Trainings,
+    file: ResultsFile,
+    names: list[str],
+    variants: dict[str, tuple[str, ...]],
+    spoiled: bool = False,
+) -> dict[str, Any]:
+    units: dict[str, Any] = {}
+    place = TestData.rooms(trainings.root(spoiled), "test")
+    start_choice = file.unit("start, choice", lambda: _start_choice(trainings, spoiled))
+    start = Choice(**start_choice)
+    units["start"] = file.unit("start, test", lambda: _test(trainings, None, start, place, _label("test", spoiled)))
+    for seed in trainings.settings.seeds:
+        for name in names:
+            training = _training(trainings, name, seed, variants, spoiled)
+            choice = _choice(trainings, training, spoiled)
+            unit = f"{name}, seed {seed}"
+            found = file.unit(
+                f"{unit}, test", lambda t=training, c=choice: _test(trainings, t, c, place, _label("test", spoiled))
+            )
+            units[unit] = {**found, "choice": asdict(choice), "seconds": training.seconds, "steps": training.steps}
+    return {"units": units, "start_choice": start_choice}
+
+
+def _training(
+    trainings: Trainings, name: str, seed: int, variants: dict[str, tuple[str, ...]], spoiled: bool
+) -> Training:
+    if name != "plain_equal_seconds":
+        return trainings.fine_tune(name, seed, variants[name], spoiled=spoiled)
+    seconds = trainings.fine_tune("implicit", seed, variants["implicit"], spoiled=spoiled).seconds
+    return trainings.fine_tune(name, seed, (), spoiled=spoiled, max_seconds=seconds)
+
+
+def _start_choice(trainings: Trainings, spoiled: bool) -> dict[str, Any]:
+    place = TestData.rooms(trainings.root(spoiled), "val")
+    scenes = trainings.scenes(None, "val", place, _label("val", spoiled))
+    return asdict(choose(scenes, trainings.settings, TTOConfig(), learned=False))
+
+
+def _choice(trainings: Trainings, training: Training, spoiled: bool = False) -> Choice:
+    """How to refine what a training predicts, by its validation rooms."""
+
+    def make() -> dict[str, Any]:
+        trainings.say(f"choosing for {training.name}, seed {training.seed}")
+        place = TestData.rooms(trainings.root(spoiled), "val")
+        scenes = trainings.scenes(training, "val", place, _label("val", spoiled))
+        return asdict(choose(scenes, trainings.settings, tto_config(training.words), learned=bool(training.words)))
+
+    return Choice(**trainings.choices.unit(f"{training.name}, seed {training.seed}", make))
+
+
+def _test(
+    trainings: Trainings, training: Training | None, choice: Choice, place: TestData, label: str
+) -> dict[str, Any]:
+    trainings.say(f"testing {'the start' if training is None else f'{training.name}, seed {training.seed}'} on {label}")
+    scenes = trainings.scenes(training, "test", place, label)
+    config = TTOConfig() if training is None else tto_config(training.words)
+    found: dict[str, Any] = {"rooms": [scene.name for scene in scenes], "scores": scores(scenes, choice, config)}
+    if label.endswith("spoiled"):
+        known = oracle(place)
+        found["oracle"] = scores(scenes, choice, config, lambda scene: known(scene))
+    return found
+
+
+def _label(split: str, spoiled: bool) -> str:
+    return f"{split}_spoiled" if spoiled else split

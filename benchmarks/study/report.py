@@ -1,0 +1,192 @@
+"""Tables and figures of ``docs/results.md`` from the files of results; everything between two markers is replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.summary import Summary
+from diff3r_plugin.mean_and_error import MeanAndError
+
+TITLES = {
+    "plain": "plain fine-tuning",
+    "plain_equal_seconds": "plain, as many seconds as implicit took",
+    "implicit": "Diff3R, implicit gradient",
+    "stepwise": "Diff3R, the solver's steps reversed",
+    "first_order": "Diff3R, first order",
+    "scalars": "Diff3R, weights not learned",
+    "cross_view": "Diff3R, head sees the other views",
+    "spoiled_plain": "plain fine-tuning",
+    "spoiled_off": "Diff3R, w off",
+    "spoiled_learned": "Diff3R, w learned",
+    "spoiled_supervised": "Diff3R, w learned and supervised",
+}
+
+
+def write_report(results: Path, docs: Path) -> None:
+    """Bring ``docs/results.md`` up to date with what lies in ``results``."""
+    page = docs / "results.md"
+    text = page.read_text(encoding="utf-8")
+    for path in sorted(results.glob("study_*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        name = path.stem.removeprefix("study_")
+        body = SECTIONS[record["experiment"]](record)
+        if record["experiment"] == "overfit":
+            plot_overfit(record, docs / "images" / f"study_{name}.png")
+        text = replaced(text, name, f"{body}\n\n{provenance(record)}")
+    page.write_text(text, encoding="utf-8")
+
+
+def replaced(text: str, name: str, body: str) -> str:
+    """A page with the part between the markers of one experiment replaced.
+
+    Raises:
+        ValueError: if the page has no such markers.
+    """
+    begin, end = f"<!-- study: {name} -->", f"<!-- end of study: {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"The page lacks the lines {begin} and {end} between which the tables belong.")
+    return pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text)
+
+
+def provenance(record: dict[str, Any]) -> str:
+    """What produced a record, in one line."""
+    settings, machine = record["settings"], record["machine"]
+    seeds = ", ".join(map(str, settings["seeds"]))
+    return (
+        f"`{record['command']}` on {record['date']}, commit {machine['commit']}; seeds {seeds}, "
+        f"{settings['steps']} steps, rooms of seed {settings['rooms_seed']}, {settings['context_views']} context views."
+    )
+
+
+def overfit_table(record: dict[str, Any]) -> str:
+    """Context and target PSNR by number of steps, for each scale of the weights."""
+    settings, rows = record["settings"], record["rows"]
+    lines = ["| inner steps | " + " | ".join(f"Λ × {s:g}: context | target" for s in settings["grid_scales"]) + " |"]
+    lines.append("| --- |" + " --- |" * (2 * len(settings["grid_scales"])))
+    for steps in settings["overfit_steps"]:
+        cells = []
+        for scale in settings["grid_scales"]:
+            row = rows[f"weights x {scale:g}, {steps} steps"]
+            cells += [MeanAndError.of(row[name]).text(2) for name in ("psnr_context_after", "psnr_after")]
+        lines.append(f"| {steps} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\nPSNR in dB, mean ± standard error over {len(record['rooms'])} validation rooms."
+
+
+def training_table(record: dict[str, Any]) -> str:
+    """Before and after TTO for every variant, and paired differences to plain fine-tuning."""
+    units = record["units"]
+    variants = list(dict.fromkeys(name.rpartition(", seed ")[0] for name in units if ", seed " in name))
+    lines = [
+        "| training | seconds | before TTO | after TTO | after, minus plain of equal steps | before, minus plain |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    start = units["start"]["scores"]
+    before, after = (MeanAndError.of(start[f"psnr_{side}"]).text(2) for side in ("before", "after"))
+    lines.append(f"| none: the pretrained host | 0 | {before} | {after} | | |")
+    plain = next((v for v in variants if v in ("plain", "spoiled_plain")), None)
+    for variant in variants:
+        cells = []
+        for side in ("before", "after"):
+            cells.append(Summary.of(_by_seed(units, variant, f"psnr_{side}")).text())
+        for side in ("after", "before"):
+            if plain in (None, variant):
+                cells.append("")
+                continue
+            own, other = (_by_seed(units, v, f"psnr_{side}") for v in (variant, plain))
+            cells.append(Summary.difference(own, other).text(sign=True) if set(own) & set(other) else "")
+        seconds = MeanAndError.of([u["seconds"] for n, u in units.items() if n.startswith(f"{variant}, seed ")]).mean
+        lines.append(f"| {TITLES.get(variant, variant)} | {seconds:.0f} | {' | '.join(cells)} |")
+    rooms, seeds = len(units["start"]["rooms"]), len(record["settings"]["seeds"])
+    return "\n".join(lines) + (
+        f"\n\nPSNR on the target views in dB over {rooms} test rooms, used once: mean ± standard error over rooms"
+        + (f" ± standard error over {seeds} seeds." if seeds > 1 else "; one seed, so nothing is known of its scatter.")
+    )
+
+
+def outlier_table(record: dict[str, Any]) -> str:
+    """After TTO by kind of outlier; with the weights of one who knows beside it."""
+    units, kinds = record["units"], record["kinds"]
+    names = sorted(set(kinds.values()))
+    variants = list(dict.fromkeys(name.rpartition(", seed ")[0] for name in units if ", seed " in name))
+    lines = [f"| training | {' | '.join(names)} | mean |", "| --- |" + " --- |" * (len(names) + 1)]
+    rows = [("none: the pretrained host", {"1": units["start"]})]
+    rows += [
+        (TITLES.get(v, v), {n.rpartition(" ")[2]: u for n, u in units.items() if n.startswith(f"{v}, seed ")})
+        for v in variants
+    ]
+    for title, by_seed in rows:
+        for source, suffix in (("scores", ""), ("oracle", ", w known")):
+            cells = []
+            for kind in (*names, None):
+                values = {
+                    seed: [
+                        psnr
+                        for room, psnr in zip(unit["rooms"], unit[source]["psnr_after"], strict=True)
+                        if kind in (None, kinds.get(room))
+                    ]
+                    for seed, unit in by_seed.items()
+                }
+                cells.append(Summary.of(values).text())
+            lines.append(f"| {title}{suffix} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\nPSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."
+
+
+def real_table(record: dict[str, Any]) -> str:
+    """Captured images: before and after TTO, by data set."""
+    units = record["units"]
+    labels = list(dict.fromkeys(name.split(", ")[0] for name in units))
+    variants = list(dict.fromkeys(name.split(", ")[1] for name in units))
+    lines = ["| data | training | before TTO | after TTO | after, minus plain |", "| --- | --- | --- | --- | --- |"]
+    for label in labels:
+        own = {n.removeprefix(f"{label}, "): u for n, u in units.items() if n.startswith(f"{label}, ")}
+        plain = _by_seed(own, "plain", "psnr_after") if "plain" in variants else {}
+        for variant in variants:
+            before, after = (_by_seed(own, variant, f"psnr_{side}") for side in ("before", "after"))
+            difference = "" if variant == "plain" or not plain else Summary.difference(after, plain).text(sign=True)
+            title = TITLES.get(variant, variant)
+            lines.append(
+                f"| {label} | {title} | {Summary.of(before).text()} | {Summary.of(after).text()} | {difference} |"
+            )
+    return "\n".join(lines) + "\n\nPSNR on the target views in dB, mean ± standard error over cases (± over seeds)."
+
+
+def plot_overfit(record: dict[str, Any], path: Path) -> None:
+    """The curves of `overfit_table` as a figure."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    steps = record["settings"]["overfit_steps"]
+    for axis, (name, title) in zip(axes, (("psnr_context_after", "context"), ("psnr_after", "target")), strict=True):
+        for scale in record["settings"]["grid_scales"]:
+            found = [MeanAndError.of(record["rows"][f"weights x {scale:g}, {n} steps"][name]) for n in steps]
+            axis.errorbar(
+                steps, [f.mean for f in found], [f.standard_error for f in found], label=f"Λ × {scale:g}", capsize=2
+            )
+        axis.set(xlabel="inner steps", ylabel="PSNR, dB", title=f"{title} views", xscale="symlog")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _by_seed(units: dict[str, Any], variant: str, name: str) -> dict[str, list[float]]:
+    prefix = f"{variant}, seed "
+    return {n.removeprefix(prefix): u["scores"][name] for n, u in units.items() if n.startswith(prefix)}
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "overfit": overfit_table,
+    "finetune": training_table,
+    "outliers": outlier_table,
+    "real": real_table,
+}
+"""Experiment -> what is written of it."""
