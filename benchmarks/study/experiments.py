@@ -26,6 +26,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "first_order": (HEAD_RATE, "diff3r.backward_mode=first_order"),
     "scalars": ("diff3r.head_lr_multiplier=0", "diff3r.backward_mode=implicit"),
     "cross_view": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.head_cross_view=true"),
+    "searched": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.base_search_every=50"),
 }
 """Fine-tunings by name: the plugin's words on the command line."""
 

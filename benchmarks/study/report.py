@@ -19,6 +19,7 @@ TITLES = {
     "first_order": "Diff3R, first order",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",
+    "searched": "Diff3R, group bases searched",
     "spoiled_plain": "plain fine-tuning",
     "spoiled_off": "Diff3R, w off",
     "spoiled_learned": "Diff3R, w learned",

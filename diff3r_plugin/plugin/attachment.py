@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from diff3r_plugin.plugin import checkpoints
+from diff3r_plugin.plugin.base_search import BaseSearch
 from diff3r_plugin.plugin.encoder_calls import EncoderCalls
 from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.head_state import HeadState
@@ -30,6 +31,9 @@ class Attachment:
         self.refiner = Refiner(wrapper, context)
         heads = {"head": self.refiner.weights.head, "confidence": self.refiner.confidence.head}
         self.head = HeadState(heads, wrapper, context.settings.head_lr_multiplier)
+        self.base_search: BaseSearch | None = None
+        if context.settings.base_search_every:
+            self.base_search = BaseSearch(wrapper, context, self.refiner.weights.head)
         self.calls = EncoderCalls(wrapper, context, self.refiner)
         self.reporter = Reporter(wrapper, context, self.head, self.refiner.poses)
         self.patches = Patches()

@@ -12,6 +12,8 @@ from diff3r_plugin.plugin.errors import PluginError, unknown_name
 STAGES = ("train", "val", "test")
 CONTEXT_POSES = ("auto", "batch", "estimate")
 
+SEARCH_SIZES = (("base_search_every", 0), ("base_search_scenes", 1), ("base_search_inner_steps", 1))
+
 NULLABLE = {f.name for f in fields(TTOConfig) if "None" in str(f.type)}
 """Settings that may be null."""
 
@@ -31,6 +33,10 @@ class PluginSettings:
         head: "learned" (the uncertainty head predicts the proximal weights) or "fixed" (``weights`` is used).
         head_width: Channels of the head's hidden layers.
         head_cross_view: The uncertainty head also sees what the other views' predictions give in place of a view.
+        base_search_every: Refined training steps between two searches for the base weight of each group, which is then
+            not learned by its gradient; 0 searches never.
+        base_search_scenes: Latest training steps whose scenes a search tries its weights on.
+        base_search_inner_steps: Inner steps it tries them with: what is meant to be used at test.
         confidence: "learned" (a head predicts the weight of every context pixel) or "off" (all count alike).
         confidence_supervision: Weight of the confidence's cross entropy against the data's record of spoiled pixels,
             added to the host's loss in refined training steps; 0 trains it by the refined scene alone.
@@ -63,6 +69,9 @@ class PluginSettings:
     head_width: int = 32
     head_cross_view: bool = False
     head_lr_multiplier: float = 0.2
+    base_search_every: int = 0
+    base_search_scenes: int = 8
+    base_search_inner_steps: int = 16
     confidence: str = "off"
     confidence_supervision: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -81,7 +90,7 @@ class PluginSettings:
         _one_of("context_poses", self.context_poses, CONTEXT_POSES)
         for stage in self.refine:
             _one_of("refine", stage, STAGES)
-        for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1)):
+        for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1), *SEARCH_SIZES):
             if getattr(self, name) < least:
                 raise PluginError(f"diff3r.{name} must be at least {least}, got {getattr(self, name)!r}.")
         _one_of("confidence", self.confidence, ("off", "learned"))

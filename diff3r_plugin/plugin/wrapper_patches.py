@@ -40,6 +40,8 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
             attachment.reporter.report(step)
             if stage == "train":
                 settings = context.settings
+                if attachment.base_search is not None:
+                    attachment.base_search.observe(step)
                 result = with_unrefined_loss(result, settings.unrefined_loss, context.adapter, self, step)
                 result = with_confidence_loss(result, settings.confidence_supervision, context.adapter, step)
     return with_parameters(result, attachment.head.trained_parameters) if stage == "train" else result
