@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from benchmarks.native import machine, peak_memory, print_table, seconds
 from benchmarks.scenes import predicted_room
-from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
+from diff3r_plugin import Gaussians, TTOConfig, TTOInfo, TTOLayer, Views
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.objective import Objective
 from diff3r_plugin.render import linearize
@@ -23,8 +24,8 @@ from diff3r_plugin.render import linearize
 WEIGHT = 0.1
 
 
-def solved(gaussians: Gaussians, views: Views) -> tuple[torch.Tensor, object]:
-    """A refined scene with a graph, ready for its backward."""
+def solved(gaussians: Gaussians, views: Views) -> tuple[torch.Tensor, TTOInfo]:
+    """The loss of a refined scene, ready for its backward."""
     leaf = gaussians.map(lambda t: t.clone().requires_grad_())
     config = TTOConfig(pcg_tolerance=0.0, inner_pcg_iterations=8, stationarity_warning=None)
     refined, info = TTOLayer(config)(leaf, views, WEIGHT)
@@ -43,26 +44,25 @@ def main() -> None:
     here = Objective(coordinates, views, zero, torch.full_like(zero, WEIGHT)).linearize(zero)
     vector = torch.randn_like(zero)
     layer = TTOLayer(TTOConfig(stationarity_warning=None))
-    load = SimpleNamespace(loss=None)
-
-    def backward(load) -> None:
-        load.loss.backward(retain_graph=True)
-
-    rows = {
-        "linearize the renderings": lambda _: linearize(gaussians, views),
-        "linearize the energy": lambda _: here.objective.linearize(zero),
-        "Gauss-Newton product in θ": lambda _: here.gauss_newton_product(vector),
-        "whole TTO, default settings": lambda _: layer(gaussians, views, WEIGHT),
+    loss, info = solved(gaussians, views)
+    rows: dict[str, Callable[[], object]] = {
+        "linearize the renderings": lambda: linearize(gaussians, views),
+        "linearize the energy": lambda: here.objective.linearize(zero),
+        "Gauss-Newton product in θ": lambda: here.gauss_newton_product(vector),
+        "whole TTO, default settings": lambda: layer(gaussians, views, WEIGHT),
+        "implicit backward, 8 PCG iterations": lambda: loss.backward(retain_graph=True),
     }
-    times = {name: seconds(row, load, options.repetitions, budget=60) for name, row in rows.items()}
-    memory = {name: peak_memory(row, load) for name, row in rows.items()}
-    load.loss, info = solved(gaussians, views)
-    times["implicit backward, 8 PCG iterations"] = seconds(backward, load, options.repetitions, budget=60)
-    memory["implicit backward, 8 PCG iterations"] = peak_memory(backward, load)
-    assert int(info.backward.iterations) == 8
+    times = {name: seconds(row, options.repetitions, budget=60) for name, row in rows.items()}
+    memory = {name: peak_memory(row) for name, row in rows.items()}
+    assert info.backward is not None and int(info.backward.iterations) == 8
     product = times["Gauss-Newton product in θ"]
     table = [{"row": n, "seconds": t, "products": t / product, "bytes": memory[n]} for n, t in times.items()]
-    results = {"machine": machine(), "size": options.size, "gaussians": gaussians.num_gaussians, "rows": table}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "size": options.size,
+        "gaussians": gaussians.num_gaussians,
+        "rows": table,
+    }
     print(", ".join(f"{k}: {v}" for k, v in results["machine"].items()))
     title = f"{gaussians.num_gaussians} Gaussians, two {options.size}x{options.size} views, SH degree 1, float32"
     print_table(title, table)

@@ -16,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,23 +58,23 @@ LIMITS = {"forward": (0.060, 0.030), "vjp": (0.120, 0.060)}
 """Seconds that a row must and aims to stay within, at 131,072 Gaussians and 256 x 256 pixels on two cores."""
 
 
-def seconds(row: Callable[[Workload], object], load: Workload, repetitions: int, budget: float = 4.0) -> float:
-    """Median time of a row, after one call to warm up; fewer repetitions if they take longer than ``budget``."""
-    row(load)
+def seconds(call: Callable[[], object], repetitions: int, budget: float = 4.0) -> float:
+    """Median time of a call, after one to warm up; fewer repetitions if they take longer than ``budget``."""
+    call()
     times: list[float] = []
     while len(times) < repetitions and (len(times) < 3 or sum(times) < budget):
         start = time.perf_counter()
-        row(load)
+        call()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
-def peak_memory(row: Callable[[Workload], object], load: Workload) -> int | None:
-    """Bytes that the process grows by at most while a row runs (Linux), its result included."""
+def peak_memory(call: Callable[[], object]) -> int | None:
+    """Bytes that the process grows by at most during a call (Linux), its result included."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         before = _status("VmRSS")
-        row(load)
+        call()
         return max(0, _status("VmHWM") - before)
     except OSError:
         return None
@@ -100,8 +102,8 @@ def main_table(repetitions: int) -> list[dict]:
     rows = []
     for degree in (0, 3):
         work = Workload(256, 256, degree)
-        memory = {name: peak_memory(row, work) for name, row in ROWS.items()}
-        times = {name: seconds(row, work, repetitions) for name, row in ROWS.items()}
+        memory = {name: peak_memory(partial(row, work)) for name, row in ROWS.items()}
+        times = {name: seconds(partial(row, work), repetitions) for name, row in ROWS.items()}
         for name, value in times.items():
             must, aim = LIMITS.get(name, (None, None))
             rows.append(
@@ -119,9 +121,9 @@ def scaling_table(repetitions: int, quick: bool) -> list[dict]:
     rows = []
     for context_size, image_size in dict.fromkeys(cases[:3] if quick else cases):
         work = Workload(context_size, image_size, 0)
-        row = {"gaussians": work.gaussians.num_gaussians, "pixels": image_size**2}
+        row: dict[str, float] = {"gaussians": work.gaussians.num_gaussians, "pixels": image_size**2}
         row["intersections"] = work.lin.intersections
-        row |= {name: seconds(f, work, repetitions, budget=1.0) for name, f in ROWS.items()}
+        row |= {name: seconds(partial(f, work), repetitions, budget=1.0) for name, f in ROWS.items()}
         rows.append(row)
     return rows
 
@@ -134,7 +136,7 @@ def thread_table(repetitions: int) -> list[dict]:
         times = {}
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            times[threads] = seconds(row, work, repetitions)
+            times[threads] = seconds(partial(row, work), repetitions)
         rows.append({"row": name, "1 thread": times[1], "2 threads": times[2], "efficiency": times[1] / (2 * times[2])})
     torch.set_num_threads(before)
     return rows
@@ -191,7 +193,11 @@ def main() -> None:
     if not native_backend.is_available():
         raise SystemExit("The native backend cannot be built here.")
     repetitions = 3 if options.quick else options.repetitions
-    results = {"machine": machine(), "compile_seconds": compile_seconds(), "main": main_table(repetitions)}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "compile_seconds": compile_seconds(),
+        "main": main_table(repetitions),
+    }
     results |= {"threads": thread_table(repetitions), "scaling": scaling_table(repetitions, options.quick)}
     print(", ".join(f"{k}: {v}" for k, v in results["machine"].items()))
     print(f"first-use compilation: {results['compile_seconds']:.1f} s")

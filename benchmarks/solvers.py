@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -93,12 +94,12 @@ def main() -> None:
     options = parser.parse_args()
     scenes = [predicted_room(options.size, number=n) for n in range(options.scenes)]
     TTOLayer(TTOConfig(inner_steps=1))(*scenes[0], 0.1)
-    curves = [
+    curves: list[dict[str, Any]] = [
         {"solver": name, "weight": weight, "points": curve(scenes, settings, weight)}
         for weight in WEIGHTS
         for name, settings in SOLVERS.items()
     ]
-    results = {"machine": machine(), "size": options.size, "scenes": options.scenes, "curves": curves}
+    results: dict[str, Any] = {"machine": machine(), "size": options.size, "scenes": options.scenes, "curves": curves}
     print(", ".join(f"{k}: {v}" for k, v in results["machine"].items()))
     for weight in WEIGHTS:
         rows = [

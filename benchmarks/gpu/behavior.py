@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.products import EXACT, Check, Subject, relative, relative_scenes
-from benchmarks.gpu.scenes import clear_scene, random_scene, random_tangent
+from benchmarks.gpu.scenes import clear_scene, float32_scene, float32_tangent
 from benchmarks.gpu.timing import out_of_memory
 from benchmarks.gpu.workloads import Size, Workload
 from benchmarks.scenes import predicted_room
@@ -42,7 +42,7 @@ def check_streams(tested: Subject) -> Iterator[Check]:
         yield Check.skipped("non-default stream", "late inputs", "no streams on a CPU")
         return
     scene, views = clear_scene(gaussians=10, size=(35, 50))
-    tangent, put = random_tangent(scene), tested.put
+    tangent, put = float32_tangent(scene), tested.put
     lin = tested.linearize(scene, views)
     ones = torch.ones_like(lin.image)
     layer = TTOLayer(TTOConfig(inner_steps=2, backend=tested.backend))
@@ -129,7 +129,7 @@ def check_second_device(tested: Subject) -> Iterator[Check]:
     scene, views = clear_scene(gaussians=10, size=(35, 50))
     lin, oracle = other.linearize(scene, views), torch_backend.linearize(scene, views)
     yield Check.of(f"{name}, image", case, relative(lin.image, oracle.image), EXACT)
-    tangent = random_tangent(scene)
+    tangent = float32_tangent(scene)
     yield Check.of(f"{name}, jvp", case, relative(lin.jvp(other.put(tangent)), oracle.jvp(tangent)), EXACT)
     ones = torch.ones_like(oracle.image)
     yield Check.of(f"{name}, vjp", case, relative_scenes(lin.vjp(other.put(ones)), oracle.vjp(ones)), EXACT)
@@ -139,7 +139,7 @@ def check_second_device(tested: Subject) -> Iterator[Check]:
 
 def check_mixed_precision(tested: Subject) -> Iterator[Check]:
     """bfloat16 tensors of a host under autocast are computed in float32, in ``render`` and in the layer."""
-    scene, views = random_scene(gaussians=10, size=(35, 50))
+    scene, views = float32_scene(gaussians=10, size=(35, 50))
     half, cameras = scene.to(tested.device, torch.bfloat16), tested.put(views)
     full = half.to(torch.float32)
     expected = render(full, cameras, tested.backend)
@@ -163,7 +163,7 @@ def check_float64_is_refused(tested: Subject) -> Iterator[Check]:
     if tested.device.type != "cuda":
         yield Check.skipped(name, case, "the CPU backends compute in float64")
         return
-    scene, views = random_scene()
+    scene, views = float32_scene()
     try:
         render(scene.to(tested.device), views.to(tested.device), tested.backend)
     except (ValueError, TypeError, NotImplementedError) as error:
@@ -175,8 +175,8 @@ def check_float64_is_refused(tested: Subject) -> Iterator[Check]:
 def check_opaque(tested: Subject) -> Iterator[Check]:
     """Opacity 1, recorded only: the alpha cap belongs to the rasterizer (0.99 here, 0.999 in gsplat 1.5.x)."""
     cap = alpha_cap(tested)
-    scene, views = random_scene(gaussians=10, size=(35, 50), opacities=(1.0, 1.0))
-    lin, tangent = tested.linearize(scene, views), random_tangent(scene)
+    scene, views = float32_scene(gaussians=10, size=(35, 50), opacities=(1.0, 1.0))
+    lin, tangent = tested.linearize(scene, views), float32_tangent(scene)
     for value in dict.fromkeys((ALPHA_CAP, cap)):
         with mock.patch.object(torch_backend, "ALPHA_CAP", value):
             oracle = torch_backend.linearize(scene, views)

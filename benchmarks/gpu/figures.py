@@ -152,12 +152,12 @@ def _iterations(info: object) -> list[int]:
 
 def _ratios(record: Record, size: Size, times: dict[Size, dict[str, float]], judged: bool) -> None:
     own = times[size]
-    for name, (ratio, *limits) in RATIOS.items():
+    for name, (ratio, must, aim) in RATIOS.items():
         try:
             value = ratio(own)
         except KeyError:  # one of its rows did not run; that is on record
             continue
-        record.add("figures", figure(name, size, value, tuple(limits), judged))
+        record.add("figures", figure(name, size, value, (must, aim), judged))
     single = times.get(Size(size.context, size.image, size.views, 1, size.degree), {})
     if size.batch > 1:
         for row, limits in BATCH_RATIOS.items():

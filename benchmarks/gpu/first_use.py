@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.gpu.checks import tested_on
 from benchmarks.gpu.record import Record, recorded
-from benchmarks.gpu.scenes import random_scene, random_tangent
+from benchmarks.gpu.scenes import float32_scene, float32_tangent
 from benchmarks.gpu.timing import synchronize
 from benchmarks.native import machine
 
@@ -103,7 +103,7 @@ def gsplat_seconds(device: torch.device) -> float:
 def first_products(record: Record, cpu: bool) -> None:
     """Our backend's first linearization and products, which compile its kernels; warnings are put on record."""
     tested = tested_on(cpu)
-    scene, views = random_scene()
+    scene, views = float32_scene()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         started = time.perf_counter()
@@ -111,7 +111,7 @@ def first_products(record: Record, cpu: bool) -> None:
             lin = tested.linearize(scene, views)
         except ValueError as error:  # the backend counts as unavailable; the warning before that says why
             raise RuntimeError("\n".join([str(error), *(str(w.message) for w in heard)])) from error
-        tangent = tested.put(random_tangent(scene))
+        tangent = tested.put(float32_tangent(scene))
         weights = torch.ones_like(lin.image[:, :, 0])
         lin.jvp(tangent), lin.vjp(lin.image), lin.gauss_newton_product(tangent, weights), lin.gram(weights)
         synchronize(tested.device)

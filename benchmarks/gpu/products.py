@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +12,12 @@ from torch import Tensor
 from benchmarks.gpu.scenes import (
     DEGENERATE,
     clear_scene,
-    moved,
+    float32_scene,
+    float32_tangent,
     random_camera_tangent,
-    random_scene,
-    random_tangent,
     smooth_scene,
 )
+from benchmarks.random_scenes import moved
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin import render as rendering
 from diff3r_plugin.render import Linearization, torch_backend
@@ -38,7 +39,7 @@ dividing, which loses some 1e-7 at each of a hundred splats."""
 DIFFERENCE = 1e-3
 """JVP against five-point differences of float32 renderings: rounding of 1e-7 over steps of 0.02."""
 
-SHAPES = (
+SHAPES: tuple[dict[str, Any], ...] = (
     dict(batch=1, gaussians=12, views=2, size=(12, 16), degree=1),
     dict(batch=3, gaussians=9, views=1, size=(17, 19), degree=0),
     dict(batch=2, gaussians=7, views=3, size=(8, 33), degree=3),
@@ -136,7 +137,7 @@ def norm(a: Gaussians) -> float:
 def all_products(tested: Subject, scene: Gaussians, views: Views, case: str, limit: float) -> Iterator[Check]:
     """Image, J v without and with moving cameras, Jᵀ u without and with cameras, JᵀWJ v and Gram matrices."""
     ours, oracle = tested.linearize(scene, views), torch_backend.linearize(scene, views)
-    tangent, cameras = random_tangent(scene), random_camera_tangent(views)
+    tangent, cameras = float32_tangent(scene), random_camera_tangent(views)
     generator = torch.Generator().manual_seed(5)
     cotangent = torch.randn(oracle.image.shape, generator=generator).double()
     weights = torch.rand(oracle.image[:, :, 0].shape, generator=generator).double()
@@ -170,7 +171,7 @@ def check_random_scenes(tested: Subject) -> Iterator[Check]:
 
 def check_larger_scene(tested: Subject) -> Iterator[Check]:
     """Several tiles, long lists, rays that end; some alphas fall on the other side of a threshold."""
-    scene, views = random_scene(gaussians=250, views=1, size=(45, 70), degree=1, seed=3, spread=0.7)
+    scene, views = float32_scene(gaussians=250, views=1, size=(45, 70), degree=1, seed=3, spread=0.7)
     yield from all_products(tested, scene, views, "250 Gaussians, 45x70", CROSSING)
 
 
@@ -205,7 +206,7 @@ def check_near_and_far(tested: Subject) -> Iterator[Check]:
 
 def check_scales_and_quats(tested: Subject) -> Iterator[Check]:
     """Scenes given by scales and quaternions are rendered like those given by their covariances."""
-    scene, views = random_scene(size=(35, 50))
+    scene, views = float32_scene(size=(35, 50))
     generator = torch.Generator().manual_seed(5)
     scales = 0.05 + 0.2 * torch.rand(1, 12, 3, generator=generator).double()
     quats = torch.randn(1, 12, 4, generator=generator).double()
@@ -219,10 +220,10 @@ def check_nothing_to_draw(tested: Subject) -> Iterator[Check]:
     """No scenes, no Gaussians, no views."""
     for batch, gaussians, views in ((0, 5, 2), (1, 0, 2), (2, 5, 0)):
         case = f"{batch} scenes, {gaussians} Gaussians, {views} views"
-        scene, cameras = random_scene(batch=batch, gaussians=gaussians, views=views)
+        scene, cameras = float32_scene(batch=batch, gaussians=gaussians, views=views)
         lin = tested.linearize(scene, cameras)
         image, gradient = (batch, views, 3, 12, 16), lin.vjp(torch.ones_like(lin.image))
-        tangent = tested.put(random_tangent(scene))
+        tangent = tested.put(float32_tangent(scene))
         product = lin.gauss_newton_product(tangent, torch.ones_like(lin.image[:, :, 0]))
         shapes = (
             lin.image.shape == image
@@ -238,8 +239,8 @@ def check_nothing_to_draw(tested: Subject) -> Iterator[Check]:
 
 def check_identities(tested: Subject) -> Iterator[Check]:
     """⟨J v, u⟩ = ⟨v, Jᵀ u⟩, cameras included; JᵀWJ symmetric, positive and equal to its factors."""
-    scene, views = random_scene(batch=2, gaussians=120, size=(40, 56), degree=2)
-    lin, a, b = tested.linearize(scene, views), *(tested.put(random_tangent(scene, s)) for s in (1, 2))
+    scene, views = float32_scene(batch=2, gaussians=120, size=(40, 56), degree=2)
+    lin, a, b = tested.linearize(scene, views), *(tested.put(float32_tangent(scene, s)) for s in (1, 2))
     cameras = tested.put(random_camera_tangent(views))
     generator = torch.Generator().manual_seed(5)
     noise = tested.put(torch.randn(lin.image.shape, generator=generator))
@@ -261,7 +262,7 @@ def check_identities(tested: Subject) -> Iterator[Check]:
 def check_differences(tested: Subject) -> Iterator[Check]:
     """J v against five-point central differences of the backend's own renderings."""
     scene, views = smooth_scene()
-    tangent, cameras, step = random_tangent(scene), 0.3 * random_camera_tangent(views), 0.02
+    tangent, cameras, step = float32_tangent(scene), 0.3 * random_camera_tangent(views), 0.02
     own_size = Gaussians(0.1 * tangent.means, tangent.covariances, 0.1 * tangent.opacities, 0.3 * tangent.harmonics)
 
     def rendered(s: float) -> Tensor:

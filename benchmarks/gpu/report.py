@@ -136,7 +136,7 @@ def _badness(check: Mapping[str, Any]) -> tuple[bool, float]:
     return check["passed"] is False, share
 
 
-def _time_rows(times: Iterable[Mapping[str, Any]]) -> tuple[Sequence[str], list[Sequence[object]]]:
+def _time_rows(times: Iterable[Mapping[str, Any]]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
     by_size: dict[str, dict[str, float]] = {}
     for entry in times:
         by_size.setdefault(entry["size"], {})[entry["row"]] = entry["seconds"]
@@ -149,7 +149,7 @@ def _figure_row(entry: Mapping[str, Any]) -> Sequence[object]:
     return entry["figure"], entry["size"], *(_number(entry[key]) for key in ("value", "must", "aim")), entry["verdict"]
 
 
-def _share_rows(part: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[object]]]:
+def _share_rows(part: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
     rates = part.get("achievable", {})
     measured = ", ".join(f"{name.replace('_per_second', '')} {value:.3g}/s" for name, value in rates.items())
     rows = [

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.random_scenes import random_scene, random_tangent
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.render import torch_backend
 from diff3r_plugin.render.semantics import ALPHA_SKIP, TRANSMITTANCE_STOP
@@ -19,48 +21,14 @@ CLEAR = 1e-4
 1e-5 (conics out of a determinant, centers of some 10 px, a fast exponential), so no pixel falls on the other side."""
 
 
-def random_scene(
-    *,
-    batch: int = 1,
-    gaussians: int = 12,
-    views: int = 2,
-    size: tuple[int, int] = (12, 16),
-    degree: int = 1,
-    seed: int = 0,
-    spread: float = 0.5,
-    thickness: float = 0.15,
-    opacities: tuple[float, float] = (0.05, HIGHEST_OPACITY),
-) -> tuple[Gaussians, Views]:
-    """Gaussians around (0, 0, 3) and slightly different cameras at the origin; images are random.
+def float32_scene(**options: Any) -> tuple[Gaussians, Views]:
+    """A random scene whose numbers a float32 backend sees exactly, moderately opaque unless told otherwise.
 
     Args:
-        size: Height and width of the images, px.
-        spread: Standard deviation of the centers, world units.
-        thickness: Size of the Gaussians, world units.
-        opacities: Lowest and highest.
+        options: Those of :func:`benchmarks.random_scenes.random_scene`.
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    factor = thickness * normal(batch, gaussians, 3, 3)
-    low, high = opacities
-    scene = Gaussians(
-        spread * normal(batch, gaussians, 3) + torch.tensor([0.0, 0, 3]),
-        factor @ factor.mT + 0.09 * thickness**2 * torch.eye(3),
-        low + (high - low) * torch.sigmoid(normal(batch, gaussians)),
-        0.3 * normal(batch, gaussians, 3, (degree + 1) ** 2),
-    )
-    turn = 0.05 * normal(batch, views, 3, 3)
-    world_to_camera = torch.eye(4, dtype=torch.float64).repeat(batch, views, 1, 1)
-    world_to_camera[..., :3, :3] = torch.linalg.matrix_exp(turn - turn.mT)
-    world_to_camera[..., :3, 3] = 0.1 * normal(batch, views, 3)
-    H, W = size
-    intrinsics = torch.tensor([[1.0 * W, 0, 0.5 * W], [0, 1.1 * H, 0.45 * H], [0, 0, 1]], dtype=torch.float64)
-    images = torch.rand(batch, views, 3, H, W, generator=generator, dtype=torch.float64)
-    cameras = Views(images, world_to_camera, intrinsics.expand(batch, views, 3, 3), background=(0.1, 0.2, 0.3))
-    return rounded(scene), cameras.to(torch.float32).to(torch.float64)
+    scene, views = random_scene(**{"opacities": (0.05, HIGHEST_OPACITY), **options})
+    return rounded(scene), views.to(torch.float32).to(torch.float64)
 
 
 def rounded(scene: Gaussians) -> Gaussians:
@@ -68,14 +36,16 @@ def rounded(scene: Gaussians) -> Gaussians:
     return scene.to(torch.float32).to(torch.float64)
 
 
-def clear_scene(change: Callable[[Gaussians], Gaussians] = lambda scene: scene, **options) -> tuple[Gaussians, Views]:
+def clear_scene(
+    change: Callable[[Gaussians], Gaussians] = lambda scene: scene, **options: Any
+) -> tuple[Gaussians, Views]:
     """The first random scene (changed, if wanted) that stays clear of the thresholds at every pixel.
 
     Raises:
         RuntimeError: if there is none among many; make it smaller.
     """
     for seed in range(100):
-        scene, views = random_scene(seed=seed, **options)
+        scene, views = float32_scene(seed=seed, **options)
         scene = rounded(change(scene))
         if threshold_distance(scene, views) > CLEAR:
             return scene, views
@@ -106,20 +76,14 @@ def threshold_distance(scene: Gaussians, views: Views) -> float:
 def smooth_scene(seed: int = 0) -> tuple[Gaussians, Views]:
     """Wide, faint Gaussians: every alpha is above the skip threshold everywhere, so the rendering is a smooth function
     of the scene and finite differences of float32 renderings mean something."""
-    return random_scene(
+    return float32_scene(
         gaussians=5, size=(20, 28), degree=2, seed=seed, spread=0.2, thickness=1.0, opacities=(0.3, 0.5)
     )
 
 
-def random_tangent(scene: Gaussians, seed: int = 0) -> Gaussians:
-    """A direction in which a scene may change; its covariance part is symmetric, of the size of the covariances."""
-    generator = torch.Generator().manual_seed(seed + 17)
-    tangent = scene.map(lambda t: torch.randn(t.shape, generator=generator, dtype=torch.float64))
-    covariances = tangent.covariances
-    assert covariances is not None
-    return rounded(
-        Gaussians(tangent.means, 0.01 * (covariances + covariances.mT), tangent.opacities, tangent.harmonics)
-    )
+def float32_tangent(scene: Gaussians, seed: int = 0) -> Gaussians:
+    """A random direction in which a scene may change, in numbers that a float32 backend sees exactly."""
+    return rounded(random_tangent(scene, seed))
 
 
 def random_camera_tangent(views: Views, seed: int = 0) -> Tensor:
@@ -128,11 +92,6 @@ def random_camera_tangent(views: Views, seed: int = 0) -> Tensor:
     tangent = torch.randn(views.world_to_camera.shape, generator=generator)
     tangent[..., 3, :] = 0
     return tangent.double()
-
-
-def moved(scene: Gaussians, tangent: Gaussians, step: float) -> Gaussians:
-    """scene + step · tangent."""
-    return Gaussians(*(a + step * b for a, b in zip(scene.tensors(), tangent.tensors(), strict=True)))
 
 
 def _with(scene: Gaussians, **changes: tuple[int, object]) -> Gaussians:

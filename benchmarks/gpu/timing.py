@@ -60,7 +60,7 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
     CPU the resident set of the process, which is coarse.
     """
     if device.type != "cuda":
-        return peak_memory(lambda _: call(), None)  # type: ignore[arg-type]
+        return peak_memory(call)
     synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

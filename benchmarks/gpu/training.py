@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.gpu.record import CUT_SHORT, SKIPPED, Budget, Record, recorded
+from diff3r_plugin.data.options import DataOptions
 from diff3r_plugin.mean_and_error import MeanAndError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,15 +45,20 @@ class Plan:
 
     plain_steps: int
     flag_steps: int
-    rooms: dict[str, int]
+    rooms: DataOptions
     settings: tuple[str, ...]
     accelerator: str
     least: int
 
 
-FULL = Plan(300, 300, dict(train=64, val=1, test=8, frames=16, size=64, supersample=2), (), "gpu", 100)
+FULL = Plan(300, 300, DataOptions(train=64, val=1, test=8, frames=16, size=64, supersample=2), (), "gpu", 100)
 DRY_RUN = Plan(
-    4, 3, dict(train=2, val=1, test=2, frames=12, size=32, supersample=1), ("dataset.image_shape=[32,32]",), "cpu", 1
+    4,
+    3,
+    DataOptions(train=2, val=1, test=2, frames=12, size=32, supersample=1),
+    ("dataset.image_shape=[32,32]",),
+    "cpu",
+    1,
 )
 
 
@@ -165,12 +171,12 @@ class Host:
 
 def train_and_test(record: Record, budget: Budget, plan: Plan, folder: Path) -> None:
     """All of it, written as it comes."""
-    from diff3r_plugin.data import DataOptions, make_data
+    from diff3r_plugin.data import make_data
     from diff3r_plugin.demo.results import TestedScenes
 
     started = time.monotonic()
-    make_data(folder / "rooms", DataOptions(**plan.rooms), progress=False)
-    record.put("rooms", {**plan.rooms, "seconds": time.monotonic() - started})
+    make_data(folder / "rooms", plan.rooms, progress=False)
+    record.put("rooms", {**asdict(plan.rooms), "seconds": time.monotonic() - started})
     host = Host(folder, plan)
 
     # Shares of the time that is left; the start of Python and the host's imports come on top.

@@ -8,7 +8,7 @@ import torch
 from benchmarks.gpu import figures, memory, timing, work, workloads
 from benchmarks.gpu.products import Subject
 from benchmarks.gpu.record import Budget, Record
-from benchmarks.gpu.scenes import random_scene
+from benchmarks.gpu.scenes import float32_scene
 from benchmarks.gpu.workloads import ROWS, TABLE, Size, Workload
 from diff3r_plugin.render import available_backends, torch_backend
 
@@ -111,7 +111,7 @@ def test_timing_takes_the_median_and_keeps_to_its_budget(monkeypatch):
 
 def test_pairs_are_those_of_the_reference(monkeypatch):
     monkeypatch.setattr(work, "LISTED_AT_ONCE", 100)  # several chunks
-    scene, views = random_scene(batch=2, gaussians=60, views=2, size=(37, 50), seed=3, spread=0.7)
+    scene, views = float32_scene(batch=2, gaussians=60, views=2, size=(37, 50), seed=3, spread=0.7)
     pairs = work.count_pairs(scene, views)
     splats = torch_backend.project(scene, views)
     blended = 0
@@ -123,7 +123,7 @@ def test_pairs_are_those_of_the_reference(monkeypatch):
 
 def test_visited_pairs_end_where_the_light_ends():
     """Of 200 splats over one tile a pixel takes three (0.05³ > 1e-4), and looks at the one that is too many."""
-    scene, views = random_scene(gaussians=200, views=1, size=(16, 16), spread=0.0, opacities=(0.95, 0.95))
+    scene, views = float32_scene(gaussians=200, views=1, size=(16, 16), spread=0.0, opacities=(0.95, 0.95))
     means = scene.means + torch.linspace(0, 1, 200, dtype=torch.float64)[None, :, None] * torch.tensor([0.0, 0, 1])
     scene = type(scene)(means, 1e4 * torch.eye(3).double().expand(1, 200, 3, 3), scene.opacities, scene.harmonics)
     pairs = work.count_pairs(scene, views)
@@ -133,7 +133,7 @@ def test_visited_pairs_end_where_the_light_ends():
 def test_counts_of_operations_and_bytes():
     pairs = work.Pairs(listed=10, visited=100, blended=20)
     assert work.flops("jvp", pairs) == 13 * 100 + 46 * 20 and work.flops("product", pairs) == 26 * 100 + 77 * 20
-    scene, views = random_scene(gaussians=5, views=2, size=(4, 6), degree=1)
+    scene, views = float32_scene(gaussians=5, views=2, size=(4, 6), degree=1)
     numbers, splats, pixels = 5 * (3 + 9 + 1 + 12), 10, 48
     assert work.bytes_moved("jvp", pairs, scene, views) == 4 * (2 * numbers + 9 * splats) + 760 + 12 * pixels
     assert work.bytes_moved("product", pairs, scene, views) == 4 * (4 * numbers + 18 * splats) + 1880 + 16 * pixels
