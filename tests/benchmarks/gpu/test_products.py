@@ -11,8 +11,8 @@ from benchmarks.gpu.scenes import (
     CLEAR,
     DEGENERATE,
     clear_scene,
-    random_scene,
-    random_tangent,
+    float32_scene,
+    float32_tangent,
     smooth_scene,
     threshold_distance,
 )
@@ -162,6 +162,6 @@ def test_the_smooth_scene_has_no_threshold():
 
 
 def test_scenes_are_float32_numbers():
-    scene, views = random_scene()
-    for tensor in (*scene.tensors(), *random_tangent(scene).tensors(), views.world_to_camera, views.intrinsics):
+    scene, views = float32_scene()
+    for tensor in (*scene.tensors(), *float32_tangent(scene).tensors(), views.world_to_camera, views.intrinsics):
         assert tensor.dtype == torch.float64 and torch.equal(tensor.float().double(), tensor)
