@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def real(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...], roo
                 choice = _choice(trainings, training)
                 units[f"{label}, {name}, seed {seed}"] = file.unit(
                     f"{label}, {name}, seed {seed}",
-                    lambda t=training, c=choice, p=place, n=label: _test(trainings, t, c, p, n),
+                    partial(_test, trainings, training, choice, place, label),
                 )
     return {"units": units}
 
@@ -104,7 +105,7 @@ def _compare(
             choice = _choice(trainings, training, spoiled)
             unit = f"{name}, seed {seed}"
             found = file.unit(
-                f"{unit}, test", lambda t=training, c=choice: _test(trainings, t, c, place, _label("test", spoiled))
+                f"{unit}, test", partial(_test, trainings, training, choice, place, _label("test", spoiled))
             )
             units[unit] = {**found, "choice": asdict(choice), "seconds": training.seconds, "steps": training.steps}
     return {"units": units, "start_choice": start_choice}
