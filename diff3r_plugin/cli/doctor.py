@@ -8,6 +8,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from diff3r_startup.installation import installed
+
 PACKAGES = ("torch", "gsplat", "lightning", "pytorch-lightning", "hydra-core", "jaxtyping", "beartype", "dacite")
 
 
@@ -35,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
 def environment() -> bool:
     """Report on this Python environment."""
     from diff3r_plugin import __version__
-    from diff3r_plugin.cli import hook
     from diff3r_plugin.plugin import registry
     from diff3r_plugin.render import available_backends
 
@@ -45,7 +46,7 @@ def environment() -> bool:
             print(f"  {name} {version(name)}")
         except PackageNotFoundError:
             print(f"  {name}: not installed")
-    found = hook.installed()
+    found = installed()
     print(f"start-up hook: {found[0] if found else 'not installed; use `diff3r run -- COMMAND`'}")
     import torch
 

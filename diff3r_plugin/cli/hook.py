@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import site
 import sys
-import sysconfig
-from importlib import resources
-from pathlib import Path
 
-FILES = ("diff3r_startup.pth", "diff3r_startup.start")
-"""Kept in the package `diff3r_startup`; Python reads their copies in ``site-packages``."""
+from diff3r_startup.installation import install, installed, remove
 
 
 def add_parser(subparsers) -> None:
@@ -31,37 +26,19 @@ def add_parser(subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked; status 1 when the hook is asked for and not there."""
     if arguments.install:
-        return install(Path(sysconfig.get_path("purelib")))
+        for path in install():
+            print(f"wrote {path}")
+        return 0
     if arguments.remove:
-        return remove()
+        removed = remove()
+        for path in removed:
+            print(f"removed {path}")
+        if not removed:
+            print("there was nothing to remove", file=sys.stderr)
+        return 0
     found = installed()
     for path in found:
         print(f"installed: {path}")
     if not found:
         print("not installed; `diff3r run -- COMMAND` works without it, `diff3r hook --install` puts it back")
     return 0 if found else 1
-
-
-def installed() -> list[Path]:
-    """The hook's files in this environment."""
-    folders = dict.fromkeys([sysconfig.get_path("purelib"), *site.getsitepackages(), site.getusersitepackages()])
-    return [path for folder in folders for name in FILES if (path := Path(folder) / name).is_file()]
-
-
-def install(folder: Path) -> int:
-    """Write the hook's files into a folder of site-packages."""
-    for name in FILES:
-        (folder / name).write_text((resources.files("diff3r_startup") / name).read_text(encoding="utf-8"))
-        print(f"wrote {folder / name}")
-    return 0
-
-
-def remove() -> int:
-    """Delete the hook's files from this environment; the package itself stays."""
-    found = installed()
-    for path in found:
-        path.unlink()
-        print(f"removed {path}")
-    if not found:
-        print("there was nothing to remove", file=sys.stderr)
-    return 0

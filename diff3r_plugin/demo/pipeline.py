@@ -20,6 +20,7 @@ from diff3r_plugin.demo.results import TITLES, Comparison, DemoResults, TestedSc
 from diff3r_plugin.demo.settings import TOO_SHORT, DemoError, DemoSettings
 from diff3r_plugin.demo.table import console_table, difference_lines
 from diff3r_plugin.evaluation import SavedScene
+from diff3r_startup.installation import installed
 
 CURVES = ("loss/total", "train/psnr", "diff3r/psnr_target_before", "diff3r/stationarity")
 
@@ -201,8 +202,6 @@ class Demo:
 
 
 def _require_hook() -> None:
-    from diff3r_plugin.cli.hook import installed
-
     if not installed():
         raise DemoError(
             "the start-up hook that reads `--plugin diff3r` is not in this environment; `diff3r hook --install` puts "

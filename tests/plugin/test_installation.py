@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diff3r_plugin.cli import hook
+from diff3r_startup.installation import FILES
 
 ROOT = Path(__file__).parents[2]
 SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ.get('DIFF3R_PLUGIN'), sorted(sys.modules)]))"
@@ -28,7 +28,8 @@ assert importlib.metadata.version("diff3r-plugin") == diff3r_plugin.__version__
 package = importlib.resources.files("diff3r_plugin")
 for name in ("py.typed", "cli/templates/adapter.template", "drop_in/site/diff_gaussian_rasterization/__init__.py"):
     assert (package / name).is_file(), name
-assert any(path.name.endswith(".cpp") for path in (package / "kernels").iterdir())
+for folder, ending in (("math", ".h"), ("cpu", ".cpp"), ("cuda", ".cu")):
+    assert any(path.name.endswith(ending) for path in (package / "kernels" / folder).iterdir()), folder
 print(diff3r_plugin.__file__, diff3r_adapters.__file__)
 """
     plugin, adapters = installed.run("-c", script).stdout.split()
@@ -150,9 +151,9 @@ def test_the_hook_can_be_removed_and_put_back(installed):
         arguments, plugin, modules = shown(installed.run(*run, "-c", child))
         assert arguments == [] and plugin == "diff3r" and "diff3r_startup.activation" in modules
     finally:
-        kept = {name: (ROOT / "diff3r_startup" / name).read_text() for name in hook.FILES}
+        kept = {name: (ROOT / "diff3r_startup" / name).read_text() for name in FILES}
         installed.run(*command, "--install")
-    assert {name: (installed.site / name).read_text() for name in hook.FILES} == kept
+    assert {name: (installed.site / name).read_text() for name in FILES} == kept
     assert shown(installed.run("-c", SHOW, "--plugin", "diff3r"))[1] == "diff3r"
 
 
