@@ -63,6 +63,8 @@ class CovarianceChart(ABC):
         mean_scale: Root mean square of the three standard deviations, ``[B, N]``, world units.
     """
 
+    kind: int
+    """``CovarianceKind`` of ``kernels/math/charts.h``."""
     movable: Bool[Tensor, "B N"]
     valid: Bool[Tensor, "B N"]
     mean_scale: Float[Tensor, "B N"]
@@ -79,6 +81,10 @@ class CovarianceChart(ABC):
     def at(self, theta: Float[Tensor, "B N 6"]) -> LocalCovariance:
         """The derivative of θ → Σ at θ."""
 
+    @abstractmethod
+    def anchors(self) -> Float[Tensor, "B N 7"]:
+        """What the kernels read of each reference: the factor by rows, or scales and quaternion; zeros after that."""
+
 
 class CholeskyChart(CovarianceChart):
     """Relative log-Cholesky: Σ = L₀ M Mᵀ L₀ᵀ, M lower triangular, diagonal exp θ₁₋₃, below (2,1) (3,1) (3,2) θ₄₋₆.
@@ -86,6 +92,8 @@ class CholeskyChart(CovarianceChart):
     No gauge freedom, no quaternion, and one formula for every host that hands out covariances
     (log-Cholesky metric: Lin 2019).
     """
+
+    kind = 0
 
     def __init__(self, reference: Gaussians) -> None:
         assert reference.covariances is not None
@@ -118,6 +126,10 @@ class CholeskyChart(CovarianceChart):
         slopes = (*theta[..., :3].exp().unbind(-1), None, None, None)
         return LocalCovariance(_symmetric_derivative(self._factor, transpose3(factor), _LOWER, slopes))
 
+    def anchors(self):
+        (a, _, _), (b, c, _), (d, e, f) = self._factor
+        return torch.stack([a, b, c, d, e, f, torch.zeros_like(a)], -1)  # type: ignore[list-item, arg-type]
+
 
 class ScaleRotationChart(CovarianceChart):
     """Scales s₀ exp θ₁₋₃ and the rotation R₀ Q(θ₄₋₆), Q of the quaternion (1, θ/2) normalized (Cayley map).
@@ -125,6 +137,8 @@ class ScaleRotationChart(CovarianceChart):
     For hosts whose renderer reads scales and rotations. Isotropic Gaussians do not react to θ₄₋₆; their proximal
     weight holds these coordinates at zero.
     """
+
+    kind = 1
 
     def __init__(self, reference: Gaussians) -> None:
         assert reference.scales is not None and reference.quats is not None
@@ -159,6 +173,9 @@ class ScaleRotationChart(CovarianceChart):
         negative = _symmetric_derivative(axes, scaled, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION))
         rotation = (positive - negative)[..., 3:] @ _cayley_derivative(theta[..., 3:])
         return LocalCovariance(torch.cat([positive[..., :3], rotation], -1))
+
+    def anchors(self):
+        return torch.cat([self._scales, self._quats], -1)
 
 
 class PoseChart:

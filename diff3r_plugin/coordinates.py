@@ -17,12 +17,13 @@ zero derivatives, so it stays. θ is flat, ``[B, P]``, group after group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from diff3r_plugin.charts import CholeskyChart, CovarianceChart, PoseChart, ScaleRotationChart
+from diff3r_plugin.charts import CholeskyChart, CovarianceChart, LocalPose, PoseChart, ScaleRotationChart
 from diff3r_plugin.config import GROUPS
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.render.linearization import GaussianGram
@@ -166,6 +167,35 @@ class Coordinates:
                 mask = still.reshape(*still.shape, *[1] * (own.ndim - 2))
                 shape[name] = torch.where(mask, own, getattr(decoded, name))
         return Gaussians(means, opacities=opacities, harmonics=harmonics, **shape)
+
+    @cached_property
+    def anchors(self) -> Float[Tensor, "B N 9"]:
+        """What kernels know of the reference: whether it moves, its own size, and its covariance's chart."""
+        movable = self.movable[..., None].to(self._scale.dtype)
+        return torch.cat([movable, self._scale, self._covariance.anchors()], -1).contiguous()
+
+    @property
+    def covariance_kind(self) -> int:
+        """Which chart the covariances have, as the kernels number them."""
+        return self._covariance.kind
+
+    @cached_property
+    def plain_reference(self) -> Gaussians:
+        """The reference as kernels read it: covariances, all tensors contiguous."""
+        return self.reference.with_covariances().map(lambda t: t.contiguous())
+
+    def first_unknown(self, group: str) -> int:
+        """Where a group begins in θ; -1 if it does not move."""
+        start = 0
+        for g, (n, d) in self.shapes.items():
+            if g == group:
+                return start
+            start += n * d
+        return -1
+
+    def poses_at(self, theta: Float[Tensor, "B P"]) -> LocalPose | None:
+        """The derivative of θ → cameras at θ, if they move."""
+        return None if self._poses is None else self._poses.at(self.split(theta)["poses"])
 
     def at(self, theta: Float[Tensor, "B P"]) -> LocalCoordinates:
         """The scene at θ with the derivative of :meth:`decode` there."""

@@ -6,15 +6,17 @@ A sum of squares, not a mean, so that the proximal weights Λ do not change mean
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
-from diff3r_plugin.render import GaussianGram, linearize, render
+from diff3r_plugin.linearized import linearize_theta
+from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
 
@@ -72,6 +74,19 @@ class Objective:
         return 0.5 * (self.pixel_weights[:, :, None] * squared).flatten(1).sum(-1) + self.proximal(theta)
 
 
+@dataclass(frozen=True)
+class ThetaGram:
+    """What is known of JᵀWJ at one θ; None where nobody has asked.
+
+    Args:
+        diagonal: ``[B, P]``.
+        blocks: ``[B, N, k, k]`` and the positions ``[N, k]`` of their unknowns in θ.
+    """
+
+    diagonal: Float[Tensor, "B P"] | None
+    blocks: tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]] | None
+
+
 class LinearizedObjective:
     """E near one θ: value, gradient and the Gauss-Newton matrix H = JᵀWJ + Λ as an operator.
 
@@ -82,9 +97,7 @@ class LinearizedObjective:
 
     def __init__(self, objective: Objective, theta: Float[Tensor, "B P"]) -> None:
         self.objective, self.theta = objective, theta
-        self._local = objective.coordinates.at(theta)
-        cameras = objective.coordinates.decode_cameras(theta, objective.views)
-        self._render = linearize(self._local.gaussians, cameras, objective.backend)
+        self._render = linearize_theta(objective.coordinates, theta, objective.views, objective.backend)
         self.residual: Float[Tensor, "B V 3 H W"] = self._render.image - objective.images
         self.energy: Float[Tensor, "B"] = objective._energy(theta, self._render.image)
 
@@ -96,55 +109,66 @@ class LinearizedObjective:
         return data + objective.proximal_weights * (self.theta - objective.theta0)
 
     def push(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
-        """J v: change of the pictures."""
-        cameras = self._local.push_cameras(tangent) if self._local.moves_cameras else None
-        return self._render.jvp(self._local.push(tangent), cameras)
+        """J v: change of the renderings."""
+        return self._render.jvp(tangent)
 
     def pull(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B P"]:
         """Jᵀ u."""
-        if self._local.moves_cameras:
-            return self._local.pull(*self._render.vjp_cameras(cotangent))
-        return self._local.pull(self._render.vjp(cotangent))
+        return self._render.vjp(cotangent)
 
-    def gauss_newton_product(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
-        """H v = JᵀWJ v + Λ v."""
-        weights = self.objective.pixel_weights
-        if self._local.moves_cameras:
-            product = self.pull(weights[:, :, None] * self.push(tangent))
-        else:
-            scene = self._render.gauss_newton_product(self._local.push(tangent), weights)
-            product = self._local.pull(scene)
-        return torch.addcmul(product, self.objective.proximal_weights, tangent)
+    def gauss_newton_product(
+        self,
+        tangent: Float[Tensor, "B P"],
+        diagonal: Float[Tensor, "B P"] | None = None,
+        out: Float[Tensor, "B P"] | None = None,
+    ) -> Float[Tensor, "B P"]:
+        """H v = JᵀWJ v + Λ v.
+
+        Args:
+            tangent: v.
+            diagonal: In place of Λ: Λ plus a damping, say.
+            out: Room for the result; not always used.
+        """
+        objective = self.objective
+        weights = objective.proximal_weights if diagonal is None else diagonal
+        return self._render.gauss_newton_product(tangent, objective.pixel_weights, weights, out)
 
     @cached_property
-    def gram(self) -> GaussianGram:
-        """Exact per-Gaussian blocks of JᵀWJ; costs about two products, so it is made when first asked for."""
-        return self._render.gram(self.objective.pixel_weights)
+    def _data_diagonal(self) -> Float[Tensor, "B P"]:
+        with torch.no_grad():  # preconditioners and damping shape the path, not the solution
+            return self._render.gram_diagonal(self.objective.pixel_weights)
 
     @cached_property
+    def _data_blocks(self) -> tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]]:
+        with torch.no_grad():
+            return self._render.gram_blocks(self.objective.pixel_weights)
+
+    @property
+    def gram(self) -> ThetaGram:
+        """What has been made so far of JᵀWJ's diagonal and blocks (each costs about two products)."""
+        return ThetaGram(self.__dict__.get("_data_diagonal"), self.__dict__.get("_data_blocks"))
+
+    @property
     def diagonal(self) -> Float[Tensor, "B P"]:
         """The exact diagonal of H (for poses, which no Gram covers, of Λ only), without a graph."""
-        with torch.no_grad():  # preconditioners and damping shape the path, not the solution
-            return self._local.gram_diagonal(self.gram) + self.objective.proximal_weights
+        return self._data_diagonal + self.objective.proximal_weights.detach()
 
     def preconditioner(
-        self, kind: str, shift: Float[Tensor, "B P"] | None = None, gram: GaussianGram | None = None
+        self, kind: str, shift: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None
     ) -> Callable[[Tensor], Tensor] | None:
         """An approximate inverse of H + diag(shift): "jacobi", "block_jacobi" or "none".
 
-        ``gram`` may come from a point nearby, where it is known already; by default it is made here.
+        ``gram`` may come from a point nearby, where it is known already; what it lacks is made here.
         """
         if kind == "none":
             return None
         with torch.no_grad():
             weights = self.objective.proximal_weights
             added = weights if shift is None else weights + shift
-            if kind == "jacobi" and gram is None:
-                return Jacobi(self.diagonal if shift is None else self.diagonal + shift)
-            gram = gram or self.gram
-            diagonal = self._local.gram_diagonal(gram) + added
+            known = gram.diagonal if gram is not None and gram.diagonal is not None else self._data_diagonal
             if kind == "jacobi":
-                return Jacobi(diagonal)
-            blocks, unknowns = self._local.gram_blocks(gram)
-            added = added[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
-            return BlockJacobi(diagonal, blocks + torch.diag_embed(added), unknowns)
+                return Jacobi(known + added)
+            near = gram.blocks if gram is not None and gram.blocks is not None else self._data_blocks
+            blocks, unknowns = near
+            shifts = added[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
+            return BlockJacobi(known + added, blocks + torch.diag_embed(shifts), unknowns)

@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diff3r_plugin.linalg import pcg
-from diff3r_plugin.objective import LinearizedObjective, Objective
+from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 from diff3r_plugin.optimize.minimize import SolverState
-from diff3r_plugin.render import GaussianGram
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
 
@@ -25,7 +24,7 @@ class GaussNewtonState(SolverState):
     pcg_iterations: Int[Tensor, "B"]
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reason_codes: Int[Tensor, "B"]
-    gram: GaussianGram | None
+    gram: ThetaGram | None
 
 
 class GaussNewton:
@@ -67,8 +66,9 @@ class GaussNewton:
         shift = state.damping[:, None] * here.diagonal
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], -here.gradient, 0)
+        damped = objective.proximal_weights + shift
         solve = pcg(
-            lambda v: torch.addcmul(here.gauss_newton_product(v), shift, v),
+            lambda v: here.gauss_newton_product(v, damped),
             rhs,
             preconditioner=here.preconditioner(self._preconditioner, shift),
             max_iterations=self._iterations,

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from diff3r_plugin.objective import LinearizedObjective, Objective
-from diff3r_plugin.render import GaussianGram
+from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class InnerSolution:
     pcg_iterations: Int[Tensor, "B"] = field(repr=False)
     pcg_relative_residual: Float[Tensor, "B"] = field(repr=False)
     pcg_reason_codes: Int[Tensor, "B"] = field(repr=False)
-    gram: GaussianGram | None = field(repr=False, default=None)
+    gram: ThetaGram | None = field(repr=False, default=None)
 
 
 def minimize(

@@ -75,29 +75,30 @@ class NativeLinearization:
         degenerate: pairs that were left out because their projection is not finite or not an ellipse.
         intersections: (splat, 16 x 16 tile) pairs.
         bytes: memory that this object holds besides the inputs and the picture.
+        scene, handle: what the kernels are called with.
     """
 
     def __init__(self, gaussians: Gaussians, views: Views) -> None:
-        self._handle: ctypes.c_void_p | None = None
-        self._scene = NativeScene(gaussians, views)
-        self.image, counts, self._handle = self._scene.draw(keep=True)
-        self._free = self._scene.kernels.free
+        self.handle: ctypes.c_void_p | None = None
+        self.scene = NativeScene(gaussians, views)
+        self.image, counts, self.handle = self.scene.draw(keep=True)
+        self._free = self.scene.kernels.free
         self.visible, self.degenerate = counts.visible, counts.degenerate
         self.intersections, self.bytes = counts.intersections, counts.bytes
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._free(self._handle)
-            self._handle = None
+        if getattr(self, "handle", None):
+            self._free(self.handle)
+            self.handle = None
 
     def jvp(
         self, tangent: Gaussians, world_to_camera: Float[Tensor, "B V 4 4"] | None = None
     ) -> Float[Tensor, "B V 3 H W"]:
         """J v; see :meth:`Linearization.jvp`."""
-        scene = self._scene
+        scene = self.scene
         vector, _alive = self._tangent(tangent, world_to_camera)
         out = torch.empty(scene.image_shape, dtype=scene.dtype)
-        scene.check(scene.kernels.jvp(self._handle, torch.get_num_threads(), vector, out.data_ptr()))
+        scene.check(scene.kernels.jvp(self.handle, torch.get_num_threads(), vector, out.data_ptr()))
         return out
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
@@ -112,40 +113,40 @@ class NativeLinearization:
 
     def gauss_newton_product(self, tangent: Gaussians, pixel_weights: Float[Tensor, "B V H W"]) -> Gaussians:
         """JᵀWJ v in one pass over the tiles; see :meth:`Linearization.gauss_newton_product`."""
-        scene = self._scene
+        scene = self.scene
         vector, _alive = self._tangent(tangent, None)
         weights = scene.pixel_weights(pixel_weights)
         gradient, out, _ = self._cotangent(with_cameras=False)
         threads = torch.get_num_threads()
-        scene.check(scene.kernels.gauss_newton(self._handle, threads, vector, weights.data_ptr(), out))
+        scene.check(scene.kernels.gauss_newton(self.handle, threads, vector, weights.data_ptr(), out))
         return gradient
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
         """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
-        scene = self._scene
+        scene = self.scene
         scene.check_unchanged()
         weights = scene.pixel_weights(pixel_weights)
         core = scene.empty((scene.batch, scene.gaussians, 13, 13), scene.dtype)
         rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1), scene.dtype)
         threads = torch.get_num_threads()
-        scene.check(scene.kernels.gram(self._handle, threads, weights.data_ptr(), core.data_ptr(), rest.data_ptr()))
+        scene.check(scene.kernels.gram(self.handle, threads, weights.data_ptr(), core.data_ptr(), rest.data_ptr()))
         return GaussianGram(core, rest)
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
-        scene = self._scene
+        scene = self.scene
         scene.check_unchanged()
         cotangent = scene.picture_like(cotangent, scene.image_shape, "the picture's cotangent")
         gradient, out, cameras = self._cotangent(with_cameras)
-        scene.check(scene.kernels.vjp(self._handle, torch.get_num_threads(), cotangent.data_ptr(), out))
+        scene.check(scene.kernels.vjp(self.handle, torch.get_num_threads(), cotangent.data_ptr(), out))
         return gradient, cameras
 
     def _tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> tuple[Vector, list[Tensor]]:
         """The C structure and the tensors that must outlive its use."""
-        given = self._scene.tangent(tangent, world_to_camera)
+        given = self.scene.tangent(tangent, world_to_camera)
         return Vector(*(value.data_ptr() for value in given)), given
 
     def _cotangent(self, with_cameras: bool) -> tuple[Gaussians, Vector, Tensor | None]:
-        scene = self._scene
+        scene = self.scene
         B, N, dtype = scene.batch, scene.gaussians, scene.dtype
         gradient = Gaussians(
             torch.empty((B, N, 3), dtype=dtype),

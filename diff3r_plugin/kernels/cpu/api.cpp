@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "chart_packs.h"
 #include "math/constants.h"
 #include "state.h"
 
@@ -37,27 +38,34 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* p
     return DIFF3R_OK;
 }
 
-template <class T> int32_t jvp(const Linearization<T>& lin, int threads, const Diff3rVector* tangent, T* out) {
+template <class T, class Tangent> int32_t jvp(const Linearization<T>& lin, int threads, const Tangent& tangent, T* out) {
     Buffer<SplatTangent<T>> tangents(lin.scene.images() * lin.scene.gaussians);
-    splat_jvp(lin, VectorView<T>(*tangent), tangents.get(), threads);
+    splat_jvp(lin, tangent, tangents.get(), threads);
     rasterize_jvp(lin, tangents.get(), out, threads);
     return DIFF3R_OK;
 }
 
-template <class T> int32_t vjp(const Linearization<T>& lin, int threads, const T* picture, const Diff3rVector* cotangent) {
+template <class T, class Cotangent> int32_t vjp(const Linearization<T>& lin, int threads, const T* picture, const Cotangent& cotangent) {
     Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
     rasterize_vjp(lin, picture, slots.get(), threads);
-    splat_vjp(lin, slots.get(), VectorView<T>(*cotangent), threads);
+    splat_vjp(lin, slots.get(), cotangent, threads);
     return DIFF3R_OK;
 }
 
-template <class T>
-int32_t gauss_newton(const Linearization<T>& lin, int threads, const Diff3rVector* tangent, const T* weights, const Diff3rVector* cotangent) {
+template <class T, class Tangent, class Cotangent>
+int32_t gauss_newton(const Linearization<T>& lin, int threads, const Tangent& tangent, const T* weights, const Cotangent& cotangent) {
     Buffer<SplatTangent<T>> tangents(lin.scene.images() * lin.scene.gaussians);
     Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
-    splat_jvp(lin, VectorView<T>(*tangent), tangents.get(), threads);
+    splat_jvp(lin, tangent, tangents.get(), threads);
     rasterize_product(lin, tangents.get(), weights, slots.get(), threads);
-    splat_vjp(lin, slots.get(), VectorView<T>(*cotangent), threads);
+    splat_vjp(lin, slots.get(), cotangent, threads);
+    return DIFF3R_OK;
+}
+
+template <class T> int32_t gram_diagonal(const Linearization<T>& lin, int threads, const Diff3rChart* chart, const T* weights, T* out) {
+    Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
+    rasterize_gram(lin, weights, slots.get(), threads);
+    chart_gram_diagonal(lin, slots.get(), Chart<T>(*chart), out, threads);
     return DIFF3R_OK;
 }
 
@@ -68,6 +76,10 @@ template <class T> int32_t gram(const Linearization<T>& lin, int threads, const 
     return DIFF3R_OK;
 }
 
+template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
+template <class T> T* out(void* p) { return static_cast<T*>(p); }
+template <class T> Linearization<T>* lin(void* handle) { return static_cast<Linearization<T>*>(handle); }
+
 }  // namespace
 }  // namespace diff3r
 
@@ -75,29 +87,54 @@ using namespace diff3r;
 
 extern "C" {
 
-#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                       \
-    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene* scene, int32_t threads, void* picture, Diff3rCounts* counts, void** handle) { \
-        return guarded([&] { return linearize<T>(scene, threads, static_cast<T*>(picture), counts, handle); });                        \
-    }                                                                                                                                  \
-    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* picture_tangent) {                   \
-        const auto& lin = *static_cast<Linearization<T>*>(handle);                                                                     \
-        return guarded([&] { return jvp<T>(lin, threads, tangent, static_cast<T*>(picture_tangent)); });                               \
-    }                                                                                                                                  \
-    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* picture_cotangent, const Diff3rVector* cotangent) {         \
-        const auto& lin = *static_cast<Linearization<T>*>(handle);                                                                     \
-        return guarded([&] { return vjp<T>(lin, threads, static_cast<const T*>(picture_cotangent), cotangent); });                     \
-    }                                                                                                                                  \
-    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,        \
-                                         const Diff3rVector* cotangent) {                                                              \
-        const auto& lin = *static_cast<Linearization<T>*>(handle);                                                                     \
-        return guarded([&] { return gauss_newton<T>(lin, threads, tangent, static_cast<const T*>(pixel_weights), cotangent); });       \
-    }                                                                                                                                  \
-    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest) {                   \
-        const auto& lin = *static_cast<Linearization<T>*>(handle);                                                                     \
-        const T* weights = static_cast<const T*>(pixel_weights);                                                                       \
-        return guarded([&] { return gram<T>(lin, threads, weights, static_cast<T*>(core), static_cast<T*>(rest)); });                  \
-    }                                                                                                                                  \
-    void diff3r_free_##SUFFIX(void* handle) { delete static_cast<Linearization<T>*>(handle); }
+#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                                \
+    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene* scene, int32_t threads, void* picture, Diff3rCounts* counts, void** handle) {          \
+        return guarded([&] { return linearize<T>(scene, threads, static_cast<T*>(picture), counts, handle); });                                 \
+    }                                                                                                                                           \
+    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* picture_tangent) {                            \
+        return guarded([&] { return jvp(*lin<T>(handle), threads, GivenTangent<T>{VectorView<T>(*tangent)}, out<T>(picture_tangent)); });       \
+    }                                                                                                                                           \
+    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* picture_cotangent, const Diff3rVector* cotangent) {                  \
+        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(picture_cotangent), GivenCotangent<T>{VectorView<T>(*cotangent)}); });  \
+    }                                                                                                                                           \
+    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,                 \
+                                         const Diff3rVector* cotangent) {                                                                       \
+        const GivenTangent<T> given{VectorView<T>(*tangent)};                                                                                   \
+        const GivenCotangent<T> wanted{VectorView<T>(*cotangent)};                                                                              \
+        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                            \
+    }                                                                                                                                           \
+    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest) {                            \
+        return guarded([&] { return gram(*lin<T>(handle), threads, in<T>(pixel_weights), out<T>(core), out<T>(rest)); });                       \
+    }                                                                                                                                           \
+    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                             \
+                                      const void* world_to_camera, void* picture_tangent) {                                                     \
+        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                  \
+        return guarded([&] { return jvp(*lin<T>(handle), threads, given, out<T>(picture_tangent)); });                                          \
+    }                                                                                                                                           \
+    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* picture_cotangent,                   \
+                                      void* gradient, void* world_to_camera) {                                                                  \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), nullptr, nullptr};                          \
+        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(picture_cotangent), wanted); });                                        \
+    }                                                                                                                                           \
+    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                    \
+                                               const void* pixel_weights, const void* diagonal, void* product,                                  \
+                                               const void* world_to_camera, void* world_to_camera_out) {                                        \
+        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                  \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent)};        \
+        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                            \
+    }                                                                                                                                           \
+    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights,             \
+                                                void* diagonal) {                                                                               \
+        return guarded([&] { return gram_diagonal(*lin<T>(handle), threads, chart, in<T>(pixel_weights), out<T>(diagonal)); });                 \
+    }                                                                                                                                           \
+    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart* chart, const Diff3rVector* scene) { \
+        const Diff3rScene all{*reference, 0};                                                                                                   \
+        return guarded([&] {                                                                                                                    \
+            chart_decode(Scene<T>(all), Chart<T>(*chart), VectorView<T>(*scene), threads);                                                      \
+            return int32_t(DIFF3R_OK);                                                                                                          \
+        });                                                                                                                                     \
+    }                                                                                                                                           \
+    void diff3r_free_##SUFFIX(void* handle) { delete lin<T>(handle); }
 
 DIFF3R_DEFINE(f32, float)
 DIFF3R_DEFINE(f64, double)

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "math/charts.h"
 #include "math/inputs.h"
 
 extern "C" {
@@ -37,6 +38,20 @@ struct Diff3rCounts {
                                          const Diff3rVector* cotangent);                                                          \
     /* core [B, N, 13, 13], rest [B, N, 3, bases - 1]. */                                                                         \
     int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest);               \
+    /* The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null. */                               \
+    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,                     \
+                                      const void* world_to_camera, void* picture_tangent);                                        \
+    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* picture_cotangent,           \
+                                      void* gradient, void* world_to_camera);                                                     \
+    /* Jt W J v + diagonal v. The second world_to_camera is the cotangent's. */                                                   \
+    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,            \
+                                               const void* pixel_weights, const void* diagonal, void* product,                    \
+                                               const void* world_to_camera, void* world_to_camera_out);                           \
+    /* The diagonal of Jt W J by θ. */                                                                                            \
+    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* pixel_weights,     \
+                                                void* diagonal);                                                                  \
+    /* The Gaussians at chart->theta, from those of `reference`. */                                                               \
+    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*); \
     void diff3r_free_##SUFFIX(void* handle);
 DIFF3R_DECLARE(f32)
 DIFF3R_DECLARE(f64)

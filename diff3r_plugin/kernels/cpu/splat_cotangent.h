@@ -33,4 +33,35 @@ template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int6
     }
 }
 
+// One pack in one image: where it stands in the arrays.
+struct PackOfImage {
+    int64_t n;   // first Gaussian, counted over all scenes
+    int64_t at;  // the same, counted over all images
+    int count;
+};
+
+// What the way back from splats reads of the Gaussians, and their projection; zero where nothing is drawn.
+template <class T> struct SeenPack {
+    Pack<T> mean[3], covariance[6], opacity, lit[3], coefficients[padded<T>(3 * MAX_BASES)];
+    PackMask<T> drawn;
+    int bases;
+    Projection<Pack<T>> projection;
+
+    DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn_)
+        : drawn(drawn_), bases(lin.scene.bases) {
+        const Scene<T>& scene = lin.scene;
+        load_vector3(scene.means, job.n, job.count, mean);
+        load_symmetric(scene.covariances, job.n, job.count, covariance);
+        opacity = load_strided(scene.opacities + job.n, 1, job.count);
+        if (bases > 1) load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
+        keep_drawn(drawn, mean, 3);
+        keep_drawn(drawn, covariance, 6);
+        keep_drawn(drawn, &opacity, 1);
+        load_lit(lin, job.at, job.count, lit);
+        project(mean, covariance, camera, projection);
+        keep_drawn(drawn, projection);
+    }
+    DIFF3R_INLINE Seen<Pack<T>> seen() const { return {bases, mean, covariance, opacity, coefficients, lit, drawn}; }
+};
+
 }  // namespace diff3r

@@ -20,36 +20,6 @@ template <class T> struct Core {
     }
 };
 
-template <class T> struct Job {
-    const Linearization<T>& lin;
-    const T* slots;
-    int64_t n, at;  // first Gaussian, over all scenes and over all images
-    int count;
-};
-
-// Adds one image's share to core (lower triangle) and rest.
-template <class T>
-void pull_pack(const Job<T>& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn, Core<T>& core, Pack<T>* rest) {
-    using P = Pack<T>;
-    const Scene<T>& scene = job.lin.scene;
-    const int bases = int(scene.bases);
-    P mean[3], covariance[6], sums[padded<T>(GRAM_NUMBERS)], lit[3], coefficients[padded<T>(3 * MAX_BASES)];
-    load_vector3(scene.means, job.n, job.count, mean);
-    load_symmetric(scene.covariances, job.n, job.count, covariance);
-    P opacity = load_strided(scene.opacities + job.n, 1, job.count);
-    keep_drawn(drawn, mean, 3);
-    keep_drawn(drawn, covariance, 6);
-    keep_drawn(drawn, &opacity, 1);
-    if (bases > 1) load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
-    gather_slots<T, GRAM_NUMBERS>(job.lin, job.slots, job.at, job.count, sums);
-    load_lit(job.lin, job.at, job.count, lit);
-    Projection<P> p;
-    project(mean, covariance, camera, p);
-    keep_drawn(drawn, p);
-    const Seen<P> seen{bases, mean, covariance, opacity, coefficients, lit, drawn};
-    gaussian_gram(seen, camera, p, sums, core.entry, rest);
-}
-
 }  // namespace
 
 template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, T* core_out, T* rest_out, int threads) {
@@ -69,7 +39,11 @@ template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, 
                 if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
                 Camera<P> camera;
                 load_camera(scene, image, camera);
-                pull_pack(Job<T>{lin, slots, batch * scene.gaussians + first, image * scene.gaussians + first, count}, camera, drawn, core, rest);
+                const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
+                const SeenPack<T> one(lin, job, camera, drawn);
+                P sums[padded<T>(GRAM_NUMBERS)];
+                gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
+                gaussian_gram(one.seen(), camera, one.projection, sums, core.entry, rest);
             }
             const int64_t n = batch * scene.gaussians + first;
             core.mirror();

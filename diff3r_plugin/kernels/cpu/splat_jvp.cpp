@@ -1,5 +1,5 @@
 // Tangents of Gaussians (and cameras) to tangents of splats: the projection on dual numbers.
-#include "gaussian_packs.h"
+#include "chart_packs.h"
 #include "parallel.h"
 
 namespace diff3r {
@@ -22,57 +22,59 @@ template <class T> Camera<Dual<Pack<T>>> moving_camera(const Scene<T>& scene, co
     return camera;
 }
 
-template <class T>
-void color_tangents(const Scene<T>& scene, const T* tangents, int64_t first, int count, const Dual<Pack<T>>* direction, Pack<T>* out) {
-    Pack<T> moved[padded<T>(3 * MAX_BASES)], still[padded<T>(3 * MAX_BASES)];
-    load_coefficients(scene, tangents, first, count, moved);
-    if (scene.bases > 1) load_coefficients(scene, scene.harmonics, first, count, still);
-    color_jvp(int(scene.bases), direction, moved, still, out);
-}
-
 }  // namespace
 
-template <class T> void splat_jvp(const Linearization<T>& lin, const VectorView<T>& tangent, SplatTangent<T>* out, int threads) {
+template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, const Tangent& tangent, SplatTangent<T>* out, int threads) {
     using P = Pack<T>;
     using D = Dual<P>;
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
-    parallel_for(scene.images() * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
-        const int64_t image = task / tasks, image_start = image * scene.gaussians, scene_start = image / scene.views * scene.gaussians;
-        const Camera<D> camera = moving_camera<T>(scene, tangent.world_to_camera, image);
+    parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
+        const int64_t batch = task / tasks;
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
-            PackMask<T> drawn;
-            if (!load_drawn(lin.tile_counts.get() + image_start, first, count, drawn)) return;
-            const int64_t n = scene_start + first;
-            P value[6], moved[6];
-            D mean[3], covariance[6], offset[3], direction[3];
-            load_vector3(scene.means, n, count, value);
-            load_vector3<T>(tangent.means, n, count, moved);
-            for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(value[j], moved[j]);
-            load_symmetric(scene.covariances, n, count, value);
-            load_symmetric<T>(tangent.covariances, n, count, moved);
-            for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(value[j], moved[j]);
-            Projection<D> p;
-            project(mean, covariance, camera, p);
-            offset_from_camera(mean, camera, offset);
-            normalize(offset, direction);
-
-            P number[SPLAT_NUMBERS] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0]};
-            number[5] = load_strided<T>(tangent.opacities + n, 1, count);
-            color_tangents<T>(scene, tangent.harmonics, n, count, direction, number + 6);
-            for (int l = 0; l < count; ++l) {
-                if (!lane(drawn, l)) continue;
-                SplatTangent<T>& t = out[image_start + first + l];
-                for (int j = 0; j < SPLAT_NUMBERS; ++j) t.number[j] = number[j][l];
-                const int32_t lit = lin.splats[image_start + first + l].lit;
-                for (int c = 0; c < 3; ++c)
-                    if (!(lit >> c & 1)) t.number[6 + c] = T(0);
+            const int64_t n = batch * scene.gaussians + first;
+            D mean[3], covariance[6];
+            GaussianNumbers<T> moved;
+            P still[padded<T>(3 * MAX_BASES)];
+            bool loaded = false;
+            for (int64_t view = 0; view < scene.views; ++view) {
+                const int64_t image = batch * scene.views + view, at = image * scene.gaussians + first;
+                PackMask<T> drawn;
+                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                if (!loaded) {
+                    P value[6];
+                    tangent.load(scene, PackOfScene{batch, first, count}, moved);
+                    load_vector3(scene.means, n, count, value);
+                    for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(value[j], moved.mean[j]);
+                    load_symmetric(scene.covariances, n, count, value);
+                    for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(value[j], moved.covariance[j]);
+                    if (scene.bases > 1) load_coefficients(scene, scene.harmonics, n, count, still);
+                    loaded = true;
+                }
+                const Camera<D> camera = moving_camera<T>(scene, tangent.cameras(), image);
+                D offset[3], direction[3];
+                Projection<D> p;
+                project(mean, covariance, camera, p);
+                offset_from_camera(mean, camera, offset);
+                normalize(offset, direction);
+                P number[SPLAT_NUMBERS] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], moved.opacity};
+                color_jvp(scene.bases, direction, moved.harmonics, still, number + 6);
+                for (int l = 0; l < count; ++l) {
+                    if (!lane(drawn, l)) continue;
+                    SplatTangent<T>& t = out[at + l];
+                    for (int j = 0; j < SPLAT_NUMBERS; ++j) t.number[j] = number[j][l];
+                    const int32_t lit = lin.splats[at + l].lit;
+                    for (int c = 0; c < 3; ++c)
+                        if (!(lit >> c & 1)) t.number[6 + c] = T(0);
+                }
             }
         });
     });
 }
 
-template void splat_jvp(const Linearization<float>&, const VectorView<float>&, SplatTangent<float>*, int);
-template void splat_jvp(const Linearization<double>&, const VectorView<double>&, SplatTangent<double>*, int);
+template void splat_jvp(const Linearization<float>&, const GivenTangent<float>&, SplatTangent<float>*, int);
+template void splat_jvp(const Linearization<double>&, const GivenTangent<double>&, SplatTangent<double>*, int);
+template void splat_jvp(const Linearization<float>&, const ChartTangent<float>&, SplatTangent<float>*, int);
+template void splat_jvp(const Linearization<double>&, const ChartTangent<double>&, SplatTangent<double>*, int);
 
 }  // namespace diff3r

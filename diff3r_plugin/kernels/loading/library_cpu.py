@@ -12,7 +12,7 @@ from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_voi
 import torch
 
 from diff3r_plugin.kernels.loading.build_cpu import BuildError, library_path
-from diff3r_plugin.kernels.loading.structures import Inputs, Vector
+from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
 
 OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
 """Statuses that every kernel returns (``api.h``)."""
@@ -57,6 +57,12 @@ class Kernels:
         self.vjp = function("vjp", c_void_p, c_int32, c_void_p, vector)
         self.gauss_newton = function("gauss_newton", c_void_p, c_int32, vector, c_void_p, vector)
         self.gram = function("gram", c_void_p, c_int32, c_void_p, c_void_p, c_void_p)
+        chart = POINTER(Chart)
+        self.chart_decode = function("chart_decode", POINTER(Inputs), c_int32, chart, vector)
+        self.chart_jvp = function("chart_jvp", c_void_p, c_int32, chart, *[c_void_p] * 3)
+        self.chart_vjp = function("chart_vjp", c_void_p, c_int32, chart, *[c_void_p] * 3)
+        self.chart_gauss_newton = function("chart_gauss_newton", c_void_p, c_int32, chart, *[c_void_p] * 6)
+        self.chart_gram_diagonal = function("chart_gram_diagonal", c_void_p, c_int32, chart, *[c_void_p] * 2)
         self.free = function("free", c_void_p, result=None)
 
 

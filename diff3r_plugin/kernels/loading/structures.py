@@ -31,3 +31,19 @@ class Vector(Structure):
     """``Diff3rVector``: a tangent or a cotangent of the scene."""
 
     _fields_ = tuple((name, c_void_p) for name in ("means", "covariances", "opacities", "harmonics", "world_to_camera"))
+
+
+CHART_GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
+"""The groups of unknowns that kernels know, in the order of the C structure."""
+
+
+class Chart(Structure):
+    """``Diff3rChart``: where the groups stand in θ, and what they are relative to (``math/charts.h``)."""
+
+    _fields_ = (
+        ("unknowns", c_int64),
+        *((name, c_int64) for name in CHART_GROUPS),
+        ("kind", c_int64),
+        ("theta", c_void_p),
+        ("anchors", c_void_p),
+    )

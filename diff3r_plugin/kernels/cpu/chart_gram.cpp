@@ -1,0 +1,57 @@
+// The diagonal of Jᵀ W J in θ, straight from the sums over pixels: no 13 x 13 blocks.
+#include "chart_packs.h"
+#include "parallel.h"
+#include "splat_cotangent.h"
+
+namespace diff3r {
+
+template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T* slots, const Chart<T>& chart, T* out, int threads) {
+    using P = Pack<T>;
+    const Scene<T>& scene = lin.scene;
+    const int64_t tasks = pack_tasks<T>(scene.gaussians);
+    const int rests = 3 * (scene.bases - 1);
+    const ChartCotangent<T> store{chart, out, nullptr, nullptr, nullptr};
+    parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
+        const int64_t batch = task / tasks;
+        for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
+            const PackOfScene at{batch, first, count};
+            const LocalPack<T> local(chart, scene, at);
+            P moves[6][6], diagonal[CORE], rest[padded<T>(3 * MAX_BASES)];
+            for (int k = 0; k < 6; ++k) {
+                P unit[6];
+                for (int j = 0; j < 6; ++j) unit[j] = P(T(j == k));
+                local.covariance.jvp(unit, moves[k]);
+            }
+            zero(diagonal, CORE);
+            zero(rest, rests);
+            for (int64_t view = 0; view < scene.views; ++view) {
+                const int64_t image = batch * scene.views + view;
+                PackMask<T> drawn;
+                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                Camera<P> camera;
+                load_camera(scene, image, camera);
+                const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
+                const SeenPack<T> one(lin, job, camera, drawn);
+                P sums[padded<T>(GRAM_NUMBERS)];
+                gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
+                gaussian_gram_diagonal(one.seen(), camera, one.projection, sums, moves, diagonal, rest);
+            }
+            P group[padded<T>(6)];
+            for (int j = 0; j < 3; ++j) group[j] = local.size() * local.size() * diagonal[j];
+            store.store_group(chart.means, 3, scene, at, group);
+            for (int j = 0; j < 6; ++j) group[j] = diagonal[3 + j];
+            store.store_group(chart.covariance, 6, scene, at, group);
+            group[0] = local.opacity_slope * local.opacity_slope * diagonal[9];
+            store.store_group(chart.opacity, 1, scene, at, group);
+            for (int c = 0; c < 3; ++c) group[c] = local.movable() * diagonal[10 + c];
+            store.store_group(chart.sh_dc, 3, scene, at, group);
+            for (int k = 0; k < rests; ++k) rest[k] = local.movable() * rest[k];
+            store.store_group(chart.sh_rest, rests, scene, at, rest);
+        });
+    });
+}
+
+template void chart_gram_diagonal(const Linearization<float>&, const float*, const Chart<float>&, float*, int);
+template void chart_gram_diagonal(const Linearization<double>&, const double*, const Chart<double>&, double*, int);
+
+}  // namespace diff3r

@@ -1,0 +1,38 @@
+"""Renderings as a function of the unknowns θ: the value at one θ, and the products of its Jacobian.
+
+``composed`` chains a renderer with the derivative of the coordinates; it works with every backend, and shows what is
+meant. ``fused`` does both within the kernels. A test compares them.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.linearized.composed import ComposedLinearization
+from diff3r_plugin.linearized.fused import FusedLinearization
+from diff3r_plugin.linearized.protocol import ThetaLinearization
+from diff3r_plugin.render import resolve_backend
+from diff3r_plugin.views import Views
+
+__all__ = ["ComposedLinearization", "FusedLinearization", "ThetaLinearization", "linearize_theta"]
+
+
+def linearize_theta(
+    coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, backend: str = "auto"
+) -> ThetaLinearization:
+    """Render the scene at θ and keep what the products in θ need.
+
+    Args:
+        coordinates: The map from θ to scenes.
+        theta: Where.
+        views: Cameras at θ = 0; they are moved first where poses are among the unknowns.
+        backend: As for ``render``. ``native`` is fused, unless autograd has to follow.
+    """
+    name = resolve_backend(backend, theta.device)
+    followed = torch.is_grad_enabled() and theta.requires_grad
+    if name == "native" and theta.dtype in (torch.float32, torch.float64) and not followed:
+        return FusedLinearization(coordinates, theta, views)
+    return ComposedLinearization(coordinates, theta, views, name)

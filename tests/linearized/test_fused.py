@@ -1,0 +1,97 @@
+"""The fused linearization in θ is the composed one: the same renderings and products, for every chart and group."""
+
+import pytest
+import torch
+
+from diff3r_plugin import Gaussians, Views
+from diff3r_plugin.config import GROUPS
+from diff3r_plugin.coordinates import LARGEST_LOGIT, Coordinates
+from diff3r_plugin.linearized import ComposedLinearization, FusedLinearization, linearize_theta
+from diff3r_plugin.render import native_backend
+
+pytestmark = pytest.mark.skipif(not native_backend.is_available(), reason="no C++ compiler here")
+
+GAUSSIANS = 37  # no whole number of registers
+EVERYTHING = GROUPS
+SOME = ("covariance", "sh_rest")
+
+
+def _scene(form: str, degree: int, dtype=torch.float64) -> tuple[Gaussians, Views]:
+    """Two scenes of two views; among the Gaussians some that cannot move, or not in every way."""
+    torch.manual_seed(degree)
+    means = torch.rand(2, GAUSSIANS, 3) * torch.tensor([2.0, 2.0, 2.0]) + torch.tensor([-1.0, -1.0, 3.0])
+    scales, quats = 0.05 + 0.3 * torch.rand(2, GAUSSIANS, 3), torch.randn(2, GAUSSIANS, 4)
+    opacities = torch.rand(2, GAUSSIANS)
+    opacities[:, 0], opacities[:, 1] = 0, 1
+    scales[:, 2] = 0
+    harmonics = 0.3 * torch.randn(2, GAUSSIANS, 3, (degree + 1) ** 2)
+    means[1, 3], harmonics[1, 4] = float("nan"), float("inf")
+    g = Gaussians(means, None, opacities, harmonics, scales=scales, quats=quats).to(dtype)
+    if form == "covariances":
+        g = g.with_covariances()
+    K = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]], dtype=dtype).expand(2, 2, 3, 3)
+    poses = torch.eye(4, dtype=dtype).repeat(2, 2, 1, 1)
+    poses[:, 1, 0, 3] = 0.3
+    return g, Views(None, poses, K, image_size=(24, 32))
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("groups", [EVERYTHING, SOME, ("opacity",), ("means", "sh_dc")], ids="-".join)
+@pytest.mark.parametrize("degree", [0, 1, 3])
+@pytest.mark.parametrize("form", ["covariances", "scales"])
+def test_every_product_is_that_of_the_composed_linearization(form, degree, groups):
+    g, views = _scene(form, degree)
+    coordinates = Coordinates(g, views, groups)
+    theta = torch.where(coordinates.encode(g) == 0, 0.2, 0.0) * torch.randn(2, coordinates.num_unknowns).double()
+    theta = theta.nan_to_num()
+    expected = ComposedLinearization(coordinates, theta, views, "native")
+    found = FusedLinearization(coordinates, theta, views)
+    v, diagonal = torch.randn_like(theta), torch.rand_like(theta)
+    weights, u = torch.rand_like(found.image[:, :, 0]), torch.randn_like(found.image)
+    _close(found.image, expected.image)
+    _close(found.jvp(v), expected.jvp(v))
+    _close(found.vjp(u), expected.vjp(u).nan_to_num())
+    product = expected.gauss_newton_product(v, weights, diagonal).nan_to_num()
+    _close(found.gauss_newton_product(v, weights, diagonal), product)
+    _close(found.gram_diagonal(weights), expected.gram_diagonal(weights).nan_to_num())
+    room = torch.empty_like(theta)
+    assert found.gauss_newton_product(v, weights, diagonal, room) is room
+    _close(room, product)
+
+
+@pytest.mark.parametrize("form", ["covariances", "scales"])
+def test_opacities_move_as_far_as_the_coordinates_let_them(form):
+    g, views = _scene(form, 0)
+    coordinates = Coordinates(g, views, ("opacity",))
+    for far in (-2 * LARGEST_LOGIT, 2 * LARGEST_LOGIT):
+        theta = torch.full((2, coordinates.num_unknowns), far, dtype=torch.float64)
+        expected = ComposedLinearization(coordinates, theta, views, "native")
+        _close(FusedLinearization(coordinates, theta, views).image, expected.image)
+
+
+def test_zero_is_the_reference_to_the_last_digit():
+    g, views = _scene("covariances", 1, torch.float32)
+    coordinates = Coordinates(g, views, EVERYTHING)
+    zero = torch.zeros(2, coordinates.num_unknowns)
+    assert torch.equal(FusedLinearization(coordinates, zero, views).image, native_backend.render_image(g, views))
+
+
+def test_what_autograd_has_to_follow_is_composed():
+    g, views = _scene("covariances", 0, torch.float32)
+    coordinates = Coordinates(g, views, SOME)
+    theta = torch.zeros(2, coordinates.num_unknowns)
+    assert isinstance(linearize_theta(coordinates, theta, views, "native"), FusedLinearization)
+    followed = linearize_theta(coordinates, theta.requires_grad_(), views, "native")
+    assert isinstance(followed, ComposedLinearization)
+    assert isinstance(linearize_theta(coordinates, theta.detach(), views, "torch"), ComposedLinearization)
+
+
+def test_a_vector_of_the_wrong_length_is_named():
+    g, views = _scene("covariances", 0)
+    coordinates = Coordinates(g, views, SOME)
+    here = FusedLinearization(coordinates, torch.zeros(2, coordinates.num_unknowns).double(), views)
+    with pytest.raises(ValueError, match=r"tangent must have shape \[2, 222\], got \[2, 221\]"):
+        here.jvp(torch.zeros(2, 221).double())
