@@ -64,7 +64,10 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
         for t in (gaussians.means, gaussians.covariances, gaussians.opacities, gaussians.harmonics)
     )
 
-    camera_means = einsum(rotations, means, "b v i j, b n j -> b v n i") + translations[:, :, None]
+    # By entries: a matrix product may round equal means differently from row to row, and equal depths are drawn in
+    # the order of the Gaussians, which several Gaussians of one pixel often share.
+    columns = (rotations[:, :, None, :, j] * means[:, None, :, None, j] for j in range(3))
+    camera_means = sum(columns) + translations[:, :, None]
     depths = camera_means[..., 2]
     in_range = finite[:, None] & (depths > views.near[..., None]) & (depths < views.far[..., None])  # type: ignore[index]
     # Values that are not drawn are replaced before they can divide by zero: NaN times zero is NaN in a gradient.
