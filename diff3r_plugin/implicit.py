@@ -66,8 +66,9 @@ class _ImplicitSolution(Function):
     def backward(ctx, cotangent):
         theta0, proximal_weights = ctx.saved_tensors
         here = ctx.linearized
+        room = torch.empty_like(cotangent)
         solve = pcg(
-            here.gauss_newton_product,
+            lambda v: here.gauss_newton_product(v, out=room),
             cotangent,
             preconditioner=here.preconditioner(ctx.preconditioner, gram=ctx.gram),
             **ctx.settings,

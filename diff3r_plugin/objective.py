@@ -59,7 +59,8 @@ class Objective:
     def energy(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
         """E of every scene."""
         scene = self.coordinates.decode(theta)
-        return self._energy(theta, render(scene, self.coordinates.decode_cameras(theta, self.views), self.backend))
+        image = render(scene, self.coordinates.decode_cameras(theta, self.views), self.backend)
+        return self._data_energy(image - self.images) + self.proximal(theta)
 
     def linearize(self, theta: Float[Tensor, "B P"]) -> LinearizedObjective:
         """E of every scene, with its gradient and Gauss-Newton products at θ."""
@@ -69,9 +70,8 @@ class Objective:
         """The proximal half of E."""
         return 0.5 * (self.proximal_weights * (theta - self.theta0) ** 2).sum(-1)
 
-    def _energy(self, theta: Tensor, picture: Tensor) -> Tensor:
-        squared = (picture - self.images) ** 2
-        return 0.5 * (self.pixel_weights[:, :, None] * squared).flatten(1).sum(-1) + self.proximal(theta)
+    def _data_energy(self, residual: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B"]:
+        return 0.5 * (self.pixel_weights[:, :, None] * residual**2).flatten(1).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,15 @@ class LinearizedObjective:
         self.objective, self.theta = objective, theta
         self._render = linearize_theta(objective.coordinates, theta, objective.views, objective.backend)
         self.residual: Float[Tensor, "B V 3 H W"] = self._render.image - objective.images
-        self.energy: Float[Tensor, "B"] = objective._energy(theta, self._render.image)
+        proximal = self._render.weighted_distance(objective.proximal_weights, objective.theta0)
+        self.energy: Float[Tensor, "B"] = objective._data_energy(self.residual) + 0.5 * proximal
 
     @cached_property
     def gradient(self) -> Float[Tensor, "B P"]:
         """∇E = Jᵀ W r + Λ (θ − θ0)."""
         objective = self.objective
-        data = self.pull(objective.pixel_weights[:, :, None] * self.residual)
-        return data + objective.proximal_weights * (self.theta - objective.theta0)
+        cotangent = objective.pixel_weights[:, :, None] * self.residual
+        return self._render.gradient(cotangent, objective.proximal_weights, objective.theta0)
 
     def push(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
         """J v: change of the renderings."""

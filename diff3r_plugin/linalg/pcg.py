@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diff3r_plugin.linalg.vector_updates import VectorUpdates, dot, updates_for
+from diff3r_plugin.linalg.vector_updates import VectorUpdates, updates_for
 
 
 class PCGReason(str, Enum):
@@ -114,7 +114,7 @@ def solve(
     stabilize_every: int,
 ) -> PCGResult:
     """:func:`pcg` with a given way to do its vector work."""
-    norm_b = dot(b, b).sqrt()
+    norm_b = updates.dot(b, b).sqrt()
     target = tolerance * norm_b
 
     x = torch.zeros_like(b) if x0 is None else x0
@@ -134,7 +134,7 @@ def solve(
         if b.device.type == "cpu" and not active.any():
             break
         Ap = matvec(p)
-        curvature = dot(p, Ap)
+        curvature = updates.dot(p, Ap)
         positive = curvature > 0
         reason = torch.where(
             active & ~positive,
@@ -152,7 +152,7 @@ def solve(
             true = b - matvec(x_new)
             drift = true - new.r
             # Replacing a residual that is still right would only spoil the directions' conjugacy.
-            drifted = moving & (dot(drift, drift) > MAX_DRIFT**2 * dot(true, true))
+            drifted = moving & (updates.dot(drift, drift) > MAX_DRIFT**2 * updates.dot(true, true))
             new = updates.measure(torch.where(drifted[:, None], true, new.r))
         good = moving & new.rz.isfinite() & new.squared.isfinite()
         x, r = updates.restore(good, x_new, x, new.r, r)

@@ -1,7 +1,8 @@
-"""The vector work between two products of conjugate gradients: in PyTorch, or fused on a GPU."""
+"""The vector work between two products of conjugate gradients: in PyTorch, or fused in kernels."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.kernels.loading import library_cuda
+from diff3r_plugin.kernels.loading import library_cpu, library_cuda
 from diff3r_plugin.kernels.loading.cache import BuildError
-from diff3r_plugin.kernels.loading.library_cuda import CudaKernels, Systems
+from diff3r_plugin.kernels.loading.library_cpu import Kernels
+from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg.preconditioners import Jacobi
 
 
@@ -47,6 +49,10 @@ class VectorUpdates(Protocol):
         """z + beta p; may overwrite p."""
         ...
 
+    def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, "B"]:
+        """Scalar products, one a system."""
+        ...
+
 
 class TorchUpdates:
     """With PyTorch's operations: any device, any preconditioner, and autograd can follow.
@@ -75,44 +81,102 @@ class TorchUpdates:
     def direction(self, z: Tensor, beta: Tensor, p: Tensor) -> Tensor:
         return torch.addcmul(z, beta[:, None], p)
 
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        return dot(a, b)
+
+
+class Run(Protocol):
+    """Runs a kernel (``advance``, ``measure``, ``direction``, ``restore``, ``products``) on contiguous tensors."""
+
+    def __call__(self, kernel: str, like: Float[Tensor, "B P"], *tensors: Tensor | None) -> None: ...
+
+
+def on_cpu(kernels: Kernels) -> Run:
+    """With the CPU kernels of the vectors' dtype, on as many threads as PyTorch uses."""
+
+    def run(kernel: str, like: Tensor, *tensors: Tensor | None) -> None:
+        pointers = [None if t is None else t.data_ptr() for t in tensors]
+        getattr(kernels, kernel)(library_cpu.Systems(*like.shape), torch.get_num_threads(), *pointers)
+
+    return run
+
+
+def on_gpu(kernels: CudaKernels, stream: Callable[[torch.device], int] = library_cuda.stream_of) -> Run:
+    """With the GPU kernels, queued on the stream that ``stream`` names for a device."""
+
+    def run(kernel: str, like: Tensor, *tensors: Tensor | None) -> None:
+        systems = library_cuda.Systems(like.shape[0], like.shape[1], stream(like.device), like.device.index or 0)
+        pointers = [None if t is None else t.data_ptr() for t in tensors]
+        kernels.check(getattr(kernels, kernel)(systems, *pointers))
+
+    return run
+
 
 class FusedUpdates:
-    """One kernel for ``advance``, which reads every vector once, and nothing that waits for the device.
+    """One kernel for ``advance``, which reads every vector once, and nothing that waits for a device.
+
+    Takes no memory after the first iterations: x and r go back and forth between two rooms each, and z keeps its own.
 
     Args:
         preconditioner: Jacobi, or None for the identity.
-        kernels: For the vectors' device and dtype.
-        stream: Handle of the stream to queue on, for a device.
+        run: What runs the kernels for the vectors' device and dtype.
+        empty: What makes rooms, from a shape and a dtype; ``torch.empty`` on the vectors' device by default.
     """
 
     def __init__(
         self,
         preconditioner: Jacobi | None,
-        kernels: CudaKernels,
-        stream: Callable[[torch.device], int] = library_cuda.stream_of,
+        run: Run,
+        empty: Callable[[tuple[int, ...], torch.dtype], Tensor] | None = None,
     ) -> None:
         self._inverse = None if preconditioner is None else preconditioner.inverse.contiguous()
-        self._kernels, self._stream = kernels, stream
+        self._run, self._empty = run, empty
+        self._z: Tensor | None = None
+        self._rooms: list[tuple[Tensor, Tensor]] = []
 
     def measure(self, r: Tensor) -> Measured:
-        r, z, sums = r.contiguous(), torch.empty_like(r), self._sums(r)
-        self._run(self._kernels.measure, r, self._inverse, r, z, sums)
+        r = r.contiguous()
+        z, sums = self._room_for_z(r), self._sums(r)
+        self._run("measure", r, self._inverse, r, z, sums)
         return self._measured(r, z, sums)
 
     def advance(self, x: Tensor, r: Tensor, p: Tensor, Ap: Tensor, alpha: Tensor) -> tuple[Tensor, Measured]:
         x, r, p, Ap, alpha = (t.contiguous() for t in (x, r, p, Ap, alpha))
-        x_new, r_new, z, sums = torch.empty_like(x), torch.empty_like(r), torch.empty_like(r), self._sums(r)
-        self._run(self._kernels.advance, r, alpha, self._inverse, p, Ap, x, r, x_new, r_new, z, sums)
+        (x_new, r_new), z, sums = self._other_rooms(x, r), self._room_for_z(r), self._sums(r)
+        self._run("advance", r, alpha, self._inverse, p, Ap, x, r, x_new, r_new, z, sums)
         return x_new, self._measured(r_new, z, sums)
 
     def restore(self, good: Tensor, new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor) -> tuple[Tensor, Tensor]:
-        self._run(self._kernels.restore, r_new, good.to(torch.uint8), old, r_old, new, r_new)
+        new, r_new = new.contiguous(), r_new.contiguous()
+        self._run("restore", r_new, good.to(torch.uint8), old.contiguous(), r_old.contiguous(), new, r_new)
         return new, r_new
 
     def direction(self, z: Tensor, beta: Tensor, p: Tensor) -> Tensor:
-        p = p.contiguous()
-        self._run(self._kernels.direction, z, beta.contiguous(), z, p)
+        z, p = z.contiguous(), p.contiguous()
+        self._run("direction", z, beta.contiguous(), z, p)
         return p
+
+    def dot(self, a: Tensor, b: Tensor) -> Tensor:
+        a, b, sums = a.contiguous(), b.contiguous(), self._sums(a)
+        self._run("products", a, a, b, None, sums)
+        return sums[:, 0].to(a.dtype)
+
+    def _room(self, like: Tensor) -> Tensor:
+        return torch.empty_like(like) if self._empty is None else self._empty(tuple(like.shape), like.dtype)
+
+    def _room_for_z(self, like: Tensor) -> Tensor:
+        if self._z is None:
+            self._z = self._room(like)
+        return self._z
+
+    def _other_rooms(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Rooms for a new x and r that hold neither the current ones nor a caller's tensors."""
+        taken = (x.data_ptr(), r.data_ptr())
+        for room in self._rooms:
+            if room[0].data_ptr() not in taken and room[1].data_ptr() not in taken:
+                return room
+        self._rooms.append((self._room(x), self._room(r)))
+        return self._rooms[-1]
 
     @staticmethod
     def _sums(r: Tensor) -> Tensor:
@@ -123,24 +187,25 @@ class FusedUpdates:
         rz, squared = sums.to(r.dtype).unbind(-1)
         return Measured(r, z, rz, squared)
 
-    def _run(self, kernel: Callable[..., int], like: Tensor, *tensors: Tensor | None) -> None:
-        systems = Systems(like.shape[0], like.shape[1], self._stream(like.device), like.device.index or 0)
-        pointers = [None if t is None else t.data_ptr() for t in tensors]
-        self._kernels.check(kernel(systems, *pointers))
-
 
 def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tensor] | None) -> VectorUpdates:
-    """Fused where that is possible: float32 on a GPU, Jacobi or no preconditioner, no graph to record, nvcc."""
+    """Fused where that is possible: Jacobi or no preconditioner, no graph to record, and kernels for the device.
+
+    These are the GPU's, in float32, where there is nvcc; on a CPU those that the renderer has loaded, if it has.
+    """
     simple = preconditioner is None or isinstance(preconditioner, Jacobi)
-    if b.is_cuda and b.dtype == torch.float32 and simple and not (torch.is_grad_enabled() and b.requires_grad):
-        try:
+    if not simple or (torch.is_grad_enabled() and b.requires_grad):
+        return TorchUpdates(preconditioner)
+    if b.is_cuda and b.dtype == torch.float32:
+        with contextlib.suppress(BuildError, OSError):  # the renderer has warned of it
             kernels = library_cuda.load(torch.cuda.get_device_capability(b.device))
-            return FusedUpdates(preconditioner, kernels)  # type: ignore[arg-type]
-        except (BuildError, OSError):  # the renderer has warned of it
-            pass
+            return FusedUpdates(preconditioner, on_gpu(kernels))  # type: ignore[arg-type]
+    library = library_cpu.loaded()
+    if b.device.type == "cpu" and library is not None and b.dtype in library.by_dtype:
+        return FusedUpdates(preconditioner, on_cpu(library.by_dtype[b.dtype]), library.empty)  # type: ignore[arg-type]
     return TorchUpdates(preconditioner)
 
 
 def dot(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
-    """Scalar products, one a system."""
-    return torch.bmm(a[:, None, :], b[:, :, None])[:, 0, 0]
+    """Scalar products, one a system; never in TF32, as a matrix product might be."""
+    return (a * b).sum(-1)

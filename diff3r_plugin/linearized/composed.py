@@ -22,7 +22,7 @@ class ComposedLinearization:
     """
 
     def __init__(self, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, backend: str) -> None:
-        self._local = coordinates.at(theta)
+        self._theta, self._local = theta, coordinates.at(theta)
         self._render = linearize(self._local.gaussians, coordinates.decode_cameras(theta, views), backend)
         self.image: Float[Tensor, "B V 3 H W"] = self._render.image
         self._gram: tuple[Tensor, GaussianGram] | None = None
@@ -35,6 +35,14 @@ class ComposedLinearization:
         if self._local.moves_cameras:
             return self._local.pull(*self._render.vjp_cameras(cotangent))
         return self._local.pull(self._render.vjp(cotangent))
+
+    def gradient(
+        self, cotangent: Float[Tensor, "B V 3 H W"], weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]
+    ) -> Float[Tensor, "B P"]:
+        return self.vjp(cotangent) + weights * (self._theta - center)
+
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+        return (weights * (self._theta - center) ** 2).sum(-1)
 
     def gauss_newton_product(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels.loading.library_cpu import Library, load
+from diff3r_plugin.kernels.loading.library_cpu import Library, Systems, load
 from diff3r_plugin.kernels.loading.structures import CHART_GROUPS, INPUTS, Chart, Inputs, Vector
 from diff3r_plugin.render.native_backend import NativeLinearization
 from diff3r_plugin.views import Views
@@ -40,6 +40,7 @@ class FusedLinearization:
             coordinates.anchors.data_ptr(),
         )
         self._poses = coordinates.poses_at(theta)
+        self._last = slice(coordinates.first_unknown("poses"), None)  # the poses', if they move, come last in θ
         scene = _decode(coordinates, self._chart, self._kernels.chart_decode, loaded)
         self._render = NativeLinearization(scene, coordinates.decode_cameras(theta, views))
         self.image: Float[Tensor, "B V 3 H W"] = self._render.image
@@ -52,10 +53,29 @@ class FusedLinearization:
         return out
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B P"]:
+        return self._vjp(cotangent, None, None)
+
+    def gradient(
+        self, cotangent: Float[Tensor, "B V 3 H W"], weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]
+    ) -> Float[Tensor, "B P"]:
+        weights, center = self._like_theta(weights, "weights"), self._like_theta(center, "center")
+        gradient = self._vjp(cotangent, weights, center)
+        if self._poses is not None:
+            gradient[:, self._last] += weights[:, self._last] * (self._theta - center)[:, self._last]
+        return gradient
+
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+        weights, center = self._like_theta(weights, "weights"), self._like_theta(center, "center")
+        sums = torch.zeros((self._theta.shape[0], 2), dtype=torch.float64)
+        pointers = [t.data_ptr() for t in (self._theta, center, weights, sums)]
+        self._kernels.products(Systems(*self._theta.shape), torch.get_num_threads(), *pointers)
+        return sums[:, 1].to(self._theta.dtype)
+
+    def _vjp(self, cotangent: Tensor, weights: Tensor | None, center: Tensor | None) -> Float[Tensor, "B P"]:
         scene = self._render.scene
         cotangent = scene.picture_like(cotangent, scene.image_shape, "the cotangent")
         out, cameras = self._empty(tuple(self._theta.shape), self._theta.dtype), self._camera_cotangents()
-        self._run(self._kernels.chart_vjp, cotangent, out, cameras)
+        self._run(self._kernels.chart_vjp, cotangent, weights, center, out, cameras)
         return self._with_poses(out, cameras)
 
     def gauss_newton_product(
@@ -74,15 +94,14 @@ class FusedLinearization:
         self._run(self._kernels.chart_gauss_newton, tangent, weights, diagonal, out, moved, cameras)
         product = self._with_poses(out, cameras)
         if self._poses is not None:
-            first = self._coordinates.first_unknown("poses")
-            product[:, first:].addcmul_(diagonal[:, first:], tangent[:, first:])
+            product[:, self._last] += diagonal[:, self._last] * tangent[:, self._last]
         return product
 
     def gram_diagonal(self, pixel_weights: Float[Tensor, "B V H W"]) -> Float[Tensor, "B P"]:
         out = self._empty(tuple(self._theta.shape), self._theta.dtype)
         self._run(self._kernels.chart_gram_diagonal, self._render.scene.pixel_weights(pixel_weights), out)
         if self._poses is not None:
-            out[:, self._coordinates.first_unknown("poses") :] = 0
+            out[:, self._last] = 0
         return out
 
     def gram_blocks(
@@ -112,7 +131,7 @@ class FusedLinearization:
         """The poses stand last in θ; their gradient comes from that of the cameras."""
         if self._poses is not None:
             assert cameras is not None
-            out[:, self._coordinates.first_unknown("poses") :] = self._poses.pull(cameras).flatten(1)
+            out[:, self._last] = self._poses.pull(cameras).flatten(1)
         return out
 
 

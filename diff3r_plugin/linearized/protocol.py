@@ -25,6 +25,16 @@ class ThetaLinearization(Protocol):
         """Jᵀ u."""
         ...
 
+    def gradient(
+        self, cotangent: Float[Tensor, "B V 3 H W"], weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]
+    ) -> Float[Tensor, "B P"]:
+        """Jᵀ u + weights · (θ − center)."""
+        ...
+
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+        """Σ weights · (θ − center)²."""
+        ...
+
     def gauss_newton_product(
         self,
         tangent: Float[Tensor, "B P"],

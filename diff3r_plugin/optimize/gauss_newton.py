@@ -66,9 +66,9 @@ class GaussNewton:
         shift = state.damping[:, None] * here.diagonal
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], -here.gradient, 0)
-        damped = objective.proximal_weights + shift
+        damped, room = objective.proximal_weights + shift, torch.empty_like(rhs)
         solve = pcg(
-            lambda v: here.gauss_newton_product(v, damped),
+            lambda v: here.gauss_newton_product(v, damped, room),
             rhs,
             preconditioner=here.preconditioner(self._preconditioner, shift),
             max_iterations=self._iterations,

@@ -3,23 +3,37 @@
 import gsplat_on_cpu
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
 from diff3r_plugin.linalg.pcg import PCGReason, solve
-from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, updates_for
+from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, on_cpu, on_gpu, updates_for
 
 SETTINGS = dict(max_iterations=60, tolerance=1e-7, stabilize_every=10)
 
 
-def fused(preconditioner, dtype=torch.float64) -> FusedUpdates:
+@pytest.fixture(params=["gpu", "cpu"])
+def fused(request):
+    return fused_on_cpu if request.param == "cpu" else fused_on_gpu
+
+
+def fused_on_cpu(preconditioner, dtype=torch.float64) -> FusedUpdates:
+    library = library_cpu.load()
+    if library is None:
+        pytest.skip("no C++ compiler here")
+    return FusedUpdates(preconditioner, on_cpu(library.by_dtype[dtype]), library.empty)
+
+
+def fused_on_gpu(preconditioner, dtype=torch.float64) -> FusedUpdates:
+    """Its kernels run on this CPU."""
     library = gsplat_on_cpu.library()
     if library is None:
         pytest.skip("no g++ here to compile the GPU kernels for a CPU")
     kernels = CudaKernels(library, "f64" if dtype == torch.float64 else "f32")
-    return FusedUpdates(preconditioner, kernels, lambda device: 0)
+    return FusedUpdates(preconditioner, on_gpu(kernels, lambda device: 0))
 
 
 def systems(batch, size, seed):
@@ -35,9 +49,9 @@ def by(A, b, updates, **changes):
     return solve(lambda v: (A @ v[..., None])[..., 0], b, None, updates, **{**SETTINGS, **changes})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.integers(1, 3), size=st.integers(1, 30), seed=st.integers(0, 99), conditioned=st.booleans())
-def test_fused_and_plain_take_the_same_path(batch, size, seed, conditioned):
+def test_fused_and_plain_take_the_same_path(fused, batch, size, seed, conditioned):
     A, b = systems(batch, size, seed)
     preconditioner = Jacobi(A.diagonal(dim1=-2, dim2=-1)) if conditioned else None
     ours, plain = by(A, b, fused(preconditioner)), by(A, b, TorchUpdates(preconditioner))
@@ -51,7 +65,7 @@ def test_fused_and_plain_take_the_same_path(batch, size, seed, conditioned):
     torch.testing.assert_close(ours.solution, plain.solution, rtol=1e-9, atol=1e-9)
 
 
-def test_vectors_of_many_blocks():
+def test_vectors_of_many_blocks(fused):
     """More unknowns than one block of threads handles, and no multiple of it."""
     b = torch.randn(2, 3 * 1024 + 17, dtype=torch.float64)
     diagonal = 1 + torch.rand_like(b)
@@ -60,7 +74,7 @@ def test_vectors_of_many_blocks():
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_system_that_breaks_ends_at_its_last_good_iterate_and_disturbs_no_other(at):
+def test_a_system_that_breaks_ends_at_its_last_good_iterate_and_disturbs_no_other(fused, at):
     A, b = systems(2, 12, 0)
     calls = 0
 
@@ -79,15 +93,43 @@ def test_a_system_that_breaks_ends_at_its_last_good_iterate_and_disturbs_no_othe
     torch.testing.assert_close(ours.solution[1], torch.linalg.solve(A[1], b[1]), rtol=1e-5, atol=1e-6)
 
 
-def test_float32_sums_in_double():
+def test_float32_sums_in_double(fused):
     """A sum of a hundred thousand equal numbers in float32 would be off by more than its rounding."""
     r = torch.full((1, 100_000), 0.1, dtype=torch.float32)
     measured = fused(None, torch.float32).measure(r)
     assert abs(measured.squared.item() / (100_000 * 0.1**2) - 1) < 1e-6
 
 
-def test_only_what_the_kernels_can_do_goes_to_them():
+def test_vectors_that_are_not_contiguous(fused):
+    """A caller's right-hand side may be a slice, and a product may come transposed."""
+    wide = torch.randn(2, 24, dtype=torch.float64)
+    b, diagonal = wide[:, ::2], 1 + torch.rand(12, 2, dtype=torch.float64)
+    ours = solve(lambda v: (diagonal * v.T).T, b, None, fused(None), **SETTINGS)
+    torch.testing.assert_close(ours.solution, b / diagonal.T, rtol=1e-5, atol=1e-6)
+    updates = fused(None)
+    good, new, old = torch.tensor([True, False]), torch.ones(3, 2).double().T, torch.zeros(3, 2).double().T
+    x, r = updates.restore(good, new, old, 2 * new, old)
+    assert x.tolist() == [[1.0] * 3, [0.0] * 3] and r.tolist() == [[2.0] * 3, [0.0] * 3]
+    p = updates.direction(new, torch.tensor([2.0, 3.0]).double(), torch.ones(3, 2).double().T)
+    assert p.tolist() == [[3.0] * 3, [4.0] * 3]
+
+
+def test_iterations_after_the_second_take_no_memory(fused):
+    A, b = systems(1, 20, 0)
+    updates = fused(Jacobi(A.diagonal(dim1=-2, dim2=-1)))
+    made = []
+    updates._empty = lambda shape, dtype: made.append(torch.empty(shape, dtype=dtype)) or made[-1]
+    right = b.clone()
+    by(A, b, updates, tolerance=0.0, max_iterations=9)
+    assert len(made) == 5, "two rooms for x, two for r, one for z"
+    assert torch.equal(b, right), "the right-hand side is the caller's"
+
+
+def test_only_what_the_kernels_can_do_goes_to_them(monkeypatch):
     b = torch.ones(1, 4)
-    assert isinstance(updates_for(b, None), TorchUpdates), "the vectors are on a CPU"
     block = BlockJacobi(b, torch.eye(2)[None, None], torch.arange(2)[None])
     assert isinstance(updates_for(b, block), TorchUpdates)
+    assert isinstance(updates_for(b.clone().requires_grad_(), None), TorchUpdates), "autograd has to follow"
+    assert isinstance(updates_for(b.half(), None), TorchUpdates)
+    monkeypatch.setattr(library_cpu, "loaded", lambda: None)
+    assert isinstance(updates_for(b, None), TorchUpdates), "nothing is compiled for this"

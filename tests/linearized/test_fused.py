@@ -50,15 +50,18 @@ def test_every_product_is_that_of_the_composed_linearization(form, degree, group
     expected = ComposedLinearization(coordinates, theta, views, "native")
     found = FusedLinearization(coordinates, theta, views)
     v, diagonal = torch.randn_like(theta), torch.rand_like(theta)
-    weights, u = torch.rand_like(found.image[:, :, 0]), torch.randn_like(found.image)
+    pixels, u = torch.rand_like(found.image[:, :, 0]), torch.randn_like(found.image)
     _close(found.image, expected.image)
     _close(found.jvp(v), expected.jvp(v))
     _close(found.vjp(u), expected.vjp(u).nan_to_num())
-    product = expected.gauss_newton_product(v, weights, diagonal).nan_to_num()
-    _close(found.gauss_newton_product(v, weights, diagonal), product)
-    _close(found.gram_diagonal(weights), expected.gram_diagonal(weights).nan_to_num())
+    product = expected.gauss_newton_product(v, pixels, diagonal).nan_to_num()
+    _close(found.gauss_newton_product(v, pixels, diagonal), product)
+    _close(found.gram_diagonal(pixels), expected.gram_diagonal(pixels).nan_to_num())
+    weights, center = torch.rand_like(theta), torch.randn_like(theta)
+    _close(found.gradient(u, weights, center), expected.gradient(u, weights, center).nan_to_num())
+    _close(found.weighted_distance(weights, center), expected.weighted_distance(weights, center))
     room = torch.empty_like(theta)
-    assert found.gauss_newton_product(v, weights, diagonal, room) is room
+    assert found.gauss_newton_product(v, pixels, diagonal, room) is room
     _close(room, product)
 
 

@@ -112,15 +112,15 @@ extern "C" {
         return guarded([&] { return jvp(*lin<T>(handle), threads, given, out<T>(picture_tangent)); });                                          \
     }                                                                                                                                           \
     int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* picture_cotangent,                   \
-                                      void* gradient, void* world_to_camera) {                                                                  \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), nullptr, nullptr};                          \
+                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera) {                      \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), in<T>(diagonal), in<T>(chart->theta), in<T>(center)};                          \
         return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(picture_cotangent), wanted); });                                        \
     }                                                                                                                                           \
     int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                    \
                                                const void* pixel_weights, const void* diagonal, void* product,                                  \
                                                const void* world_to_camera, void* world_to_camera_out) {                                        \
         const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                  \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent)};        \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent), nullptr};        \
         return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                            \
     }                                                                                                                                           \
     int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights,             \

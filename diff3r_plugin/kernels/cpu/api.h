@@ -28,6 +28,11 @@ struct Diff3rCounts {
     int64_t bytes;          // held by the linearization
 };
 
+// The vectors of conjugate gradients: B systems of P unknowns.
+struct Diff3rSystems {
+    int64_t systems, unknowns;
+};
+
 #define DIFF3R_DECLARE(SUFFIX)                                                                                                    \
     /* Projects, sorts and draws the picture [B, V, 3, H, W]; handle may be null when nothing is to be kept. */                   \
     int32_t diff3r_linearize_##SUFFIX(const Diff3rScene*, int32_t threads, void* picture, Diff3rCounts* counts, void** handle);   \
@@ -41,8 +46,9 @@ struct Diff3rCounts {
     /* The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null. */                               \
     int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,                     \
                                       const void* world_to_camera, void* picture_tangent);                                        \
+    /* Jt u + diagonal (θ - center); diagonal and center may be null together. */                                                 \
     int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* picture_cotangent,           \
-                                      void* gradient, void* world_to_camera);                                                     \
+                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera);           \
     /* Jt W J v + diagonal v. The second world_to_camera is the cotangent's. */                                                   \
     int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,            \
                                                const void* pixel_weights, const void* diagonal, void* product,                    \
@@ -52,7 +58,22 @@ struct Diff3rCounts {
                                                 void* diagonal);                                                                  \
     /* The Gaussians at chart->theta, from those of `reference`. */                                                               \
     int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*); \
-    void diff3r_free_##SUFFIX(void* handle);
+    void diff3r_free_##SUFFIX(void* handle);                                                                                      \
+    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                          \
+    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal,       \
+                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,        \
+                                    void* z, double* sums);                                                                       \
+    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                              \
+    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r, void* z,  \
+                                    double* sums);                                                                                \
+    /* p = z + beta p with beta [B], in place. */                                                                                 \
+    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* beta, const void* z, void* p);           \
+    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                                 \
+    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* x, const void* r,     \
+                                    void* x_new, void* r_new);                                                                    \
+    /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                         \
+    int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,    \
+                                     double* sums);
 DIFF3R_DECLARE(f32)
 DIFF3R_DECLARE(f64)
 #undef DIFF3R_DECLARE

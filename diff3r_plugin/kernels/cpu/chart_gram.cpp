@@ -10,7 +10,7 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
     const int rests = 3 * (scene.bases - 1);
-    const ChartCotangent<T> store{chart, out, nullptr, nullptr, nullptr};
+    const ChartCotangent<T> store{chart, out, nullptr, nullptr, nullptr, nullptr};
     parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
         const int64_t batch = task / tasks;
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {

@@ -115,12 +115,12 @@ template <class T> struct GivenCotangent {
     }
 };
 
-// Cotangents as gradients by θ, [B, P], plus a diagonal matrix times a vector where these are given.
+// Cotangents as gradients by θ, [B, P]; plus diagonal (vector - center) where these are given, center perhaps not.
 template <class T> struct ChartCotangent {
     Chart<T> chart;
     T* out;
-    T* of_cameras;                 // [B, V, 4, 4], or null
-    const T *diagonal, *vector;    // [B, P] each, or null
+    T* of_cameras;                        // [B, V, 4, 4], or null
+    const T *diagonal, *vector, *center;  // [B, P] each, or null
     T* cameras() const { return of_cameras; }
 
     DIFF3R_INLINE void store(const Scene<T>& scene, const PackOfScene& at, GaussianNumbers<T>& sums) const {
@@ -147,6 +147,11 @@ template <class T> struct ChartCotangent {
             Pack<T> weights[padded<T>(3 * MAX_BASES)], direction[padded<T>(3 * MAX_BASES)];
             load_group(chart, diagonal, group, size, at, scene.batch, weights);
             load_group(chart, vector, group, size, at, scene.batch, direction);
+            if (center) {
+                Pack<T> origin[padded<T>(3 * MAX_BASES)];
+                load_group(chart, center, group, size, at, scene.batch, origin);
+                for (int j = 0; j < size; ++j) direction[j] = direction[j] - origin[j];
+            }
             for (int j = 0; j < size; ++j) gradient[j] += weights[j] * direction[j];
         }
         store_rows(gradient, size, out + at.scene * chart.unknowns + group + at.first * size, size, at.count);

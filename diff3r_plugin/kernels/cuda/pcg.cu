@@ -68,6 +68,18 @@ __global__ void restore_kernel(int64_t unknowns, const uint8_t* good, const T* x
     }
 }
 
+template <class T> __global__ void products_kernel(int64_t unknowns, const T* a, const T* b, const T* weights, double* out) {
+    const Part part(unknowns);
+    T sums[2] = {};
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
+        if (weights)
+            sums[1] += weights[i] * (a[i] - b[i]) * (a[i] - b[i]);
+        else
+            sums[0] += a[i] * b[i];
+    }
+    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+}
+
 inline int64_t vector_blocks(const Diff3rSystems& s) { return s.systems * blocks_for(s.unknowns, VECTOR_THREADS * PER_THREAD); }
 
 template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
@@ -93,8 +105,13 @@ template <class T> int32_t restore(const Diff3rSystems* s, const uint8_t* good, 
                   out<T>(r_new));
 }
 
+template <class T> int32_t products(const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, products_kernel<T>, s->unknowns, in<T>(a), in<T>(b), in<T>(weights), sums);
+}
+
 }  // namespace diff3r
 
+DIFF3R_EXPORT(products, (const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums), (s, a, b, weights, sums))
 DIFF3R_EXPORT(advance,
               (const Diff3rSystems* s, const void* alpha, const void* inverse, const void* p, const void* Ap, const void* x, const void* r,
                void* x_new, void* r_new, void* z, double* sums),

@@ -17,7 +17,7 @@ from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
 OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
 """Statuses that every kernel returns (``api.h``)."""
 
-_RECYCLED_FROM = 16 * 2**20
+_RECYCLED_FROM = 2**21
 """Bytes from which on results are put into recycled memory."""
 
 CONSTANT_NAMES = (
@@ -34,6 +34,12 @@ class Scene(Structure):
     """``Diff3rScene``: inputs, and how many tile list entries fit into memory."""
 
     _fields_ = (("inputs", Inputs), ("max_intersections", c_int64))
+
+
+class Systems(Structure):
+    """``Diff3rSystems``: B systems of P unknowns."""
+
+    _fields_ = (("systems", c_int64), ("unknowns", c_int64))
 
 
 class Counts(Structure):
@@ -60,9 +66,15 @@ class Kernels:
         chart = POINTER(Chart)
         self.chart_decode = function("chart_decode", POINTER(Inputs), c_int32, chart, vector)
         self.chart_jvp = function("chart_jvp", c_void_p, c_int32, chart, *[c_void_p] * 3)
-        self.chart_vjp = function("chart_vjp", c_void_p, c_int32, chart, *[c_void_p] * 3)
+        self.chart_vjp = function("chart_vjp", c_void_p, c_int32, chart, *[c_void_p] * 5)
         self.chart_gauss_newton = function("chart_gauss_newton", c_void_p, c_int32, chart, *[c_void_p] * 6)
         self.chart_gram_diagonal = function("chart_gram_diagonal", c_void_p, c_int32, chart, *[c_void_p] * 2)
+        systems = POINTER(Systems)
+        self.advance = function("advance", systems, c_int32, *[c_void_p] * 10)
+        self.measure = function("measure", systems, c_int32, *[c_void_p] * 4)
+        self.direction = function("direction", systems, c_int32, *[c_void_p] * 3)
+        self.restore = function("restore", systems, c_int32, *[c_void_p] * 5)
+        self.products = function("products", systems, c_int32, *[c_void_p] * 4)
         self.free = function("free", c_void_p, result=None)
 
 
@@ -126,6 +138,11 @@ def load() -> Library | None:
             stacklevel=2,
         )
         return None
+
+
+def loaded() -> Library | None:
+    """The kernels if :func:`load` has given them already; compiles nothing."""
+    return load() if load.cache_info().currsize else None
 
 
 def failure() -> str | None:

@@ -63,6 +63,7 @@ class CudaKernels:
         self.measure = function("measure", *[c_void_p] * 4, of=Systems)
         self.direction = function("direction", *[c_void_p] * 3, of=Systems)
         self.restore = function("restore", *[c_void_p] * 5, of=Systems)
+        self.products = function("products", *[c_void_p] * 4, of=Systems)
         self._describe = library.diff3r_cuda_error
         self._describe.argtypes, self._describe.restype = (c_int32,), c_char_p
 

@@ -1,0 +1,157 @@
+// The vector work of conjugate gradients between two products: each vector is read once. Sums are made of partial sums
+// over parts of fixed length, added up in order, so they do not depend on the number of threads.
+#include <vector>
+
+#include "api.h"
+#include "pack.h"
+#include "parallel.h"
+
+namespace diff3r {
+namespace {
+
+constexpr int64_t PART = 1 << 13;  // unknowns
+
+// Calls body(system, begin, end, part) for all parts of [B, P], with begin and end counted over both.
+template <class Body> void for_each_part(const Diff3rSystems& s, int threads, const Body& body) {
+    const int64_t parts = (s.unknowns + PART - 1) / PART;
+    parallel_for(s.systems * parts, threads_for(s.systems * s.unknowns, 1 << 15, threads), [&](int64_t task, int) {
+        const int64_t system = task / parts, first = task % parts * PART;
+        const int64_t last = first + PART < s.unknowns ? first + PART : s.unknowns;
+        body(system, system * s.unknowns + first, system * s.unknowns + last, task);
+    });
+}
+
+// Two sums for each system, in double from part to part.
+template <class T> struct Sums {
+    int64_t parts;
+    std::vector<double> partial;
+    explicit Sums(const Diff3rSystems& s) : parts((s.unknowns + PART - 1) / PART), partial(size_t(2 * s.systems * parts)) {}
+    void set(int64_t part, double first, double second) { partial[size_t(2 * part)] = first, partial[size_t(2 * part + 1)] = second; }
+    void write(double* out) const {
+        for (size_t i = 0; i < partial.size(); ++i) out[2 * (int64_t(i) / (2 * parts)) + int64_t(i % 2)] += partial[i];
+    }
+};
+
+// Lanes of doubles, which compilers keep in registers: a sum of floats over a whole part would lose digits.
+struct Sum {
+    double lane[8] = {};
+    template <class Term> DIFF3R_INLINE void add(int64_t begin, int64_t end, const Term& term) {
+        int64_t i = begin;
+        for (; i + 8 <= end; i += 8)
+            for (int l = 0; l < 8; ++l) lane[l] += term(i + l);
+        for (; i < end; ++i) lane[0] += term(i);
+    }
+    double total() const { return ((lane[0] + lane[4]) + (lane[1] + lane[5])) + ((lane[2] + lane[6]) + (lane[3] + lane[7])); }
+};
+
+template <class T> void sum_products(const T* inverse, const T* r, int64_t begin, int64_t end, double& rz, double& squared) {
+    Sum first, second;
+    if (inverse)
+        first.add(begin, end, [&](int64_t i) { return double(inverse[i]) * double(r[i]) * double(r[i]); });
+    second.add(begin, end, [&](int64_t i) { return double(r[i]) * double(r[i]); });
+    squared = second.total();
+    rz = inverse ? first.total() : squared;
+}
+
+template <class T>
+void advance(const Diff3rSystems& s, int threads, const T* alpha, const T* inverse, const T* p, const T* Ap, const T* x, const T* r, T* x_new,
+             T* r_new, T* z, double* out) {
+    Sums<T> sums(s);
+    for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t part) {
+        const T step = alpha[system];
+        if (step == T(0)) {  // a system that has ended takes no step, whatever its direction holds
+            for (int64_t i = begin; i < end; ++i) x_new[i] = x[i], r_new[i] = r[i];
+        } else {
+            for (int64_t i = begin; i < end; ++i) x_new[i] = x[i] + step * p[i];
+            for (int64_t i = begin; i < end; ++i) r_new[i] = r[i] - step * Ap[i];
+        }
+        for (int64_t i = begin; i < end; ++i) z[i] = inverse ? inverse[i] * r_new[i] : r_new[i];
+        double rz, squared;
+        sum_products(inverse, r_new, begin, end, rz, squared);
+        sums.set(part, rz, squared);
+    });
+    sums.write(out);
+}
+
+template <class T> void measure(const Diff3rSystems& s, int threads, const T* inverse, const T* r, T* z, double* out) {
+    Sums<T> sums(s);
+    for_each_part(s, threads, [&](int64_t, int64_t begin, int64_t end, int64_t part) {
+        for (int64_t i = begin; i < end; ++i) z[i] = inverse ? inverse[i] * r[i] : r[i];
+        double rz, squared;
+        sum_products(inverse, r, begin, end, rz, squared);
+        sums.set(part, rz, squared);
+    });
+    sums.write(out);
+}
+
+template <class T> void direction(const Diff3rSystems& s, int threads, const T* beta, const T* z, T* p) {
+    for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t) {
+        const T share = beta[system];
+        if (share == T(0))
+            for (int64_t i = begin; i < end; ++i) p[i] = z[i];
+        else
+            for (int64_t i = begin; i < end; ++i) p[i] = z[i] + share * p[i];
+    });
+}
+
+template <class T> void restore(const Diff3rSystems& s, int threads, const uint8_t* good, const T* x, const T* r, T* x_new, T* r_new) {
+    for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t) {
+        if (good[system]) return;
+        for (int64_t i = begin; i < end; ++i) x_new[i] = x[i], r_new[i] = r[i];
+    });
+}
+
+// Σ a b and Σ weights (a - b)².
+template <class T> void products(const Diff3rSystems& s, int threads, const T* a, const T* b, const T* weights, double* out) {
+    Sums<T> sums(s);
+    for_each_part(s, threads, [&](int64_t, int64_t begin, int64_t end, int64_t part) {
+        Sum sum, weighted;
+        if (weights)
+            weighted.add(begin, end, [&](int64_t i) { return double(weights[i]) * (double(a[i]) - double(b[i])) * (double(a[i]) - double(b[i])); });
+        else
+            sum.add(begin, end, [&](int64_t i) { return double(a[i]) * double(b[i]); });
+        sums.set(part, sum.total(), weighted.total());
+    });
+    sums.write(out);
+}
+
+template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
+template <class T> T* out(void* p) { return static_cast<T*>(p); }
+
+}  // namespace
+}  // namespace diff3r
+
+using namespace diff3r;
+
+extern "C" {
+#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                  \
+    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* inverse,              \
+                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,        \
+                                    void* z, double* sums) {                                                                      \
+        advance(*s, threads, in<T>(alpha), in<T>(inverse), in<T>(p), in<T>(Ap), in<T>(x), in<T>(r), out<T>(x_new),                \
+                out<T>(r_new), out<T>(z), sums);                                                                                  \
+        return DIFF3R_OK;                                                                                                         \
+    }                                                                                                                             \
+    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* inverse, const void* r, void* z,         \
+                                    double* sums) {                                                                               \
+        measure(*s, threads, in<T>(inverse), in<T>(r), out<T>(z), sums);                                                          \
+        return DIFF3R_OK;                                                                                                         \
+    }                                                                                                                             \
+    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* beta, const void* z, void* p) {        \
+        direction(*s, threads, in<T>(beta), in<T>(z), out<T>(p));                                                                 \
+        return DIFF3R_OK;                                                                                                         \
+    }                                                                                                                             \
+    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems* s, int32_t threads, const uint8_t* good, const void* x, const void* r,   \
+                                    void* x_new, void* r_new) {                                                                   \
+        restore(*s, threads, good, in<T>(x), in<T>(r), out<T>(x_new), out<T>(r_new));                                             \
+        return DIFF3R_OK;                                                                                                         \
+    }                                                                                                                             \
+    int32_t diff3r_products_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* a, const void* b, const void* weights,  \
+                                     double* sums) {                                                                              \
+        products(*s, threads, in<T>(a), in<T>(b), in<T>(weights), sums);                                                          \
+        return DIFF3R_OK;                                                                                                         \
+    }
+DIFF3R_DEFINE(f32, float)
+DIFF3R_DEFINE(f64, double)
+#undef DIFF3R_DEFINE
+}
