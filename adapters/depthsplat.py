@@ -62,8 +62,8 @@ class DepthSplat(PixelSplatFamily):
             final = dataclasses.replace(scene, **joined)
         return self.with_scene(output, final)
 
-    def drawn(self, wrapper: Any, output: Any, cameras: Any) -> Tensor:
-        return super().drawn(wrapper, _last(self.scene(output), len(cameras["near"])), cameras)
+    def rendered(self, wrapper: Any, output: Any, cameras: Any) -> Tensor:
+        return super().rendered(wrapper, _last(self.scene(output), len(cameras["near"])), cameras)
 
     def scores_folder(self, wrapper: Any, config: Any) -> Path:
         configured = wrapper.test_cfg.output_path

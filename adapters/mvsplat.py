@@ -23,7 +23,7 @@ class MVSplat(PixelSplatFamily):
         ),
         Expectation(DEPTH_PREDICTOR, "DepthPredictorMultiView.forward", (), "reading features for the head"),
     )
-    # what the last layer of the depth predictor sees: refined features, the photograph and the matching features
+    # what the last layer of the depth predictor sees: refined features, the image and the matching features
     tap = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
 
 

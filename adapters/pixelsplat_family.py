@@ -19,7 +19,7 @@ MODEL_WRAPPER = "src/model/model_wrapper.py"
 DECODER = "src/model/decoder/decoder_splatting_cuda.py"
 
 RASTERIZER_NEAR = 0.2
-"""The family's rasterizers draw nothing nearer than this (in the units they are given)."""
+"""The family's rasterizers render nothing nearer than this (in the units they are given)."""
 
 EVALUATED = 16
 """Coefficients the family's rasterizers evaluate (degree 3), whatever the host predicts."""
@@ -49,7 +49,7 @@ class PixelSplatFamily(HostAdapter):
             DECODER,
             "DecoderSplattingCUDA.forward",
             ("gaussians", "extrinsics", "intrinsics", "near", "far", "image_shape"),
-            "drawing targets before refinement",
+            "rendering targets before refinement",
         ),
     )
 
@@ -79,7 +79,7 @@ class PixelSplatFamily(HostAdapter):
     def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
         scene = self.scene(output)
         harmonics = self._turned(refined.harmonics, to_standard=False)
-        untouched = scene.harmonics[..., EVALUATED:]  # never drawn, so never refined
+        untouched = scene.harmonics[..., EVALUATED:]  # never rendered, so never refined
         if untouched.shape[-1]:
             harmonics = torch.cat([harmonics, untouched.to(harmonics)], -1)
         changed = dataclasses.replace(
@@ -96,17 +96,17 @@ class PixelSplatFamily(HostAdapter):
             return harmonics
         return from_e3nn_order(harmonics) if to_standard else to_e3nn_order(harmonics)
 
-    # ---------------------------------------------------------------- cameras and pictures
+    # ---------------------------------------------------------------- cameras and images
 
     def context_images(self, context: Any) -> Float[Tensor, "B V 3 H W"]:
-        """The context photographs in [0, 1]."""
+        """The context images in [0, 1]."""
         return context["image"]
 
     def context_views(self, wrapper: nn.Module, context: Any) -> Views:
         images = self.context_images(context)
         height, width = images.shape[-2:]
         near = context["near"]
-        if not self.encoder_sees_poses and "extrinsics" not in context:  # photographs alone are enough for such a host
+        if not self.encoder_sees_poses and "extrinsics" not in context:  # images alone are enough for such a host
             cameras = near.new_full((*near.shape, 4, 4), math.nan)
         else:
             cameras = world_to_camera(context["extrinsics"])
@@ -130,13 +130,13 @@ class PixelSplatFamily(HostAdapter):
         return batch["target"]["image"]
 
     def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
-        return self.drawn(wrapper, output, batch["target"])
+        return self.rendered(wrapper, output, batch["target"])
 
     def render_context(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
-        return self.drawn(wrapper, output, batch["context"])
+        return self.rendered(wrapper, output, batch["context"])
 
-    def drawn(self, wrapper: Any, output: Any, cameras: Any) -> Float[Tensor, "B V 3 H W"]:
-        """The host's own picture of an encoder's output, for the context or the target views of a batch."""
+    def rendered(self, wrapper: Any, output: Any, cameras: Any) -> Float[Tensor, "B V 3 H W"]:
+        """The host's own rendering of an encoder's output, for the context or the target views of a batch."""
         height, width = cameras["image"].shape[-2:]
         named = ("extrinsics", "intrinsics", "near", "far")
         return wrapper.decoder.forward(self.scene(output), *(cameras[name] for name in named), (height, width)).color
@@ -151,7 +151,7 @@ def world_to_camera(extrinsics: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 
 
 
 def symmetric_intrinsics(normalized: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
-    """The pinhole that the family's decoders draw with, in pixels.
+    """The pinhole that the family's decoders render with, in pixels.
 
     They take the angle between the rays through the middles of opposite image edges and build a symmetric frustum
     with it, whatever the principal point says; for a principal point in the middle that is the camera as given.

@@ -30,7 +30,7 @@ from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
 LARGEST_LOGIT = 30.0
-"""Logits change by at most this; exp of more overflows float32 and draws the same picture."""
+"""Logits change by at most this; exp of more overflows float32 and renders the same image."""
 
 CORE_COLUMNS = {"means": (0, 3), "covariance": (3, 9), "opacity": (9, 10), "sh_dc": (10, 13)}
 

@@ -27,7 +27,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class SavedScene:
-    """One scene as a network predicted it, and the photographs to refine it on and to judge it by.
+    """One scene as a network predicted it, and the images to refine it on and to judge it by.
 
     Args:
         name: The scene's name in its data set.
@@ -38,7 +38,7 @@ class SavedScene:
         confidence: Pixel weights that a head predicted for the context views, ``[1, V, H, W]``; None without one.
 
     Raises:
-        ValueError: if there is more than one scene, or a picture is missing.
+        ValueError: if there is more than one scene, or an image is missing.
     """
 
     name: str

@@ -39,7 +39,7 @@ def implicit_solution(
     preconditioner: str,
     on_backward: Callable[[PCGResult], None],
 ) -> Float[Tensor, "B P"]:
-    """θ* as a differentiable function of θ0, Λ, the photographs and the pixel weights.
+    """θ* as a differentiable function of θ0, Λ, the images and the pixel weights.
 
     Args:
         theta0, proximal_weights, images, pixel_weights: The inputs that gradients may reach.
@@ -78,12 +78,12 @@ class _ImplicitSolution(Function):
         # A broken scene must not reach the network that all scenes share.
         residual = torch.where(solve.residual.isfinite().all(-1, keepdim=True), solve.residual, 0)
         wants_theta0, wants_weights, wants_images, wants_pixels = ctx.needs_input_grad[:4]
-        picture = here.push(v) if wants_images or wants_pixels else None
+        pushed = here.push(v) if wants_images or wants_pixels else None
         return (
             proximal_weights * v + residual if wants_theta0 else None,
             -(here.theta - theta0) * v if wants_weights else None,
-            here.objective.pixel_weights[:, :, None] * picture if wants_images else None,
-            -(picture * here.residual).sum(2) if wants_pixels else None,
+            here.objective.pixel_weights[:, :, None] * pushed if wants_images else None,
+            -(pushed * here.residual).sum(2) if wants_pixels else None,
             None,
             None,
             None,

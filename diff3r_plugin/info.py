@@ -18,7 +18,7 @@ class Outcome(str, Enum):
     INVALID_GAUSSIANS = "invalid_gaussians"
     """A Gaussian is not finite, or its covariance is not positive semidefinite."""
     INVALID_VIEWS = "invalid_views"
-    """A camera or a photograph is not finite."""
+    """A camera or an image is not finite."""
     NOTHING_TO_GAIN = "nothing_to_gain"
     """The energy does not depend on the scene: all transparent, or nothing in view."""
     NO_DESCENT = "no_descent"

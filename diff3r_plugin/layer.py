@@ -36,7 +36,7 @@ from diff3r_plugin.views import Views
 class TTOLayer(nn.Module):
     """Refine Gaussians on their context views, differentiably (Diff3R, arXiv 2604.01030).
 
-    For each scene it minimizes E(θ) = ½ Σ w r² + ½ Σ Λ (θ − θ0)², r = picture − photograph, from the predicted
+    For each scene it minimizes E(θ) = ½ Σ w r² + ½ Σ Λ (θ − θ0)², r = rendering − image, from the predicted
     θ0, and returns the scene at the minimizer. Gradients reach the tensors of ``gaussians`` and ``weights`` (and, if
     they ask for it, ``views.images`` and ``pixel_weights``) by ``config.backward_mode``. It holds no parameters.
 
@@ -74,7 +74,7 @@ class TTOLayer(nn.Module):
 
         Args:
             gaussians: Predicted scenes.
-            views: Context cameras with photographs in [0, 1].
+            views: Context cameras with images in [0, 1].
             weights: Proximal weights Λ: a number, a mapping of groups, or :class:`ProximalWeights`.
             pixel_weights: Weight of each pixel's squared error, ``[B, V, H, W]``, not negative; one by default.
 
@@ -83,7 +83,7 @@ class TTOLayer(nn.Module):
             :class:`TTOInfo`.
 
         Raises:
-            ValueError: for photographs outside [0, 1], shapes or devices that disagree, weights that are not
+            ValueError: for images outside [0, 1], shapes or devices that disagree, weights that are not
                 positive, or a backend that cannot do what the backward mode needs.
         """
         self._check(gaussians, views, pixel_weights)
@@ -243,7 +243,7 @@ class TTOLayer(nn.Module):
                 f"Gaussians hold {gaussians.batch_size} scenes but Views {views.batch_size}; give each scene its views."
             )
         if views.images is None:
-            raise ValueError("TTOLayer needs photographs: these Views have images=None.")
+            raise ValueError("TTOLayer needs images: these Views have images=None.")
         if gaussians.device != views.device:
             raise ValueError(f"Gaussians are on {gaussians.device}, Views on {views.device}; move one with .to(...).")
         images = views.images
@@ -251,7 +251,7 @@ class TTOLayer(nn.Module):
             low, high = (t.item() for t in torch.aminmax(torch.nan_to_num(images, 0.5)))
             if low < -1e-4 or high > 1 + 1e-4:
                 raise ValueError(
-                    f"Photographs must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Undo the network's normalization "
+                    f"Images must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Undo the network's normalization "
                     "first (images in [-1, 1]: image * 0.5 + 0.5; in [0, 255]: image / 255)."
                 )
         B, V, _, H, W = images.shape

@@ -1,4 +1,4 @@
-"""The inner problem: E(θ) = ½ Σ_k w_k r_k(θ)² + ½ Σ_i Λ_i (θ_i − θ0_i)², r = picture − photograph.
+"""The inner problem: E(θ) = ½ Σ_k w_k r_k(θ)² + ½ Σ_i Λ_i (θ_i − θ0_i)², r = rendering − image.
 
 A sum of squares, not a mean, so that the proximal weights Λ do not change meaning with resolution.
 """
@@ -25,7 +25,7 @@ class Objective:
 
     Args:
         coordinates: The map from θ to scenes.
-        views: Cameras with their photographs.
+        views: Cameras with their images.
         theta0: Where the proximal term pulls to, ``[B, P]``.
         proximal_weights: Λ, ``[B, P]``, positive.
         pixel_weights: w, ``[B, V, H, W]``, not negative; one by default.
@@ -42,7 +42,7 @@ class Objective:
         backend: str = "auto",
     ) -> None:
         if views.images is None:
-            raise ValueError("The inner problem compares pictures with photographs: these Views have no images.")
+            raise ValueError("The inner problem compares renderings with images: these Views have no images.")
         self.coordinates, self.views, self.backend = coordinates, views, backend
         self.images = views.images
         self.theta0, self.proximal_weights = theta0, proximal_weights
@@ -52,7 +52,7 @@ class Objective:
 
     @cached_property
     def scale(self) -> Float[Tensor, "B"]:
-        """The data energy of a black picture: what a gradient is measured against to be called zero."""
+        """The data energy of a black rendering: what a gradient is measured against to be called zero."""
         with torch.no_grad():
             return 0.5 * (self.pixel_weights[:, :, None] * self.images**2).flatten(1).sum(-1)
 

@@ -1,4 +1,4 @@
-"""The uncertainty head: predicts the proximal weights Λ from what the network sees and draws."""
+"""The uncertainty head: predicts the proximal weights Λ from what the network sees and renders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RANGE = 3.0
 class UncertaintyHead(nn.Module):
     """A small convolutional head for hosts with pixel-aligned Gaussians, in the order (view, row, column, surface).
 
-    Its input per context view: the photograph, the residual of the unrefined picture, and maps of the initial
+    Its input per context view: the image, the residual of the unrefined rendering, and maps of the initial
     Gaussians (opacity, size in pixels, relative depth), together with the host's tapped feature map where there is
     one, and (``cross_view``) what the other views' Gaussians give in its place; all detached. Its output: one positive
     weight per Gaussian and group, exp(base + change). The base is learned per group; the change starts at zero
@@ -110,9 +110,9 @@ class UncertaintyHead(nn.Module):
 
         Args:
             gaussians: The network's prediction, N = V·H·W·gaussians_per_pixel.
-            views: The context views with photographs in [0, 1].
+            views: The context views with images in [0, 1].
             features: The tapped feature map, at any resolution.
-            backend: Render backend for the unrefined picture.
+            backend: Render backend for the unrefined rendering.
 
         Raises:
             ValueError: if N or the channels of ``features`` do not fit.

@@ -1,4 +1,4 @@
-"""The cameras a scene is seen by, with or without the photographs they took."""
+"""The cameras a scene is seen by, with or without the images they took."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Views:
         images: ``[B, V, 3, H, W]`` in [0, 1], or None when the cameras are only to be rendered.
         world_to_camera: ``[B, V, 4, 4]``, OpenCV axes (x right, y down, z forward).
         intrinsics: ``[B, V, 3, 3]`` in pixels; the center of the first pixel is (0.5, 0.5); skew is ignored.
-        near: Gaussians at depths <= near are not drawn; a number or ``[B, V]``, world units.
-        far: Gaussians at depths >= far are not drawn; a number or ``[B, V]``, world units.
+        near: Gaussians at depths <= near are not rendered; a number or ``[B, V]``, world units.
+        far: Gaussians at depths >= far are not rendered; a number or ``[B, V]``, world units.
         image_size: (H, W); taken from ``images`` when they are given.
         background: Color behind all Gaussians, ``[3]`` tensor or three numbers.
 

@@ -22,8 +22,8 @@ def load_rasterizer():
 
 
 def family_decoder(rasterizer, scene, cameras, height, width, scale_invariant=True, with_pose=False, background=None):
-    """Pictures of the cameras, by the calls that the hosts' `render_cuda` makes; [B, V, 3, H, W]."""
-    pictures = []
+    """Renderings of the cameras, by the calls that the hosts' `render_cuda` makes; [B, V, 3, H, W]."""
+    images = []
     scenes, views = cameras["near"].shape
     for b in range(scenes):
         for v in range(views):
@@ -68,5 +68,5 @@ def family_decoder(rasterizer, scene, cameras, height, width, scale_invariant=Tr
                 opacities=scene.opacities[b][:, None],
                 cov3D_precomp=(scene.covariances[b] * scale**2)[:, row, column],
             )
-            pictures.append(outcome[0])
-    return torch.stack(pictures).unflatten(0, (scenes, views))
+            images.append(outcome[0])
+    return torch.stack(images).unflatten(0, (scenes, views))

@@ -56,8 +56,8 @@ def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Ra
     loaded = library()
     assert loaded is not None
     kernels = CudaKernels(loaded, "f64" if dtype == torch.float64 else "f32")
-    draw = functools.partial(_rasterize_to_pixels, alpha_cap)
-    return Rasterizer(_isect_tiles, _isect_offset_encode, draw, kernels, alpha_cap, dtype, "cpu", lambda device: 0)
+    rasterize = functools.partial(_rasterize_to_pixels, alpha_cap)
+    return Rasterizer(_isect_tiles, _isect_offset_encode, rasterize, kernels, alpha_cap, dtype, "cpu", lambda device: 0)
 
 
 def _linearize(gaussians, views) -> GsplatLinearization:
@@ -106,7 +106,7 @@ def _rasterize_to_pixels(
     images, rows, columns = isect_offsets.shape
     starts = [*isect_offsets.flatten().tolist(), flatten_ids.numel()]
     splats = [t.flatten(0, 1) for t in (means2d, conics, colors, opacities)]
-    picture = []
+    renderings = []
     alphas = []
     for image in range(images):
         lines = []
@@ -124,9 +124,9 @@ def _rasterize_to_pixels(
                 tiles_alpha.append(1 - left)
             lines.append(torch.cat(tiles, 1))
             lines_alpha.append(torch.cat(tiles_alpha, 1))
-        picture.append(torch.cat(lines, 0)[:image_height, :image_width])
+        renderings.append(torch.cat(lines, 0)[:image_height, :image_width])
         alphas.append(torch.cat(lines_alpha, 0)[:image_height, :image_width, None])
-    return torch.stack(picture), torch.stack(alphas)
+    return torch.stack(renderings), torch.stack(alphas)
 
 
 def _tile(x: Tensor, y: Tensor, splats: list[Tensor], ids: list[int], alpha_cap: float) -> tuple[Tensor, Tensor]:
@@ -138,10 +138,10 @@ def _tile(x: Tensor, y: Tensor, splats: list[Tensor], ids: list[int], alpha_cap:
         dx, dy = x - means2d[i, 0], (y - means2d[i, 1])[:, None]
         sigma = 0.5 * (conics[i, 0] * dx**2 + conics[i, 2] * dy**2) + conics[i, 1] * dx * dy
         alpha = (opacities[i] * torch.exp(-sigma)).clamp(max=alpha_cap)
-        drawn = (sigma >= 0) & (alpha >= semantics.ALPHA_SKIP) & going
+        visible = (sigma >= 0) & (alpha >= semantics.ALPHA_SKIP) & going
         after = left * (1 - alpha)
-        stops = drawn & (after < semantics.TRANSMITTANCE_STOP)
-        taken = drawn & ~stops
+        stops = visible & (after < semantics.TRANSMITTANCE_STOP)
+        taken = visible & ~stops
         going = going & ~stops
         color = color + torch.where(taken, left * alpha, 0)[..., None] * colors[i]
         left = torch.where(taken, after, left)

@@ -78,7 +78,7 @@ class TestColorOnlyProblemIsLinear:
         for ours, theirs in zip(self.gradients(refined.harmonics), self.gradients(exact), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
 
-    def test_gradients_to_photographs_and_pixel_weights_on_request(self):
+    def test_gradients_to_images_and_pixel_weights_on_request(self):
         layer = TTOLayer(converged(groups=COLOR))
         images = self.views.images.clone().requires_grad_()
         pixels = (0.5 + torch.rand_like(images[:, :, 0])).detach().requires_grad_()
@@ -103,7 +103,7 @@ class TestColorOnlyProblemIsLinear:
 
 
 class TestGradientsOfTheWholeProblem:
-    """All groups move. Where the photographs can be matched, Gauss-Newton is the Hessian and the theorem is exact."""
+    """All groups move. Where the images can be matched, Gauss-Newton is the Hessian and the theorem is exact."""
 
     def gradients(self, mode, scene, views, weights, **changes):
         layer = TTOLayer(converged(backward_mode=mode, **changes))
@@ -313,7 +313,7 @@ class TestTroubleStaysInItsScene:
         assert info.outcomes == (Outcome.REFINED,)
         assert torch.equal(refined.means[0, 3], scene.means[0, 3])
 
-    def test_broken_photographs_and_cameras(self, backend):
+    def test_broken_images_and_cameras(self, backend):
         scene, views = refinable_scene(batch=2)
         views.images[0, 0, 0, 0, 0] = float("nan")
         refined, info = self.run(scene, views, backend=backend)

@@ -1,4 +1,4 @@
-"""The uncertainty head: starts at its base everywhere, sees where the picture is wrong, and learns."""
+"""The uncertainty head: starts at its base everywhere, sees where the rendering is wrong, and learns."""
 
 import pytest
 import torch

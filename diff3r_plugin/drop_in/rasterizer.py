@@ -4,7 +4,7 @@ The plain dialect (pixelSplat, MVSplat, TransPlat, HiSplat, DepthSplat) returns 
 coefficients in e3nn's axis order. The dialect with poses (NoPoSplat) is recognized by ``projmatrix_raw`` in the
 settings; it returns ``(color, radii, depth, opacity, n_touched)``, reads SH in the usual order, and gives gradients to
 ``theta`` and ``rho``, a perturbation Exp(rho, theta) of world_to_camera from the left. Written from the interface the
-hosts call and the semantics their pictures show; no line comes from the original packages.
+hosts call and the semantics their images show; no line comes from the original packages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_DEGREE = 3
 
 
 class GaussianRasterizationSettings(NamedTuple):
-    """Camera and options of one picture; matrices are transposed (they multiply row vectors)."""
+    """Camera and options of one image; matrices are transposed (they multiply row vectors)."""
 
     image_height: int
     image_width: int
@@ -48,7 +48,7 @@ class GaussianRasterizationSettings(NamedTuple):
 
 
 class GaussianRasterizer(nn.Module):
-    """Draws one picture of one scene; see the module's text for the dialects."""
+    """Renders one image of one scene; see the module's text for the dialects."""
 
     def __init__(self, raster_settings: GaussianRasterizationSettings) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class GaussianRasterizer(nn.Module):
         theta: Float[Tensor, "3"] | None = None,
         rho: Float[Tensor, "3"] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Draw. ``means2D`` is part of the interface only: hosts pass zeros and read no gradient from it.
+        """Render. ``means2D`` is part of the interface only: hosts pass zeros and read no gradient from it.
 
         Raises:
             ValueError: unless exactly one of shs and colors_precomp, and exactly one of cov3D_precomp and scales with
@@ -171,7 +171,7 @@ def _draw(scene: Gaussians, views: Views, shift: Tensor | None) -> Float[Tensor,
 
 @torch.no_grad()
 def _radii(scene: Gaussians, views: Views) -> Int[Tensor, "N"]:
-    """Three standard deviations of each splat in whole pixels; 0 where it is not drawn."""
+    """Three standard deviations of each splat in whole pixels; 0 where it is not rendered."""
     rotation, translation = views.world_to_camera[0, 0, :3, :3], views.world_to_camera[0, 0, :3, 3]
     assert views.image_size is not None and scene.covariances is not None
     H, W = views.image_size

@@ -73,7 +73,7 @@ class FusedLinearization:
 
     def _vjp(self, cotangent: Tensor, weights: Tensor | None, center: Tensor | None) -> Float[Tensor, "B P"]:
         scene = self._render.scene
-        cotangent = scene.picture_like(cotangent, scene.image_shape, "the cotangent")
+        cotangent = scene.image_like(cotangent, scene.image_shape, "the cotangent")
         out, cameras = self._empty(tuple(self._theta.shape), self._theta.dtype), self._camera_cotangents()
         self._run(self._kernels.chart_vjp, cotangent, weights, center, out, cameras)
         return self._with_poses(out, cameras)
@@ -116,7 +116,7 @@ class FusedLinearization:
         scene.check(kernel(self._render.handle, torch.get_num_threads(), self._chart, *pointers))
 
     def _like_theta(self, value: Tensor, name: str) -> Tensor:
-        return self._render.scene.picture_like(value, tuple(self._theta.shape), name)
+        return self._render.scene.image_like(value, tuple(self._theta.shape), name)
 
     def _moved_cameras(self, tangent: Tensor) -> Float[Tensor, "B V 4 4"] | None:
         if self._poses is None:

@@ -31,7 +31,7 @@ class GaussNewton:
     """Solve (H + μ diag H) δ = −∇E by PCG; accept θ + δ only if E falls; adapt μ to how well E was predicted.
 
     The change of μ is Nielsen's (1999): times max(1/3, 1 − (2ρ − 1)³) after a success with gain ratio ρ, times 2, 4,
-    8, ... after failures. Without damping the method stalls when the proximal weights are small, because the picture
+    8, ... after failures. Without damping the method stalls when the proximal weights are small, because the rendering
     is not linear over the long steps that follow.
 
     Args:

@@ -112,10 +112,10 @@ class HostAdapter(ABC):
 
     @abstractmethod
     def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:
-        """The target views as the host's own decoder draws them, ``[B, V, 3, H, W]``."""
+        """The target views as the host's own decoder renders them, ``[B, V, 3, H, W]``."""
 
     def render_context(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor | None:
-        """The context views as the host's own decoder draws them, ``[B, V, 3, H, W]``; None: it cannot be asked to."""
+        """The context views as the host's own decoder renders them, ``[B, V, 3, H, W]``; None: it cannot."""
         return None
 
     def scene_names(self, batch: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures, weight maps and scenes that a test writes on request."""
+"""Images, weight maps and scenes that a test writes on request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(
         scenes: Names of the batch's scenes.
         refinement: What was refined.
         targets: The target views with their images.
-        before: The target views as the host draws them before refinement, ``[B, V, 3, H, W]``.
+        before: The target views as the host renders them before refinement, ``[B, V, 3, H, W]``.
         after: The same after refinement.
     """
     truth = targets.images
@@ -42,18 +42,18 @@ def write(
     for index, scene in enumerate(scenes):
         place = folder / "diff3r" / scene
         if settings.save_pictures:
-            for view, image in enumerate(refinement.photographs[index]):
-                save_picture(image, place / f"context_{view}.png")
+            for view, image in enumerate(refinement.context_images[index]):
+                save_image(image, place / f"context_{view}.png")
             for view in range(truth.shape[1]):
-                pictures = {"truth": truth, "before": before, "after": after}
-                for name, images in pictures.items():
-                    save_picture(images[index, view], place / f"target_{view}_{name}.png")
+                shown = {"truth": truth, "before": before, "after": after}
+                for name, images in shown.items():
+                    save_image(images[index, view], place / f"target_{view}_{name}.png")
                 for name, images in (("before", before), ("after", after)):
                     error = (images[index, view] - truth[index, view]).abs().mean(0)
-                    save_picture(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
+                    save_image(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
             if refinement.confidence is not None:
                 for view, image in enumerate(refinement.confidence[index]):
-                    save_picture(image.expand(3, -1, -1), place / f"confidence_{view}.png")
+                    save_image(image.expand(3, -1, -1), place / f"confidence_{view}.png")
             maps_of_groups = weight_maps(refinement, index)
             if maps_of_groups:
                 ranges = {group: [float(maps.min()), float(maps.max())] for group, maps in maps_of_groups.items()}
@@ -61,7 +61,7 @@ def write(
             for group, maps in maps_of_groups.items():
                 logs = maps.log10()
                 for view, image in enumerate(logs):
-                    save_picture(
+                    save_image(
                         heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
                     )
         if settings.save_scenes and not refinement.without_poses[index]:
@@ -73,7 +73,7 @@ def write(
 
 def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "V H W"]]:
     """Geometric mean of the proximal weights of each pixel's Gaussians, for groups whose weights vary by pixel."""
-    views, height, width = (refinement.photographs.shape[axis] for axis in (1, 3, 4))
+    views, height, width = (refinement.context_images.shape[axis] for axis in (1, 3, 4))
     maps = {}
     for group, weight in refinement.weights.tensors().items():
         if group == "poses" or not isinstance(weight, Tensor) or weight.ndim != 3:
@@ -85,13 +85,13 @@ def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "
 
 
 def heat(values: Float[Tensor, "H W"], low: float, high: float) -> Float[Tensor, "3 H W"]:
-    """A map as a picture: black, red, yellow, white from low to high."""
+    """A map as an image: black, red, yellow, white from low to high."""
     t = ((values - low) / max(high - low, 1e-12)).clamp(0, 1)
     return torch.stack([(3 * t).clamp(0, 1), (3 * t - 1).clamp(0, 1), (3 * t - 2).clamp(0, 1)])
 
 
-def save_picture(image: Float[Tensor, "3 H W"], path: Path) -> None:
-    """Write a picture in [0, 1] as PNG."""
+def save_image(image: Float[Tensor, "3 H W"], path: Path) -> None:
+    """Write an image in [0, 1] as PNG."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,7 @@ class AdapterContract:
         example = self.example()
         views = example.adapter.context_views(example.wrapper, example.context)
         assert views.images is not None and views.image_size is not None
-        assert views.images.min() >= 0 and views.images.max() <= 1, "photographs must lie in [0, 1]"
+        assert views.images.min() >= 0 and views.images.max() <= 1, "images must lie in [0, 1]"
         height, width = views.image_size
         assert (views.intrinsics[..., 0, 0] > 2).all(), "intrinsics must be in pixels, not normalized"
         assert ((views.intrinsics[..., 0, 2] > 0) & (views.intrinsics[..., 0, 2] < width)).all()

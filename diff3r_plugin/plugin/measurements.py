@@ -46,7 +46,7 @@ def context_psnr(refinement: Refinement, backend: str) -> dict[str, Float[Tensor
     }
     with torch.inference_mode(False), torch.no_grad():
         return {
-            side: psnr(refinement.photographs, render(*scene, backend))
+            side: psnr(refinement.context_images, render(*scene, backend))
             .mean(-1)
             .masked_fill(refinement.without_poses, math.nan)
             for side, scene in scenes.items()

@@ -1,7 +1,7 @@
 """Poses of the context views from the prediction itself, for hosts whose encoder is not shown them.
 
 Such a host predicts one or more Gaussians for every pixel of every view, all in the frame of the first view. So the
-pixels of another view and the Gaussians they became are points and their pictures: a perspective-n-point problem.
+pixels of another view and the Gaussians they became are points and their projections: a perspective-n-point problem.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.views import Views
 
 OPAQUE = 0.3
-"""Gaussians less opaque than this hardly shape the picture; they are used only where there are too few others."""
+"""Gaussians less opaque than this hardly shape the rendering; they are used only where there are too few others."""
 
 LEAST_USED = 0.25
 """At least this share of a view's pixels takes part."""
@@ -28,7 +28,7 @@ MOST_USED = 8192
 """More correspondences make a pose no better and cost time."""
 
 TOLERANCE = 0.02
-"""Reprojection error of an inlier, in units of the picture's longer side (5 pixels at 256)."""
+"""Reprojection error of an inlier, in units of the image's longer side (5 pixels at 256)."""
 
 LEAST_INLIERS = 0.2
 """A pose that a smaller share of the correspondences agrees with is not believed."""
@@ -189,21 +189,21 @@ def _solve(cv2: Any, points: Tensor, seen: Tensor, intrinsics: Tensor, side: int
     """world-to-camera of one view and its share of inliers; None where there is none."""
     if len(points) < 4:
         return None
-    matrix, world, picture = intrinsics.numpy(), points.numpy(), seen.numpy()
+    matrix, world, pixels = intrinsics.numpy(), points.numpy(), seen.numpy()
     try:
         found, _, _, sample = cv2.solvePnPRansac(
-            world, picture, matrix, None, iterationsCount=ROUNDS, reprojectionError=TOLERANCE * side,
+            world, pixels, matrix, None, iterationsCount=ROUNDS, reprojectionError=TOLERANCE * side,
             confidence=0.9999, flags=cv2.SOLVEPNP_AP3P,
         )  # fmt: skip
         if not found or len(sample) < 4:
             return None
         # the pose that comes with the inliers is EPnP's, which is far off where the points lie in a plane
         agreeing = sample[:, 0]
-        found, turn, shift = cv2.solvePnP(world[agreeing], picture[agreeing], matrix, None, flags=cv2.SOLVEPNP_SQPNP)
+        found, turn, shift = cv2.solvePnP(world[agreeing], pixels[agreeing], matrix, None, flags=cv2.SOLVEPNP_SQPNP)
         if not found:
             return None
         for _ in range(2):  # over the inliers of a sample of four, then over those of their common pose
-            turn, shift = cv2.solvePnPRefineLM(world[agreeing], picture[agreeing], matrix, None, turn, shift)
+            turn, shift = cv2.solvePnPRefineLM(world[agreeing], pixels[agreeing], matrix, None, turn, shift)
             pose = _matrix(cv2, turn, shift)
             agreeing = _agreeing(points, seen, intrinsics, pose, side).numpy()
             if agreeing.sum() < 4:

@@ -77,7 +77,7 @@ class Refinement:
         return figures
 
     @property
-    def photographs(self) -> Float[Tensor, "B V 3 H W"]:
-        """The context images."""
+    def context_images(self) -> Float[Tensor, "B V 3 H W"]:
+        """The images of the context views."""
         assert self.views.images is not None
         return self.views.images

@@ -45,7 +45,7 @@ class PluginSettings:
         context_poses: "batch" (the context cameras of the data), "estimate" (from the prediction itself, for hosts
             whose encoder does not see them) or "auto" (for such hosts batch in training, else estimate; for others
             batch).
-        log_every: Training steps between two reports of the metrics that need extra pictures.
+        log_every: Training steps between two reports of the metrics that need extra renderings.
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
         save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.
         save_ply: Write the scenes before and after refinement at test.

@@ -53,7 +53,7 @@ class Weights:
             return self.fixed
         gaussians = gaussians.detach()
         height, width = views.image_size or (0, 0)
-        # Some hosts draw fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
+        # Some hosts render fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
         repeats = views.num_views * height * width * self.gaussians_per_pixel // max(gaussians.num_gaussians, 1)
         if repeats <= 1:
             return self.head(gaussians, views, features, self.backend)

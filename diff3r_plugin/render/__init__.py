@@ -1,6 +1,6 @@
-"""Pictures of Gaussians and their linearization, by exchangeable backends.
+"""Rendering of Gaussians and its linearization, by exchangeable backends.
 
-``render`` is an ordinary differentiable function; ``linearize`` gives the picture together with its Jacobian as an
+``render`` is an ordinary differentiable function; ``linearize`` gives the image together with its Jacobian as an
 operator. Backends: ``torch`` (the oracle), ``native`` (own C++ kernels, the default on a CPU) and ``gsplat`` (gsplat
 and own CUDA kernels, the default on a GPU).
 """
@@ -86,7 +86,7 @@ def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Line
 
 
 def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[Tensor, "B V 3 H W"]:
-    """Pictures of the scenes from the cameras; differentiable in reverse and in forward mode.
+    """Renderings of the scenes from the cameras; differentiable in reverse and in forward mode.
 
     Gradients and tangents reach every tensor of ``gaussians`` and ``views.world_to_camera``. The ``torch`` backend
     can be differentiated any number of times, the others once.

@@ -1,4 +1,4 @@
-"""The GPU backend: gsplat sorts and draws and pulls pictures back to splats; our kernels do everything else.
+"""The GPU backend: gsplat sorts, rasterizes and takes image gradients back to splats; our kernels do everything else.
 
 gsplat has no forward mode, so J v, the fused Gauss-Newton product and the Gram matrices are our own CUDA kernels, on
 the same headers as the CPU kernels. Projection and color are one kernel of ours, too: the limits near and far may
@@ -29,7 +29,7 @@ SPLAT_NUMBERS, GRAM_NUMBERS, CAMERA_NUMBERS = 9, 34, 12
 
 
 def is_available(device: torch.device | str = "cuda") -> bool:
-    """Whether tensors on ``device`` can be drawn here. The first call on a GPU may compile, and warns if that fails.
+    """Whether tensors on ``device`` can be rendered here. The first call on a GPU may compile, and warns if that fails.
 
     Example:
         >>> from diff3r_plugin.render import gsplat_backend
@@ -56,7 +56,7 @@ def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
 
 
 class GsplatLinearization:
-    """A picture and the Jacobian of the picture at this scene, on a GPU.
+    """An image and the Jacobian of the image at this scene, on a GPU.
 
     Implements :class:`diff3r_plugin.render.linearization.Linearization`. Sums over pixels are atomic additions, whose
     order changes from call to call: results repeat up to rounding.
@@ -72,12 +72,12 @@ class GsplatLinearization:
     """
 
     def __init__(self, gaussians: Gaussians, views: Views, rasterizer: Rasterizer) -> None:
-        # A validation loop's inference mode would leave the drawing without a graph to go back through.
+        # A validation loop's inference mode would leave the rendering without a graph to go back through.
         with torch.inference_mode(False):
             self._scene = scene = GsplatScene(gaussians, views, rasterizer)
-            self._drawing, self._leaves = scene.draw(differentiable=True)
-        assert scene.picture is not None
-        self.image: Float[Tensor, "B V 3 H W"] = self._to_image(scene.picture)
+            self._rendered, self._leaves = scene.render(differentiable=True)
+        assert scene.image is not None
+        self.image: Float[Tensor, "B V 3 H W"] = self._to_image(scene.image)
         self.alpha_cap = rasterizer.alpha_cap
 
     def jvp(
@@ -136,14 +136,14 @@ class GsplatLinearization:
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
         scene = self._scene
         scene.check_unchanged()
-        cotangent = scene.picture_argument(cotangent)
+        cotangent = scene.image_argument(cotangent)
         with scene.enough_memory():
-            if self._drawing.requires_grad:
+            if self._rendered.requires_grad:
                 means2d, conics, colors, opacities = torch.autograd.grad(
-                    self._drawing, self._leaves, cotangent, retain_graph=True
+                    self._rendered, self._leaves, cotangent, retain_graph=True
                 )
                 splats = torch.cat([means2d, conics, opacities[..., None], colors], -1)
-            else:  # nothing touches the pictures
+            else:  # nothing touches the images
                 splats = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
             return self._pull(splats, with_cameras)
 
@@ -160,9 +160,9 @@ class GsplatLinearization:
             return gradient, None
         return gradient, torch.nn.functional.pad(sums.to(scene.dtype), (0, 0, 0, 1))
 
-    def _to_image(self, picture: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:
+    def _to_image(self, image: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:
         scene = self._scene
-        return picture.unflatten(0, (scene.batch, scene.views)).movedim(-1, 2).contiguous()
+        return image.unflatten(0, (scene.batch, scene.views)).movedim(-1, 2).contiguous()
 
 
 def _with_index(device: torch.device) -> torch.device:
@@ -176,7 +176,7 @@ def _works(device: torch.device) -> bool:
         return True
     except (GsplatError, BuildError, OSError, RuntimeError) as error:
         warnings.warn(
-            f"Tensors on {device} are drawn by the slow 'torch' backend, because the GPU backend is not available: "
+            f"Tensors on {device} are rendered by the slow 'torch' backend, because the GPU backend is not available: "
             f"{error}",
             RuntimeWarning,
             stacklevel=4,

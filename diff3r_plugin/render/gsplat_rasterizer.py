@@ -29,7 +29,7 @@ class Rasterizer:
     Args:
         isect_tiles, isect_offset_encode, rasterize_to_pixels: gsplat's public functions of these names.
         kernels: Our own kernels for the same device.
-        alpha_cap: Largest alpha of one splat at one pixel in pictures by ``rasterize_to_pixels``.
+        alpha_cap: Largest alpha of one splat at one pixel in renderings by ``rasterize_to_pixels``.
         dtype: What all of them compute in.
         device: Type of device that the tensors are on.
         stream: Handle of the stream that our kernels are queued on, for a device.

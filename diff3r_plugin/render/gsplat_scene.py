@@ -1,4 +1,4 @@
-"""A scene on the GPU: projected by our kernel, sorted into tiles and drawn by gsplat."""
+"""A scene on the GPU: projected by our kernel, sorted into tiles and rendered by gsplat."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from diff3r_plugin.views import Views
 
 
 class GsplatScene(KernelInputs):
-    """Inputs, splats in gsplat's layout, tile lists, and the picture ``[B V, H, W, 3]``.
+    """Inputs, splats in gsplat's layout, tile lists, and the image ``[B V, H, W, 3]``.
 
-    One call goes through all scenes and views, so a batch costs one projection, one sort and one drawing.
+    One call goes through all scenes and views, so a batch costs one projection, one sort and one rendering.
 
     Args:
         gaussians: B scenes.
@@ -62,7 +62,7 @@ class GsplatScene(KernelInputs):
         self.splats["flags"] = torch.empty((count, N), dtype=torch.int32, device=self.device)
         self.offsets: Tensor | None = None
         self.flatten_ids: Tensor | None = None
-        self.picture: Tensor | None = None
+        self.image: Tensor | None = None
 
     def _sort(self) -> None:
         rows, columns = -(-self.height // TILE), -(-self.width // TILE)
@@ -77,18 +77,18 @@ class GsplatScene(KernelInputs):
             )
             self.offsets = rasterizer.isect_offset_encode(ids, self.images, columns, rows).contiguous()
 
-    def draw(self, differentiable: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The picture ``[B V, H, W, 3]`` and the splats' tensors it was drawn from (with a graph between, if asked)."""
+    def render(self, differentiable: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The image ``[B V, H, W, 3]`` and the splats' tensors it came from (with a graph between, if asked)."""
         names = ("means2d", "conics", "colors", "splat_opacities")
         leaves = tuple(self.splats[name].detach().requires_grad_(differentiable) for name in names)
         background = self.tensors["background"].expand(self.images, 3).contiguous()
         assert self.flatten_ids is not None and self.offsets is not None
         with self.enough_memory(), torch.set_grad_enabled(differentiable):
             if self.flatten_ids.numel() == 0:
-                picture = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
+                image = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
             else:
                 with current(self.device):
-                    picture, _ = self.rasterizer.rasterize_to_pixels(
+                    image, _ = self.rasterizer.rasterize_to_pixels(
                         *leaves,
                         self.width,
                         self.height,
@@ -97,8 +97,8 @@ class GsplatScene(KernelInputs):
                         self.flatten_ids,
                         backgrounds=background,
                     )
-        self.picture = picture.detach().contiguous()
-        return picture, leaves
+        self.image = image.detach().contiguous()
+        return image, leaves
 
     def run(self, kernel: Callable[..., int], *arguments: Any) -> None:
         """Queue one of our kernels for this scene on PyTorch's current stream.
@@ -121,12 +121,12 @@ class GsplatScene(KernelInputs):
             self.offsets.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.numel() if sorted_already else 0,  # type: ignore[union-attr]
-            None if self.picture is None else self.picture.data_ptr(),
+            None if self.image is None else self.image.data_ptr(),
         )
 
-    def picture_argument(self, cotangent: Tensor) -> Tensor:
-        """A picture's cotangent ``[B, V, 3, H, W]``, checked, in gsplat's layout ``[B V, H, W, 3]``."""
-        checked = self.picture_like(cotangent, self.image_shape, "the picture's cotangent")
+    def image_argument(self, cotangent: Tensor) -> Tensor:
+        """An image's cotangent ``[B, V, 3, H, W]``, checked, in gsplat's layout ``[B V, H, W, 3]``."""
+        checked = self.image_like(cotangent, self.image_shape, "the image's cotangent")
         return checked.movedim(2, -1).flatten(0, 1).contiguous()
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:

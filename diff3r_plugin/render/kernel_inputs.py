@@ -24,7 +24,7 @@ class KernelInputs:
             far_planes, background.
 
     Raises:
-        ValueError: if batch sizes differ, a picture is too large, or a tensor is elsewhere.
+        ValueError: if batch sizes differ, an image is too large, or a tensor is elsewhere.
     """
 
     def __init__(self, gaussians: Gaussians, views: Views, dtype: torch.dtype, device: str) -> None:
@@ -63,7 +63,7 @@ class KernelInputs:
 
     def __str__(self) -> str:
         return (
-            f"{self.gaussians} Gaussians in {self.batch} x {self.views} pictures of {self.width} x {self.height} pixels"
+            f"{self.gaussians} Gaussians in {self.batch} x {self.views} images of {self.width} x {self.height} pixels"
         )
 
     @property
@@ -85,7 +85,7 @@ class KernelInputs:
             )
         return value.detach().to(self.dtype).contiguous()
 
-    def picture_like(self, value: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    def image_like(self, value: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         """An argument of a product, checked."""
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must have shape {list(shape)}, got {list(value.shape)}.")
@@ -93,7 +93,7 @@ class KernelInputs:
 
     def pixel_weights(self, value: Tensor) -> Tensor:
         """Weights ``[B, V, H, W]``, checked."""
-        return self.picture_like(value, (self.batch, self.views, self.height, self.width), "pixel_weights")
+        return self.image_like(value, (self.batch, self.views, self.height, self.width), "pixel_weights")
 
     def tangent(self, tangent: Gaussians, world_to_camera: Tensor | None) -> list[Tensor]:
         """Means, covariances, opacities, harmonics (and cameras) of a direction, checked."""
@@ -113,7 +113,7 @@ class KernelInputs:
             self.ready(tangent.harmonics, "harmonics"),
         ]
         if world_to_camera is not None:
-            given.append(self.picture_like(world_to_camera, (self.batch, self.views, 4, 4), "world_to_camera"))
+            given.append(self.image_like(world_to_camera, (self.batch, self.views, 4, 4), "world_to_camera"))
         return given
 
     def check_unchanged(self) -> None:

@@ -1,7 +1,7 @@
 """Linearize once, apply many times: the one abstraction that solvers and gradients are built on.
 
 ``jax.linearize`` is the model: rendering a scene keeps what all later products need (projection, sorted tile
-lists), and the Jacobian J of the picture with respect to the Gaussians is then applied to as many vectors as
+lists), and the Jacobian J of the image with respect to the Gaussians is then applied to as many vectors as
 wanted, in both directions, without ever being formed.
 """
 
@@ -32,7 +32,7 @@ class GaussianGram:
 
 
 class Linearization(Protocol):
-    """A rendered picture together with the Jacobian J of the picture at this scene.
+    """A rendered image together with the Jacobian J of the image at this scene.
 
     Tangents and cotangents are shaped like :class:`Gaussians` (with covariances). A cotangent's covariance is the
     full symmetric matrix of derivatives.
@@ -43,11 +43,11 @@ class Linearization(Protocol):
     def jvp(
         self, tangent: Gaussians, world_to_camera: Float[Tensor, "B V 4 4"] | None = None
     ) -> Float[Tensor, "B V 3 H W"]:
-        """J v: the change of the picture when the scene (and the cameras, if given) change by the tangent."""
+        """J v: the change of the image when the scene (and the cameras, if given) change by the tangent."""
         ...
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
-        """Jᵀ u: the gradient of ⟨u, picture⟩ with respect to the Gaussians."""
+        """Jᵀ u: the gradient of ⟨u, image⟩ with respect to the Gaussians."""
         ...
 
     def vjp_cameras(self, cotangent: Float[Tensor, "B V 3 H W"]) -> tuple[Gaussians, Float[Tensor, "B V 4 4"]]:

@@ -1,4 +1,4 @@
-"""The CPU backend: C++ kernels that project, sort and draw all scenes and views of a batch in one call."""
+"""The CPU backend: C++ kernels that project, sort and render all scenes and views of a batch in one call."""
 
 from __future__ import annotations
 
@@ -60,28 +60,28 @@ def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
 def render_image(gaussians: Gaussians, views: Views) -> Float[Tensor, "B V 3 H W"]:
     """Render and keep nothing; arguments and errors as for :func:`linearize`."""
     scene = NativeScene(gaussians, views)
-    return scene.draw(keep=False)[0]
+    return scene.render(keep=False)[0]
 
 
 class NativeLinearization:
-    """A picture and the Jacobian of the picture at this scene, applied by the CPU kernels.
+    """An image and the Jacobian of the image at this scene, applied by the CPU kernels.
 
     Implements :class:`diff3r_plugin.render.linearization.Linearization`. Results do not depend on the number of
     threads, which is ``torch.get_num_threads()`` at each call.
 
     Attributes:
         image: ``[B, V, 3, H, W]``.
-        visible: (Gaussian, view) pairs that touch the picture.
+        visible: (Gaussian, view) pairs that touch the image.
         degenerate: pairs that were left out because their projection is not finite or not an ellipse.
         intersections: (splat, 16 x 16 tile) pairs.
-        bytes: memory that this object holds besides the inputs and the picture.
+        bytes: memory that this object holds besides the inputs and the image.
         scene, handle: what the kernels are called with.
     """
 
     def __init__(self, gaussians: Gaussians, views: Views) -> None:
         self.handle: ctypes.c_void_p | None = None
         self.scene = NativeScene(gaussians, views)
-        self.image, counts, self.handle = self.scene.draw(keep=True)
+        self.image, counts, self.handle = self.scene.render(keep=True)
         self._free = self.scene.kernels.free
         self.visible, self.degenerate = counts.visible, counts.degenerate
         self.intersections, self.bytes = counts.intersections, counts.bytes
@@ -135,7 +135,7 @@ class NativeLinearization:
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
         scene = self.scene
         scene.check_unchanged()
-        cotangent = scene.picture_like(cotangent, scene.image_shape, "the picture's cotangent")
+        cotangent = scene.image_like(cotangent, scene.image_shape, "the image's cotangent")
         gradient, out, cameras = self._cotangent(with_cameras)
         scene.check(scene.kernels.vjp(self.handle, torch.get_num_threads(), cotangent.data_ptr(), out))
         return gradient, cameras

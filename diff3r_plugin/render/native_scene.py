@@ -1,4 +1,4 @@
-"""A scene as the CPU kernels read it, drawn by them."""
+"""A scene as the CPU kernels read it, rendered by them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diff3r_plugin.views import Views
 _BYTES_PER_INTERSECTION = 44
 """Two list entries of four bytes, and nine floats of gradient while a product is computed."""
 
-_LESS = "Render fewer scenes or views at once, or smaller pictures"
+_LESS = "Render fewer scenes or views at once, or smaller images"
 
 
 class NativeScene(KernelInputs):
@@ -37,7 +37,7 @@ class NativeScene(KernelInputs):
         self.kernels = loaded.by_dtype[self.dtype]
         self.structure = library_cpu.Scene(self.structure_of_inputs(), memory_limit() // _BYTES_PER_INTERSECTION)
 
-    def draw(self, keep: bool) -> tuple[Tensor, library_cpu.Counts, ctypes.c_void_p]:
+    def render(self, keep: bool) -> tuple[Tensor, library_cpu.Counts, ctypes.c_void_p]:
         image = torch.empty(self.image_shape, dtype=self.dtype)
         counts, handle = library_cpu.Counts(), ctypes.c_void_p()
         status = self.kernels.linearize(
@@ -48,7 +48,7 @@ class NativeScene(KernelInputs):
             raise MemoryError(
                 f"{self} cover {counts.intersections} tiles of 16 x 16 pixels in all, which takes {needed:.1f} GiB; at "
                 f"most {self.structure.max_intersections} tiles fit into memory. {_LESS}, or remove Gaussians that "
-                "cover whole pictures."
+                "cover whole images."
             )
         self.check(status)
         return image, counts, handle

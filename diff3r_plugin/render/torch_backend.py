@@ -34,7 +34,7 @@ PAIRS_PER_CHUNK = 2**22
 
 
 class Splats(NamedTuple):
-    """What a Gaussian is to one picture: nine numbers, and the depth it is sorted by. Front to back along N."""
+    """What a Gaussian is to one image: nine numbers, and the depth it is sorted by. Front to back along N."""
 
     means2d: Float[Tensor, "B V N 2"]
     conics: Float[Tensor, "B V N 3"]
@@ -43,7 +43,7 @@ class Splats(NamedTuple):
 
 
 def render_image(gaussians: Gaussians, views: Views) -> Float[Tensor, "B V 3 H W"]:
-    """Pictures of the scenes; gradients of any order reach the Gaussians and ``world_to_camera``."""
+    """Renderings of the scenes; gradients of any order reach the Gaussians and ``world_to_camera``."""
     return composite(project(gaussians.with_covariances(), views), views)
 
 
@@ -70,7 +70,7 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
     camera_means = sum(columns) + translations[:, :, None]
     depths = camera_means[..., 2]
     in_range = finite[:, None] & (depths > views.near[..., None]) & (depths < views.far[..., None])  # type: ignore[index]
-    # Values that are not drawn are replaced before they can divide by zero: NaN times zero is NaN in a gradient.
+    # Values that are not rendered are replaced before they can divide by zero: NaN times zero is NaN in a gradient.
     camera_means = torch.where(in_range[..., None], camera_means, camera_means.new_tensor([0.0, 0.0, 1.0]))
     x, y, z = camera_means.unbind(-1)
 
@@ -125,7 +125,7 @@ def composite(splats: Splats, views: Views) -> Float[Tensor, "B V 3 H W"]:
 def blending_weights(
     splats: Splats, pixels: Float[Tensor, "P 2"]
 ) -> tuple[Float[Tensor, "B V P N"], Float[Tensor, "B V P N"], Float[Tensor, "B V P"]]:
-    """Share of each splat in each pixel's color, its alpha there (0 where not drawn), and what is left over."""
+    """Share of each splat in each pixel's color, its alpha there (0 where not rendered), and what is left over."""
     dx, dy = (pixels[:, None] - splats.means2d[:, :, None]).unbind(-1)
     a, b, c = splats.conics[:, :, None].unbind(-1)
     exponents = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
@@ -133,9 +133,9 @@ def blending_weights(
     alphas = torch.where(alphas < ALPHA_CAP, alphas, ALPHA_CAP)
     alphas = torch.where((alphas >= ALPHA_SKIP) & (exponents >= 0), alphas, 0)
     log_transmittance = torch.cumsum(torch.log1p(-alphas), -1)
-    drawn = log_transmittance.exp() >= TRANSMITTANCE_STOP
-    alphas = torch.where(drawn, alphas, 0)
-    # A second sum, because what is not drawn must not dim what is left over for the background.
+    reached = log_transmittance.exp() >= TRANSMITTANCE_STOP
+    alphas = torch.where(reached, alphas, 0)
+    # A second sum, because what is not rendered must not dim what is left over for the background.
     log_transmittance = torch.cumsum(torch.log1p(-alphas), -1)
     before = torch.cat([torch.zeros_like(log_transmittance[..., :1]), log_transmittance[..., :-1]], -1)
     left_over = torch.log1p(-alphas).sum(-1).exp()
@@ -204,7 +204,7 @@ def is_available(device: torch.device | str = "cpu") -> bool:
 
 
 def linearize(gaussians: Gaussians, views: Views) -> TorchLinearization:
-    """Linearize the pictures of a scene; see :class:`~diff3r_plugin.render.linearization.Linearization`."""
+    """Linearize the renderings of a scene; see :class:`~diff3r_plugin.render.linearization.Linearization`."""
     return TorchLinearization(gaussians, views)
 
 

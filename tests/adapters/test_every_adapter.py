@@ -1,4 +1,4 @@
-"""Each host's conventions in one place: our picture through its adapter is the picture of its own decoder.
+"""Each host's conventions in one place: our rendering through its adapter is the rendering of its own decoder.
 
 The decoder is driven as the hosts drive theirs (``family_decoder``), on scenes and contexts shaped like each host's.
 """
@@ -80,7 +80,7 @@ def rasterizer():
 
 
 def agreement(host, rasterizer, scenes, views, near=1.0, far=100.0, background=(0.0, 0.0, 0.0), nearer=0.0) -> float:
-    """PSNR of our picture of the context against the decoder's."""
+    """PSNR of our rendering of the context against the decoder's."""
     output, scene = host.output(scenes, views)
     scene.means[..., 2] -= nearer  # the output's own memory
     cameras = host.context(scenes, views)
@@ -119,7 +119,7 @@ def test_the_background_is_the_decoders(host, rasterizer):
 
 
 @EVERY_HOST
-def test_images_come_back_as_photographs(host):
+def test_images_come_back_in_their_range(host):
     context = host.context(2, 3)
     low, high = host.image_range
     views = host.adapter().context_views(host.wrapper(), context)

@@ -19,7 +19,7 @@ def rasterizer():
 
 @pytest.mark.parametrize("coefficients", [1, 4, 9, 16, 25])
 @pytest.mark.parametrize("center", [(0.5, 0.5), (0.4, 0.55)])
-def test_our_picture_of_the_context_is_the_hosts(rasterizer, coefficients, center):
+def test_our_rendering_of_the_context_is_the_hosts(rasterizer, coefficients, center):
     scene, cameras = stub.host_gaussians(coefficients=coefficients), stub.context(center=center)
     cameras["near"] = torch.full((stub.B, stub.V), 15.0)  # 0.2 * near cuts some Gaussians off
     assert (scene.means[..., 2] < 0.2 * 15).any() and (scene.means[..., 2] > 0.2 * 15).any()

@@ -1,4 +1,4 @@
-"""The drop-in draws what its interface promises: e3nn axes, the fixed near limit, depth and pose gradients."""
+"""The drop-in renders what its interface promises: e3nn axes, the fixed near limit, depth and pose gradients."""
 
 import importlib
 
@@ -25,7 +25,7 @@ def settings(camera_to_world=None, sh_degree=2, with_poses=False):
         image_height=H,
         image_width=W,
         tanfovx=torch.tensor(TAN),
-        tanfovy=torch.tensor([TAN]),  # the family's orthographic pictures pass a tensor of one element
+        tanfovy=torch.tensor([TAN]),  # the family's orthographic images pass a tensor of one element
         bg=torch.tensor([0.1, 0.2, 0.3]),
         scale_modifier=1.0,
         viewmatrix=view,
@@ -95,12 +95,12 @@ def test_plain_colors_may_be_negative_or_above_one():
     s = scene()
     del s["shs"]
     colors = 3 * torch.randn(20, 3)
-    picture = GaussianRasterizer(settings())(**s, colors_precomp=colors)[0]
-    # Linear in the colors: half of one palette and half of the other is the mean of both pictures.
+    image = GaussianRasterizer(settings())(**s, colors_precomp=colors)[0]
+    # Linear in the colors: half of one palette and half of the other is the mean of both images.
     other = GaussianRasterizer(settings())(**s, colors_precomp=-colors)[0]
     neither = GaussianRasterizer(settings())(**s, colors_precomp=torch.zeros_like(colors))[0]
-    torch.testing.assert_close(0.5 * (picture + other), neither, rtol=1e-4, atol=1e-5)
-    assert picture.min() < 0
+    torch.testing.assert_close(0.5 * (image + other), neither, rtol=1e-4, atol=1e-5)
+    assert image.min() < 0
 
 
 def test_scales_and_rotations_are_wxyz():

@@ -27,7 +27,7 @@ def problem(backend, weight=0.1, make=refinable_scene, **options):
 @pytest.mark.parametrize("name", ["gauss_newton", "adam"])
 @pytest.mark.parametrize("seed", range(3))
 def test_energy_never_rises(backend, name, seed):
-    # Random photographs: far from anything the scene can show, so that many steps must be refused.
+    # Random images: far from anything the scene can show, so that many steps must be refused.
     objective, zero = problem(backend, 1e-4, random_scene, batch=2, gaussians=6, size=(8, 8), seed=seed)
     solution = minimize(solver(name, rate=0.5), objective, zero, steps=6)
     assert (solution.energy[1:] <= solution.energy[:-1]).all()

@@ -21,7 +21,7 @@ from diff3r_plugin.render import render
 
 
 class StubEncoder(nn.Module):
-    """One convolution from photographs to Gaussians on a plane at depth 2."""
+    """One convolution from images to Gaussians on a plane at depth 2."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scenes and pictures that a test writes."""
+"""Scenes and images that a test writes."""
 
 import struct
 
@@ -7,7 +7,7 @@ import torch
 
 from diff3r_plugin import Gaussians
 from diff3r_plugin.gaussians import rotation_matrices
-from diff3r_plugin.plugin.artifacts import heat, quaternions, save_picture, save_ply
+from diff3r_plugin.plugin.artifacts import heat, quaternions, save_image, save_ply
 
 
 def test_quaternions_of_every_quadrant():
@@ -48,9 +48,9 @@ def test_heat_runs_from_black_to_white():
 def test_pictures_keep_their_pixels(tmp_path):
     from PIL import Image
 
-    picture = torch.rand(3, 4, 6)
-    save_picture(picture, tmp_path / "deep" / "p.png")
+    image = torch.rand(3, 4, 6)
+    save_image(image, tmp_path / "deep" / "p.png")
     with Image.open(tmp_path / "deep" / "p.png") as image:
         assert image.size == (6, 4)
         pixel = image.getpixel((5, 2))
-    assert pixel == tuple((picture[:, 2, 5] * 255).round().int().tolist())
+    assert pixel == tuple((image[:, 2, 5] * 255).round().int().tolist())

@@ -69,7 +69,7 @@ def test_warm_up_steps_train_plainly(tmp_path):
 
 
 def test_the_unrefined_scene_counts_as_much_as_asked(tmp_path):
-    """The added gradient is the weight times that of the unrefined scene's squared error, drawn by the host itself."""
+    """The added gradient is the weight times that of the unrefined scene's squared error in the host's renderer."""
 
     def gradient(weight):
         wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
@@ -86,8 +86,8 @@ def test_the_unrefined_scene_counts_as_much_as_asked(tmp_path):
     twice, _, _ = gradient(4.0)
     torch.testing.assert_close(twice - without, 2 * (with_it - without), rtol=1e-4, atol=1e-6)
     batch, adapter = stub_host.batch(), stub_host.StubAdapter()
-    pictures = adapter.render_targets(model, model.encoder(batch["context"], 0), batch)
-    error = ((pictures - adapter.target_images(batch)) ** 2).mean()
+    rendered = adapter.render_targets(model, model.encoder(batch["context"], 0), batch)
+    error = ((rendered - adapter.target_images(batch)) ** 2).mean()
     torch.testing.assert_close(loss - plain_loss, 2 * error.detach(), rtol=1e-4, atol=1e-6)
 
 

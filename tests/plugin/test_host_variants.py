@@ -101,8 +101,8 @@ class IntermediateAdapter(StubAdapter):
         joined = {n: torch.cat([v[: -refined.batch_size], vars(final)[n]]) for n, v in vars(output).items()}
         return dataclasses.replace(output, **joined)
 
-    def drawn(self, wrapper, output, cameras):
-        return super().drawn(wrapper, last(output, len(cameras["near"])), cameras)
+    def rendered(self, wrapper, output, cameras):
+        return super().rendered(wrapper, last(output, len(cameras["near"])), cameras)
 
 
 class IntermediateEncoder(StubEncoder):

@@ -183,7 +183,7 @@ def depths_of_waves(w2c: torch.Tensor) -> torch.Tensor:
 
 
 def test_refining_poses_with_the_scene_brings_them_nearer():
-    """The network put all of the second view's points aside, so PnP is off by as much; the photographs tell."""
+    """The network put all of the second view's points aside, so PnP is off by as much; the images tell."""
     true = [torch.eye(4), pose([-0.9, 0.1, 0.15, 0.03, 0.15, -0.05])]
     scene, views = prediction(true, torch.stack([depths_of_waves(w2c) for w2c in true]))
     x, y, _ = scene.means[0].unbind(-1)

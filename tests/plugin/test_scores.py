@@ -11,10 +11,10 @@ from diff3r_plugin.plugin.scores import TestRecord, psnr, ssim
 
 def test_psnr_of_a_known_error_and_clipping():
     truth = torch.full((1, 2, 3, 4, 4), 0.5)
-    picture = truth.clone()
-    picture[:, 0] += 0.1
-    picture[:, 1] += 7.0  # clipped to 1
-    assert psnr(truth, picture)[0].tolist() == pytest.approx([20.0, 20 * math.log10(2)], rel=1e-5)
+    image = truth.clone()
+    image[:, 0] += 0.1
+    image[:, 1] += 7.0  # clipped to 1
+    assert psnr(truth, image)[0].tolist() == pytest.approx([20.0, 20 * math.log10(2)], rel=1e-5)
 
 
 def test_ssim_is_its_definition():

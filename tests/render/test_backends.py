@@ -55,7 +55,7 @@ def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_vi
 @pytest.mark.parametrize("between", [0, 2], ids=["nothing_between", "invisible_between"])
 @pytest.mark.parametrize("opaque", [2, 3, 5])
 def test_the_second_saturated_splat_ends_the_ray_in_every_precision(backend, dtype, between, opaque):
-    """Two in a row leave (1 - 0.99)² of the light, 1e-4 to the last digit: no rounding may decide what is drawn."""
+    """Two in a row leave (1 - 0.99)² of the light, 1e-4 to the last digit: no rounding may decide what is rendered."""
     count = opaque + between
     scene, views = random_scene(gaussians=count, views=1, size=(4, 4), degree=0)
     opacities = torch.tensor([[1.0, *[0.5 / 255] * between, *[1.0] * (opaque - 1)]])
@@ -66,7 +66,7 @@ def test_the_second_saturated_splat_ends_the_ray_in_every_precision(backend, dty
     first = (scene.harmonics[0, 0, :, 0] * 0.28209479177387814 + 0.5).clamp_min(0)
     expected = 0.99 * first + 0.01 * views.background
     torch.testing.assert_close(lin.image, expected[:, None, None].expand(1, 1, 3, 4, 4), rtol=1e-5, atol=1e-6)
-    # What is not drawn has no derivative.
+    # What is not rendered has no derivative.
     gradient = lin.vjp(torch.ones_like(lin.image))
     assert (gradient.harmonics[0, 0] != 0).any() and (gradient.harmonics[0, 1:] == 0).all()
     color = Gaussians(*(torch.zeros_like(t) for t in scene.tensors()[:3]), torch.ones_like(scene.harmonics))
@@ -113,11 +113,11 @@ def test_jvp_is_the_limit_of_central_differences(backend, scene_and_views):
     camera_tangent = torch.randn_like(views.world_to_camera)
     camera_tangent[..., 3, :] = 0
 
-    def picture(s):
+    def image(s):
         cameras = views.replace(world_to_camera=views.world_to_camera + s * camera_tangent)
         return render(moved(scene, tangent, s), cameras, backend)
 
-    difference = (picture(step) - picture(-step)) / (2 * step)
+    difference = (image(step) - image(-step)) / (2 * step)
     assert relative(linearize(scene, views, backend).jvp(tangent, camera_tangent), difference) < 1e-6
 
 
@@ -179,7 +179,7 @@ def _core_numbers(cotangent):
 def test_render_is_a_differentiable_function_in_both_modes(backend, check_forward_ad):
     scene, views = random_scene(gaussians=3, size=(5, 6), views=1)
 
-    def picture(means, factor, opacities, harmonics, world_to_camera):
+    def image(means, factor, opacities, harmonics, world_to_camera):
         cameras = views.replace(world_to_camera=world_to_camera)
         return render(Gaussians(means, factor @ factor.mT, opacities, harmonics), cameras, backend)
 
@@ -187,11 +187,11 @@ def test_render_is_a_differentiable_function_in_both_modes(backend, check_forwar
     inputs = (scene.means, factor, scene.opacities, scene.harmonics, views.world_to_camera)
     leaves = tuple(t.clone().requires_grad_() for t in inputs)
     assert torch.autograd.gradcheck(
-        picture, leaves, check_forward_ad=check_forward_ad, check_batched_grad=False, atol=1e-5
+        image, leaves, check_forward_ad=check_forward_ad, check_batched_grad=False, atol=1e-5
     )
 
 
-def test_scales_and_quats_draw_what_their_covariances_draw(backend):
+def test_scales_and_quats_render_as_their_covariances_do(backend):
     scene, views = random_scene()
     scales, quats = 0.05 + 0.2 * torch.rand(1, 12, 3).double(), torch.randn(1, 12, 4).double()
     by_scales = Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats)
@@ -204,7 +204,7 @@ def test_what_cannot_be_seen_changes_nothing_and_gets_no_gradient(backend):
     means, covariances, opacities = scene.means.clone(), scene.covariances.clone(), scene.opacities.clone()
     means[0, 0, 2] = -4  # behind
     means[0, 1] = float("nan")
-    means[0, 2] = torch.tensor([1e4, 0.0, 3])  # far outside the picture
+    means[0, 2] = torch.tensor([1e4, 0.0, 3])  # far outside the image
     covariances[0, 3] = float("inf")
     opacities[0, 4] = 0
     covariances[0, 5] = -torch.eye(3)  # no Gaussian at all

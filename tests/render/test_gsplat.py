@@ -36,16 +36,16 @@ def _opaque() -> tuple[Gaussians, object]:
 
 
 def test_the_products_follow_the_rasterizers_alpha_cap():
-    """With another cap than ours, J v must be the derivative of that rasterizer's picture, not of our own."""
+    """With another cap than ours, J v must be the derivative of that rasterizer's image, not of our own."""
     scene, views = _opaque()
     tangent, step = random_tangent(scene), 1e-6
 
-    def picture(sign):
+    def image(sign):
         moved = [a + sign * step * b for a, b in zip(scene.tensors(), tangent.tensors(), strict=True)]
         return on_cpu(Gaussians(*moved), views, alpha_cap=0.5).image
 
     lin = on_cpu(scene, views, alpha_cap=0.5)
-    difference = (picture(1) - picture(-1)) / (2 * step)
+    difference = (image(1) - image(-1)) / (2 * step)
     torch.testing.assert_close(lin.jvp(tangent), difference, atol=1e-6, rtol=1e-5)
     assert lin.alpha_cap == 0.5
     assert (lin.image - on_cpu(scene, views).image).abs().max() > 0.01
@@ -55,7 +55,7 @@ def test_the_products_follow_the_rasterizers_alpha_cap():
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-9)
 
 
-def test_a_picture_larger_than_one_batch_of_splats_in_shared_memory():
+def test_an_image_larger_than_one_batch_of_splats_in_shared_memory():
     """More than 256 splats in a tile: they come in several batches, and rays end between them."""
     scene, views = random_scene(gaussians=600, views=1, size=(16, 16), degree=0)
     ours, oracle = on_cpu(scene, views), linearize(scene, views, "torch")
@@ -116,7 +116,7 @@ def test_out_of_memory_names_the_sizes_and_the_settings(monkeypatch):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nmore")
 
     monkeypatch.setattr(lin._scene, "zeros", no_memory)
-    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"7 Gaussians in 2 x 2 pictures.*batch size.*diff3r\.groups"):
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"7 Gaussians in 2 x 2 images.*batch size.*diff3r\.groups"):
         lin.gram(torch.ones_like(lin.image[:, :, 0]))
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not native_backend.is_available(), reason="no co
 
 @st.composite
 def scenes(draw):
-    """Scenes with splats from tiny to larger than the picture, behind the camera, beside it, opaque and invisible."""
+    """Scenes with splats from tiny to larger than the image, behind the camera, beside it, opaque and invisible."""
     sizes = st.integers(1, 40)
     scene, views = random_scene(
         batch=draw(st.integers(1, 2)),
@@ -70,11 +70,11 @@ def test_products_agree_with_each_other(scene_and_views):
     lin = native_backend.linearize(scene, views)
     tangent, cotangent = random_tangent(scene), torch.randn_like(views.images)
     camera_tangent = torch.randn_like(views.world_to_camera)
-    picture_tangent = lin.jvp(tangent, camera_tangent)
+    image_tangent = lin.jvp(tangent, camera_tangent)
     gradient, camera_gradient = lin.vjp_cameras(cotangent)
-    forward = float((picture_tangent * cotangent).sum())
+    forward = float((image_tangent * cotangent).sum())
     backward = float(inner(gradient, tangent) + (camera_gradient * camera_tangent).sum())
-    size = float(picture_tangent.norm() * cotangent.norm())
+    size = float(image_tangent.norm() * cotangent.norm())
     assert abs(forward - backward) <= 1e-10 * size + 1e-12
     assert torch.equal(camera_gradient[..., 3, :], torch.zeros_like(camera_gradient[..., 3, :]))
 
@@ -162,12 +162,12 @@ def test_gradcheck_in_both_modes():
     scene, views = random_scene(gaussians=4, size=(6, 7), views=1)
     inputs = [t.clone().requires_grad_() for t in (*scene.tensors(), views.world_to_camera)]
 
-    def picture(means, covariances, opacities, harmonics, world_to_camera):
+    def rendered(means, covariances, opacities, harmonics, world_to_camera):
         symmetric = 0.5 * (covariances + covariances.mT)
         moved = Gaussians(means, symmetric, opacities, harmonics)
         return render(moved, views.replace(world_to_camera=world_to_camera), "native")
 
-    assert torch.autograd.gradcheck(picture, inputs, check_forward_ad=True, eps=1e-7, atol=1e-5)
+    assert torch.autograd.gradcheck(rendered, inputs, check_forward_ad=True, eps=1e-7, atol=1e-5)
 
 
 def test_inputs_that_change_in_place_are_noticed():

@@ -1,4 +1,4 @@
-"""No input crashes the native backend: what cannot be drawn is left out, the rest is drawn as if alone."""
+"""No input crashes the native backend: what cannot be rendered is left out, the rest is rendered as if alone."""
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ def all_results(scene, views):
     tangent = scene.map(torch.ones_like)
     gradient, cameras = lin.vjp_cameras(cotangent)
     product, gram = lin.gauss_newton_product(tangent, weights), lin.gram(weights)
-    picture = native_backend.render_image(scene, views)
-    assert torch.equal(picture, lin.image)
+    image = native_backend.render_image(scene, views)
+    assert torch.equal(image, lin.image)
     return {
         "image": lin.image,
         "jvp": lin.jvp(tangent),
@@ -122,7 +122,7 @@ def test_what_is_left_out_is_counted():
 def test_too_many_tiles_raise_and_name_the_sizes(monkeypatch):
     scene, views = random_scene(gaussians=50, size=(64, 64))
     monkeypatch.setattr(native_scene, "memory_limit", lambda: 1000)
-    with pytest.raises(MemoryError, match=r"50 Gaussians in 1 x 2 pictures of 64 x 64 pixels cover \d+ tiles"):
+    with pytest.raises(MemoryError, match=r"50 Gaussians in 1 x 2 images of 64 x 64 pixels cover \d+ tiles"):
         native_backend.linearize(scene, views)
 
 

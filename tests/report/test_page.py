@@ -12,7 +12,7 @@ import torch
 from diff3r_plugin.demo.grid import GridPoint, GridSearch
 from diff3r_plugin.demo.results import Comparison, DemoResults, PairedDifference, Scores, TestedScenes, Training
 from diff3r_plugin.mean_and_error import MeanAndError
-from diff3r_plugin.plugin.artifacts import save_picture
+from diff3r_plugin.plugin.artifacts import save_image
 from diff3r_plugin.report import write_report
 from diff3r_plugin.report.figures import relative, smoothed
 from diff3r_plugin.report.page import chosen
@@ -69,8 +69,8 @@ def folder(tmp_path_factory):
         place = folder / "runs" / run / "test" / "diff3r" / "room_b"
         names = ["context_0", "context_1", *(f"target_{v}_{k}" for v in range(3) for k in ("truth", "before", "after"))]
         for name in [*names, "target_1_error_before", "target_1_error_after"]:
-            save_picture(torch.rand(3, 12, 12), place / f"{name}.png")
-    save_picture(torch.rand(3, 12, 12), place / "weight_means_0.png")
+            save_image(torch.rand(3, 12, 12), place / f"{name}.png")
+    save_image(torch.rand(3, 12, 12), place / "weight_means_0.png")
     (place / "weight_ranges.json").write_text(json.dumps({"means": [0.012, 3.4]}))
     write_report(folder)
     return folder

@@ -193,9 +193,9 @@ def test_without_a_compiler_one_warning_and_the_torch_backend(tmp_path):
         views = Views(None, torch.eye(4)[None, None], K, image_size=(8, 8))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            picture = render(g, views)
+            image = render(g, views)
             assert torch.equal(linearize(g, views).image, render(g, views, "torch"))
-            assert picture.max() > 0.5 and available_backends() == ("torch",)
+            assert image.max() > 0.5 and available_backends() == ("torch",)
         ours = [str(w.message) for w in caught if "CPU kernels" in str(w.message)]
         assert len(ours) == 1, ours
         assert "g++" in ours[0] and "DIFF3R_CXX" in ours[0], ours[0]
