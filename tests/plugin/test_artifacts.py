@@ -45,12 +45,12 @@ def test_heat_runs_from_black_to_white():
     assert colors[:, 0, 2].tolist() == pytest.approx([1, 0.5, 0])
 
 
-def test_pictures_keep_their_pixels(tmp_path):
+def test_images_keep_their_pixels(tmp_path):
     from PIL import Image
 
-    image = torch.rand(3, 4, 6)
-    save_image(image, tmp_path / "deep" / "p.png")
+    given = torch.rand(3, 4, 6)
+    save_image(given, tmp_path / "deep" / "p.png")
     with Image.open(tmp_path / "deep" / "p.png") as image:
         assert image.size == (6, 4)
         pixel = image.getpixel((5, 2))
-    assert pixel == tuple((image[:, 2, 5] * 255).round().int().tolist())
+    assert pixel == tuple((given[:, 2, 5] * 255).round().int().tolist())
