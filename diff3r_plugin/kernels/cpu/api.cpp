@@ -18,7 +18,7 @@ template <class Work> int32_t guarded(const Work& work) {
     }
 }
 
-template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* picture, Diff3rCounts* counts, void** handle) {
+template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* rendered, Diff3rCounts* counts, void** handle) {
     auto lin = std::make_unique<Linearization<T>>(*scene);
     const Scene<T>& s = lin->scene;
     const int64_t pairs = s.images() * s.gaussians;
@@ -27,13 +27,13 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* p
     sort.boxes.allocate(pairs);
     lin->splats.allocate(pairs);
     lin->tile_counts.allocate(pairs);
-    if (handle) lin->tiled_picture.allocate(s.images() * s.tiles() * 3 * TILE * TILE);
+    if (handle) lin->tiled_image.allocate(s.images() * s.tiles() * 3 * TILE * TILE);
     project_splats(*lin, sort, threads);
     const bool fits = fill_tiles(*lin, sort, threads);
     lin->counts.bytes = lin->bytes();
     *counts = lin->counts;
     if (!fits) return DIFF3R_TOO_MANY_INTERSECTIONS;
-    rasterize(*lin, picture, threads);
+    rasterize(*lin, rendered, threads);
     if (handle) *handle = lin.release();
     return DIFF3R_OK;
 }
@@ -45,9 +45,9 @@ template <class T, class Tangent> int32_t jvp(const Linearization<T>& lin, int t
     return DIFF3R_OK;
 }
 
-template <class T, class Cotangent> int32_t vjp(const Linearization<T>& lin, int threads, const T* picture, const Cotangent& cotangent) {
+template <class T, class Cotangent> int32_t vjp(const Linearization<T>& lin, int threads, const T* rendered, const Cotangent& cotangent) {
     Buffer<T> slots(lin.intersections * SPLAT_NUMBERS + SLOT_PADDING);
-    rasterize_vjp(lin, picture, slots.get(), threads);
+    rasterize_vjp(lin, rendered, slots.get(), threads);
     splat_vjp(lin, slots.get(), cotangent, threads);
     return DIFF3R_OK;
 }
@@ -87,53 +87,53 @@ using namespace diff3r;
 
 extern "C" {
 
-#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                                \
-    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene* scene, int32_t threads, void* picture, Diff3rCounts* counts, void** handle) {          \
-        return guarded([&] { return linearize<T>(scene, threads, static_cast<T*>(picture), counts, handle); });                                 \
-    }                                                                                                                                           \
-    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* picture_tangent) {                            \
-        return guarded([&] { return jvp(*lin<T>(handle), threads, GivenTangent<T>{VectorView<T>(*tangent)}, out<T>(picture_tangent)); });       \
-    }                                                                                                                                           \
-    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* picture_cotangent, const Diff3rVector* cotangent) {                  \
-        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(picture_cotangent), GivenCotangent<T>{VectorView<T>(*cotangent)}); });  \
-    }                                                                                                                                           \
-    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,                 \
-                                         const Diff3rVector* cotangent) {                                                                       \
-        const GivenTangent<T> given{VectorView<T>(*tangent)};                                                                                   \
-        const GivenCotangent<T> wanted{VectorView<T>(*cotangent)};                                                                              \
-        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                            \
-    }                                                                                                                                           \
-    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest) {                            \
-        return guarded([&] { return gram(*lin<T>(handle), threads, in<T>(pixel_weights), out<T>(core), out<T>(rest)); });                       \
-    }                                                                                                                                           \
-    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                             \
-                                      const void* world_to_camera, void* picture_tangent) {                                                     \
-        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                  \
-        return guarded([&] { return jvp(*lin<T>(handle), threads, given, out<T>(picture_tangent)); });                                          \
-    }                                                                                                                                           \
-    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* picture_cotangent,                   \
-                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera) {                      \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), in<T>(diagonal), in<T>(chart->theta), in<T>(center)};                          \
-        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(picture_cotangent), wanted); });                                        \
-    }                                                                                                                                           \
-    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                    \
-                                               const void* pixel_weights, const void* diagonal, void* product,                                  \
-                                               const void* world_to_camera, void* world_to_camera_out) {                                        \
-        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                  \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent), nullptr};        \
-        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                            \
-    }                                                                                                                                           \
-    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights,             \
-                                                void* diagonal) {                                                                               \
-        return guarded([&] { return gram_diagonal(*lin<T>(handle), threads, chart, in<T>(pixel_weights), out<T>(diagonal)); });                 \
-    }                                                                                                                                           \
-    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart* chart, const Diff3rVector* scene) { \
-        const Diff3rScene all{*reference, 0};                                                                                                   \
-        return guarded([&] {                                                                                                                    \
-            chart_decode(Scene<T>(all), Chart<T>(*chart), VectorView<T>(*scene), threads);                                                      \
-            return int32_t(DIFF3R_OK);                                                                                                          \
-        });                                                                                                                                     \
-    }                                                                                                                                           \
+#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                                          \
+    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene* scene, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle) {                   \
+        return guarded([&] { return linearize<T>(scene, threads, static_cast<T*>(rendered), counts, handle); });                                          \
+    }                                                                                                                                                     \
+    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent) {                                        \
+        return guarded([&] { return jvp(*lin<T>(handle), threads, GivenTangent<T>{VectorView<T>(*tangent)}, out<T>(image_tangent)); });                   \
+    }                                                                                                                                                     \
+    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent) {                              \
+        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), GivenCotangent<T>{VectorView<T>(*cotangent)}); });              \
+    }                                                                                                                                                     \
+    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,                           \
+                                         const Diff3rVector* cotangent) {                                                                                 \
+        const GivenTangent<T> given{VectorView<T>(*tangent)};                                                                                             \
+        const GivenCotangent<T> wanted{VectorView<T>(*cotangent)};                                                                                        \
+        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                                      \
+    }                                                                                                                                                     \
+    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest) {                                      \
+        return guarded([&] { return gram(*lin<T>(handle), threads, in<T>(pixel_weights), out<T>(core), out<T>(rest)); });                                 \
+    }                                                                                                                                                     \
+    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                                       \
+                                      const void* world_to_camera, void* image_tangent) {                                                                 \
+        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                            \
+        return guarded([&] { return jvp(*lin<T>(handle), threads, given, out<T>(image_tangent)); });                                                      \
+    }                                                                                                                                                     \
+    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* image_cotangent,                               \
+                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera) {                                  \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), in<T>(diagonal), in<T>(chart->theta), in<T>(center)}; \
+        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), wanted); });                                                    \
+    }                                                                                                                                                     \
+    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                              \
+                                               const void* pixel_weights, const void* diagonal, void* product,                                            \
+                                               const void* world_to_camera, void* world_to_camera_out) {                                                  \
+        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                            \
+        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent), nullptr};         \
+        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                                      \
+    }                                                                                                                                                     \
+    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights,                       \
+                                                void* diagonal) {                                                                                         \
+        return guarded([&] { return gram_diagonal(*lin<T>(handle), threads, chart, in<T>(pixel_weights), out<T>(diagonal)); });                           \
+    }                                                                                                                                                     \
+    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart* chart, const Diff3rVector* scene) {           \
+        const Diff3rScene all{*reference, 0};                                                                                                             \
+        return guarded([&] {                                                                                                                              \
+            chart_decode(Scene<T>(all), Chart<T>(*chart), VectorView<T>(*scene), threads);                                                                \
+            return int32_t(DIFF3R_OK);                                                                                                                    \
+        });                                                                                                                                               \
+    }                                                                                                                                                     \
     void diff3r_free_##SUFFIX(void* handle) { delete lin<T>(handle); }
 
 DIFF3R_DEFINE(f32, float)

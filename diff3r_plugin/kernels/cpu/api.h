@@ -22,7 +22,7 @@ struct Diff3rScene {
 };
 
 struct Diff3rCounts {
-    int64_t visible;        // (Gaussian, view) pairs that touch the picture
+    int64_t visible;        // (Gaussian, view) pairs that touch the image
     int64_t degenerate;     // pairs left out for a non-finite or degenerate projection, depth in range
     int64_t intersections;  // (splat, tile) pairs
     int64_t bytes;          // held by the linearization
@@ -33,46 +33,46 @@ struct Diff3rSystems {
     int64_t systems, unknowns;
 };
 
-#define DIFF3R_DECLARE(SUFFIX)                                                                                                    \
-    /* Projects, sorts and draws the picture [B, V, 3, H, W]; handle may be null when nothing is to be kept. */                   \
-    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene*, int32_t threads, void* picture, Diff3rCounts* counts, void** handle);   \
-    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* picture_tangent);               \
-    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* picture_cotangent, const Diff3rVector* cotangent);     \
-    /* Jt W J v with pixel_weights [B, V, H, W]. */                                                                               \
-    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,   \
-                                         const Diff3rVector* cotangent);                                                          \
-    /* core [B, N, 13, 13], rest [B, N, 3, bases - 1]. */                                                                         \
-    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest);               \
-    /* The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null. */                               \
-    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,                     \
-                                      const void* world_to_camera, void* picture_tangent);                                        \
-    /* Jt u + diagonal (θ - center); diagonal and center may be null together. */                                                 \
-    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* picture_cotangent,           \
-                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera);           \
-    /* Jt W J v + diagonal v. The second world_to_camera is the cotangent's. */                                                   \
-    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,            \
-                                               const void* pixel_weights, const void* diagonal, void* product,                    \
-                                               const void* world_to_camera, void* world_to_camera_out);                           \
-    /* The diagonal of Jt W J by θ. */                                                                                            \
-    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* pixel_weights,     \
-                                                void* diagonal);                                                                  \
-    /* The Gaussians at chart->theta, from those of `reference`. */                                                               \
+#define DIFF3R_DECLARE(SUFFIX)                                                                                                     \
+    /* Projects, sorts and renders the image [B, V, 3, H, W]; handle may be null when nothing is to be kept. */                    \
+    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene*, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle);   \
+    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent);                  \
+    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent);        \
+    /* Jt W J v with pixel_weights [B, V, H, W]. */                                                                                \
+    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,    \
+                                         const Diff3rVector* cotangent);                                                           \
+    /* core [B, N, 13, 13], rest [B, N, 3, bases - 1]. */                                                                          \
+    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest);                \
+    /* The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null. */                                \
+    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,                      \
+                                      const void* world_to_camera, void* image_tangent);                                           \
+    /* Jt u + diagonal (θ - center); diagonal and center may be null together. */                                                  \
+    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* image_cotangent,              \
+                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera);            \
+    /* Jt W J v + diagonal v. The second world_to_camera is the cotangent's. */                                                    \
+    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,             \
+                                               const void* pixel_weights, const void* diagonal, void* product,                     \
+                                               const void* world_to_camera, void* world_to_camera_out);                            \
+    /* The diagonal of Jt W J by θ. */                                                                                             \
+    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* pixel_weights,      \
+                                                void* diagonal);                                                                   \
+    /* The Gaussians at chart->theta, from those of `reference`. */                                                                \
     int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*); \
-    void diff3r_free_##SUFFIX(void* handle);                                                                                      \
-    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                          \
-    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal,       \
-                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,        \
-                                    void* z, double* sums);                                                                       \
-    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                              \
-    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r, void* z,  \
-                                    double* sums);                                                                                \
-    /* p = z + beta p with beta [B], in place. */                                                                                 \
-    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* beta, const void* z, void* p);           \
-    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                                 \
-    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* x, const void* r,     \
-                                    void* x_new, void* r_new);                                                                    \
-    /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                         \
-    int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,    \
+    void diff3r_free_##SUFFIX(void* handle);                                                                                       \
+    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                           \
+    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal,        \
+                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,         \
+                                    void* z, double* sums);                                                                        \
+    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                               \
+    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r, void* z,   \
+                                    double* sums);                                                                                 \
+    /* p = z + beta p with beta [B], in place. */                                                                                  \
+    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* beta, const void* z, void* p);            \
+    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                                  \
+    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* x, const void* r,      \
+                                    void* x_new, void* r_new);                                                                     \
+    /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                          \
+    int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,     \
                                      double* sums);
 DIFF3R_DECLARE(f32)
 DIFF3R_DECLARE(f64)

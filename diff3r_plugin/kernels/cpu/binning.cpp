@@ -1,4 +1,4 @@
-// The order in which tiles draw their splats: a radix sort by depth, then tile lists filled in that order. Both work
+// The order in which tiles render their splats: a radix sort by depth, then tile lists filled in that order. Both work
 // in chunks whose results do not depend on how many there are, so the order is the same for any number of threads.
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-// One tile while it is drawn. Its 16 x 16 pixels are blocks of one register each, four pixels wide; a splat visits
+// One tile while it is rendered. Its 16 x 16 pixels are blocks of one register each, four pixels wide; a splat visits
 // only the blocks under its box, and blocks where every ray has ended are left out.
 #pragma once
 
@@ -20,7 +20,7 @@ template <class T> struct Blocks {
 template <class T> struct Tile {
     int64_t image;
     int32_t x, y;            // first pixel
-    int32_t width, height;   // of the part inside the picture
+    int32_t width, height;   // of the part inside the image
     int64_t begin, end;      // its part of the tile lists
     const Splat<T>* splats;  // of the image
     const TileEntry* list;   // of all tiles
@@ -95,7 +95,7 @@ template <class T> DIFF3R_INLINE int pixel_index(int column, int row) {
     return ((row / B::height) * B::columns + column / B::width) * B::lanes + (row % B::height) * B::width + column % B::width;
 }
 
-// Row-major picture channel to plane; pixels outside the picture get `outside`.
+// Row-major image channel to plane; pixels outside the image get `outside`.
 template <class T> void read_plane(const Tile<T>& tile, const T* channel, int64_t stride, T outside, Plane<T>& plane) {
     if (tile.width < TILE || tile.height < TILE) plane.fill(outside);
     T* pixels = plane.pixels();
@@ -112,7 +112,7 @@ template <class T> void write_plane(const Tile<T>& tile, const Plane<T>& plane, 
     }
 }
 
-// Full transmittance inside the picture; rays outside of it have ended before they start.
+// Full transmittance inside the image; rays outside of it have ended before they start.
 template <class T> uint64_t start_rays(const Tile<T>& tile, Plane<T>& transmittance) {
     uint64_t live = 0;
     T* pixels = transmittance.pixels();

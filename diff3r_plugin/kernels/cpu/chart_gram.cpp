@@ -26,12 +26,12 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
             zero(rest, rests);
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view;
-                PackMask<T> drawn;
-                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                PackMask<T> visible;
+                if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 Camera<P> camera;
                 load_camera(scene, image, camera);
                 const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                const SeenPack<T> one(lin, job, camera, drawn);
+                const SeenPack<T> one(lin, job, camera, visible);
                 P sums[padded<T>(GRAM_NUMBERS)];
                 gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
                 gaussian_gram_diagonal(one.seen(), camera, one.projection, sums, moves, diagonal, rest);

@@ -60,15 +60,15 @@ template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t
     camera.near_plane = one.near_plane, camera.far_plane = one.far_plane;
 }
 
-// Which of the pack's Gaussians are drawn in an image.
-template <class T> DIFF3R_INLINE bool load_drawn(const int32_t* tile_counts, int64_t first, int count, PackMask<T>& drawn) {
+// Which of the pack's Gaussians are rendered in an image.
+template <class T> DIFF3R_INLINE bool load_visible(const int32_t* tile_counts, int64_t first, int count, PackMask<T>& visible) {
     Pack<T> flag(T(0));
     int32_t seen = 0;
     for (int i = 0; i < count; ++i) {
         seen |= tile_counts[first + i];
         flag.v[i] = tile_counts[first + i] ? T(1) : T(0);
     }
-    drawn = flag > Pack<T>(T(0));
+    visible = flag > Pack<T>(T(0));
     return seen != 0;
 }
 

@@ -1,14 +1,14 @@
-// Splats to picture.
+// From splats to the image.
 #include "canvas.h"
 #include "parallel.h"
 
 namespace diff3r {
 
-template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads) {
+template <class T> void rasterize(Linearization<T>& lin, T* rendered, int threads) {
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
     const int64_t plane_size = scene.height * scene.width;
-    T* kept = lin.tiled_picture.get();  // null when nothing is to be kept
+    T* kept = lin.tiled_image.get();  // null when nothing is to be kept
     parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
         const Tile<T> tile(lin, index);
         Plane<T> transmittance, color[3];
@@ -21,7 +21,7 @@ template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
                 P& ray = transmittance.block[block];
-                const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
+                const Blend<P> step = blend(ray, covered.alpha, covered.visible);
                 for (int c = 0; c < 3; ++c) color[c].block[block] += step.weight * s.color[c];
                 if (ended(ray)) live &= ~(1ull << block);
             }
@@ -29,7 +29,7 @@ template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads
         for (int c = 0; c < 3; ++c) {
             for (int block = 0; block < Blocks<T>::count; ++block)
                 color[c].block[block] += magnitude(transmittance.block[block]) * scene.background[c];
-            write_plane(tile, color[c], picture + (tile.image * 3 + c) * plane_size, scene.width);
+            write_plane(tile, color[c], rendered + (tile.image * 3 + c) * plane_size, scene.width);
             if (kept) std::memcpy(kept + (index * 3 + c) * TILE * TILE, color[c].pixels(), sizeof(Plane<T>));
         }
     });

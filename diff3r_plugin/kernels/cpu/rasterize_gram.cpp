@@ -24,7 +24,7 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
         Plane<T> transmittance, weight, behind[3];
         uint64_t live = start_rays(tile, transmittance);
         read_plane(tile, weights + tile.image * scene.height * scene.width, scene.width, T(0), weight);
-        std::memcpy(static_cast<void*>(behind), lin.tiled_picture.get() + index * 3 * TILE * TILE, sizeof(behind));
+        std::memcpy(static_cast<void*>(behind), lin.tiled_image.get() + index * 3 * TILE * TILE, sizeof(behind));
         for (int64_t i = tile.begin; i < tile.end; ++i) {
             T* slot = slots + int64_t(tile.list[i].slot) * GRAM_NUMBERS;
             if (!live) {
@@ -38,7 +38,7 @@ template <class T> void rasterize_gram(const Linearization<T>& lin, const T* wei
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
                 P& ray = transmittance.block[block];
-                const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
+                const Blend<P> step = blend(ray, covered.alpha, covered.visible);
                 const auto pulls = both(step.taken, covered.free);
                 const P w = weight.block[block];
                 P energy = zero;

@@ -4,7 +4,7 @@
 
 namespace diff3r {
 
-template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* picture, int threads) {
+template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* rendered, int threads) {
     using D = Dual<Pack<T>>;
     const Scene<T>& scene = lin.scene;
     const int64_t plane_size = scene.height * scene.width;
@@ -23,14 +23,14 @@ template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTa
                 const Pack<T> zero(T(0));
                 const Coverage<D> covered =
                     cover(f, D::with_tangent(tile.block_x(block), zero), D::with_tangent(tile.block_y(block), zero));
-                const Blend<D> step = blend(push.transmittance[block], covered.alpha, covered.drawn);
+                const Blend<D> step = blend(push.transmittance[block], covered.alpha, covered.visible);
                 push.add(block, s, t, step.weight);
                 if (ended(push.transmittance[block].v)) live &= ~(1ull << block);
             }
         }
         push.finish(scene.background);
         for (int c = 0; c < 3; ++c)
-            write_plane(tile, push.color[c], picture + (tile.image * 3 + c) * plane_size, scene.width);
+            write_plane(tile, push.color[c], rendered + (tile.image * 3 + c) * plane_size, scene.width);
     });
 }
 

@@ -54,9 +54,9 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 const int block = take_lowest(blocks);
                 const Coverage<D> covered =
                     cover(f, D::with_tangent(tile.block_x(block), zero), D::with_tangent(tile.block_y(block), zero));
-                if (!any(covered.drawn)) continue;
+                if (!any(covered.visible)) continue;
                 D& ray = push.transmittance[block];
-                const Blend<D> step = blend(ray, covered.alpha, covered.drawn);
+                const Blend<D> step = blend(ray, covered.alpha, covered.visible);
                 push.add(block, s, t, step.weight);
                 if (ended(ray.v)) live &= ~(1ull << block);
                 if (keep) {
@@ -66,7 +66,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
             }
             if (keep) memory.visited[i - tile.begin] = visited;
         }
-        const int64_t drawn_end = i;
+        const int64_t visible_end = i;
         push.finish(scene.background);
 
         CotangentPass<T> pull;
@@ -76,10 +76,10 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
             for (int block = 0; block < Blocks<T>::count; ++block)
                 pull.cotangent[c].block[block] = push.color[c].block[block] * weight.block[block];
         start_rays(tile, pull.transmittance);
-        pull.start(lin.tiled_picture.get() + index * 3 * TILE * TILE);
+        pull.start(lin.tiled_image.get() + index * 3 * TILE * TILE);
 
         const T* alphas = memory.alphas.get();
-        const int64_t kept_end = full_at < drawn_end ? full_at : drawn_end;
+        const int64_t kept_end = full_at < visible_end ? full_at : visible_end;
         for (i = tile.begin; i < kept_end; ++i) {
             const Splat<T>& s = tile.splat(i);
             SplatSums<T> sums;
@@ -94,9 +94,9 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
             }
             sums.write(slots + int64_t(tile.list[i].slot) * SPLAT_NUMBERS);
         }
-        if (i < drawn_end) pull.transmittance = rays_later;
+        if (i < visible_end) pull.transmittance = rays_later;
         live = live_later;
-        for (; i < drawn_end; ++i) {
+        for (; i < visible_end; ++i) {
             const Splat<T>& s = tile.splat(i);
             const Footprint<P> f = footprint(s);
             SplatSums<T> sums;
@@ -104,7 +104,7 @@ void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tange
                 const int block = take_lowest(blocks);
                 const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
                 P& ray = pull.transmittance.block[block];
-                const Blend<P> step = blend(ray, covered.alpha, covered.drawn);
+                const Blend<P> step = blend(ray, covered.alpha, covered.visible);
                 pull.add(block, s, step.weight, covered.alpha, both(step.taken, covered.free), covered.dx, covered.dy, sums);
                 if (ended(ray)) live &= ~(1ull << block);
             }

@@ -6,7 +6,7 @@
 
 namespace diff3r {
 
-// Adds up `numbers` values per slot over the slots of each Gaussian, in order; zero for those that are not drawn.
+// Adds up `numbers` values per slot over the slots of each Gaussian, in order; zero for those that are not rendered.
 // Rows are read a whole pack at a time, so slots are followed by SLOT_PADDING numbers that may be read.
 template <class T, int numbers>
 DIFF3R_INLINE void gather_slots(const Linearization<T>& lin, const T* slots, int64_t at, int count, Pack<T>* out) {
@@ -40,28 +40,28 @@ struct PackOfImage {
     int count;
 };
 
-// What the way back from splats reads of the Gaussians, and their projection; zero where nothing is drawn.
+// What the way back from splats reads of the Gaussians, and their projection; zero where nothing is rendered.
 template <class T> struct SeenPack {
     Pack<T> mean[3], covariance[6], opacity, lit[3], coefficients[padded<T>(3 * MAX_BASES)];
-    PackMask<T> drawn;
+    PackMask<T> visible;
     int bases;
     Projection<Pack<T>> projection;
 
-    DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn_)
-        : drawn(drawn_), bases(lin.scene.bases) {
+    DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& visible_)
+        : visible(visible_), bases(lin.scene.bases) {
         const Scene<T>& scene = lin.scene;
         load_vector3(scene.means, job.n, job.count, mean);
         load_symmetric(scene.covariances, job.n, job.count, covariance);
         opacity = load_strided(scene.opacities + job.n, 1, job.count);
         if (bases > 1) load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
-        keep_drawn(drawn, mean, 3);
-        keep_drawn(drawn, covariance, 6);
-        keep_drawn(drawn, &opacity, 1);
+        keep_visible(visible, mean, 3);
+        keep_visible(visible, covariance, 6);
+        keep_visible(visible, &opacity, 1);
         load_lit(lin, job.at, job.count, lit);
         project(mean, covariance, camera, projection);
-        keep_drawn(drawn, projection);
+        keep_visible(visible, projection);
     }
-    DIFF3R_INLINE Seen<Pack<T>> seen() const { return {bases, mean, covariance, opacity, coefficients, lit, drawn}; }
+    DIFF3R_INLINE Seen<Pack<T>> seen() const { return {bases, mean, covariance, opacity, coefficients, lit, visible}; }
 };
 
 }  // namespace diff3r

@@ -35,12 +35,12 @@ template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, 
             for (int64_t k = 0; k < rests; ++k) rest[k] = P(T(0));
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view;
-                PackMask<T> drawn;
-                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                PackMask<T> visible;
+                if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 Camera<P> camera;
                 load_camera(scene, image, camera);
                 const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                const SeenPack<T> one(lin, job, camera, drawn);
+                const SeenPack<T> one(lin, job, camera, visible);
                 P sums[padded<T>(GRAM_NUMBERS)];
                 gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
                 gaussian_gram(one.seen(), camera, one.projection, sums, core.entry, rest);

@@ -39,8 +39,8 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
             bool loaded = false;
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view, at = image * scene.gaussians + first;
-                PackMask<T> drawn;
-                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                PackMask<T> visible;
+                if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 if (!loaded) {
                     P value[6];
                     tangent.load(scene, PackOfScene{batch, first, count}, moved);
@@ -60,7 +60,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                 P number[SPLAT_NUMBERS] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], moved.opacity};
                 color_jvp(scene.bases, direction, moved.harmonics, still, number + 6);
                 for (int l = 0; l < count; ++l) {
-                    if (!lane(drawn, l)) continue;
+                    if (!lane(visible, l)) continue;
                     SplatTangent<T>& t = out[at + l];
                     for (int j = 0; j < SPLAT_NUMBERS; ++j) t.number[j] = number[j][l];
                     const int32_t lit = lin.splats[at + l].lit;

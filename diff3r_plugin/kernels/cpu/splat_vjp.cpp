@@ -8,11 +8,11 @@ namespace {
 
 // Adds the share of one image to `sums`, and to `camera_sums` (where not null) what [R|t] gets.
 template <class T>
-void add_image(const Linearization<T>& lin, const T* slots, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& drawn,
+void add_image(const Linearization<T>& lin, const T* slots, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& visible,
                GaussianNumbers<T>& sums, Pack<T>* camera_sums) {
     using P = Pack<T>;
     P slot[padded<T>(SPLAT_NUMBERS)], splat[SPLAT_NUMBERS];
-    const SeenPack<T> one(lin, job, camera, drawn);
+    const SeenPack<T> one(lin, job, camera, visible);
     const Projection<P>& p = one.projection;
     gather_slots<T, SPLAT_NUMBERS>(lin, slots, job.at, job.count, slot);
     footprint_cotangent(p.a, p.b, p.c, slot, splat);
@@ -40,14 +40,14 @@ template <class T, class Cotangent> void splat_vjp(const Linearization<T>& lin, 
             zero(sums.harmonics, int(3 * scene.bases));
             for (int64_t view = 0; view < views; ++view) {
                 const int64_t image = batch * views + view;
-                PackMask<T> drawn;
-                if (!load_drawn(lin.tile_counts.get() + image * scene.gaussians, first, count, drawn)) continue;
+                PackMask<T> visible;
+                if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 Camera<Pack<T>> camera;
                 load_camera(scene, image, camera);
                 Pack<T> camera_sums[CAMERA_NUMBERS];
                 zero(camera_sums, CAMERA_NUMBERS);
                 const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                add_image(lin, slots, job, camera, drawn, sums, with_camera ? camera_sums : nullptr);
+                add_image(lin, slots, job, camera, visible, sums, with_camera ? camera_sums : nullptr);
                 for (int j = 0; j < CAMERA_NUMBERS && with_camera; ++j)
                     camera_totals[view * CAMERA_NUMBERS + j] += double(sum(camera_sums[j]));
             }

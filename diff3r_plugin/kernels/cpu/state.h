@@ -43,11 +43,11 @@ template <class T> struct Scene : Inputs<T> {
 template <class T> struct Linearization {
     Scene<T> scene;
     Buffer<Splat<T>> splats;       // [images, N]; only entries with tiles are written
-    Buffer<int32_t> tile_counts;   // [images, N]; 0: not drawn
+    Buffer<int32_t> tile_counts;   // [images, N]; 0: not rendered
     Buffer<int32_t> slot_starts;   // [images, N]; first of the splat's gradient slots
     Buffer<int64_t> tile_starts;   // [images * tiles + 1]
     Buffer<TileEntry> tile_lists;  // [intersections], front to back within each tile; splats count from 0 per image
-    Buffer<T> tiled_picture;       // [images * tiles, blocks, 3, lanes]
+    Buffer<T> tiled_image;       // [images * tiles, blocks, 3, lanes]
     int64_t intersections = 0;
     Diff3rCounts counts{};
 
@@ -57,11 +57,11 @@ template <class T> struct Linearization {
     int tile_threads(int threads) const { return threads_for(intersections + 16 * scene.images() * scene.tiles(), 1 << 12, threads); }
     int64_t bytes() const {
         return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_lists.bytes() +
-               tiled_picture.bytes();
+               tiled_image.bytes();
     }
 };
 
-// What the sort needs to know of each (image, Gaussian); written for those that are drawn.
+// What the sort needs to know of each (image, Gaussian); written for those that are rendered.
 template <class T> struct SortInput {
     Buffer<T> depths;
     Buffer<TileBox> boxes;
@@ -73,9 +73,9 @@ template <class T> bool fill_tiles(Linearization<T>& lin, const SortInput<T>& so
 // The tiles that a splat touches, and how many they are.
 template <class T> int32_t find_tiles(const Splat<T>& splat, TileBox& box);
 // rasterize.cpp
-template <class T> void rasterize(Linearization<T>& lin, T* picture, int threads);
+template <class T> void rasterize(Linearization<T>& lin, T* rendered, int threads);
 // rasterize_jvp.cpp
-template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* picture, int threads);
+template <class T> void rasterize_jvp(const Linearization<T>& lin, const SplatTangent<T>* tangents, T* rendered, int threads);
 // rasterize_vjp.cpp, rasterize_product.cpp: by slot, six moments (footprint_cotangent) and three colors, of
 // [intersections, SPLAT_NUMBERS]. All slot arrays have SLOT_PADDING more numbers.
 constexpr int SLOT_PADDING = 64;

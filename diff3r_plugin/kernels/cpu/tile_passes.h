@@ -19,13 +19,13 @@ template <class T> struct SplatSums {
 DIFF3R_INLINE void clear_slot(float* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(float)); }
 DIFF3R_INLINE void clear_slot(double* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(double)); }
 
-// State of the transposed pass: u, and how much of u · picture comes from splats that have not been visited yet.
+// State of the transposed pass: u, and how much of u · image comes from splats that have not been visited yet.
 template <class T> struct CotangentPass {
     Plane<T> transmittance;
     Plane<T> cotangent[3];
     Plane<T> behind;
 
-    // After `cotangent` is set; `kept` is the tile's picture by blocks.
+    // After `cotangent` is set; `kept` is the tile's image by blocks.
     DIFF3R_INLINE void start(const T* kept) {
         for (int block = 0; block < Blocks<T>::count; ++block) {
             Pack<T> total(T(0));
@@ -75,7 +75,7 @@ template <class T> struct TangentPass {
         for (int c = 0; c < 3; ++c) color[c].block[block] += weight.d[0] * s.color[c] + weight.v * t.number[6 + c];
     }
 
-    // Tangent of the picture, once all splats are in.
+    // Tangent of the image, once all splats are in.
     DIFF3R_INLINE void finish(const T* background) {
         for (int block = 0; block < Blocks<T>::count; ++block) {
             const D& ray = transmittance[block];

@@ -17,7 +17,7 @@ struct Diff3rQueue {
 // What a function does not name may be null.
 struct Diff3rDeviceScene {
     Diff3rInputs inputs;
-    double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasterizer that drew the picture
+    double alpha_cap;  // largest alpha of one splat at one pixel: that of the rasterizer that rendered the image
     Diff3rQueue queue;
     // The splats, in the layout of gsplat; written by diff3r_cuda_project.
     void* means2d;            // [I, N, 2], px
@@ -25,13 +25,13 @@ struct Diff3rDeviceScene {
     void* colors;             // [I, N, 3]
     void* splat_opacities;    // [I, N]
     void* depths;             // [I, N]
-    int32_t* radii;           // [I, N, 2], px; 0: not drawn
-    int32_t* flags;           // [I, N]; bits 0 to 2: channel not clamped at zero; bit 3: drawn
-    // The tile lists, by gsplat, and the picture drawn from them.
+    int32_t* radii;           // [I, N, 2], px; 0: not rendered
+    int32_t* flags;           // [I, N]; bits 0 to 2: channel not clamped at zero; bit 3: rendered
+    // The tile lists, by gsplat, and the image rendered from them.
     const int32_t* tile_offsets;  // [I, tile rows, tile columns]
     const int32_t* flatten_ids;   // [intersections], front to back within each tile; ids count over [I, N]
     int64_t intersections;
-    const void* picture;          // [I, H, W, 3], background included
+    const void* rendered;          // [I, H, W, 3], background included
 };
 
 // The vectors of conjugate gradients: B systems of P unknowns.
@@ -40,36 +40,36 @@ struct Diff3rSystems {
     Diff3rQueue queue;
 };
 
-#define DIFF3R_DECLARE(SUFFIX)                                                                                              \
-    /* Gaussians to splats. */                                                                                              \
-    int32_t diff3r_cuda_project_##SUFFIX(const Diff3rDeviceScene*);                                                         \
-    /* Tangents of Gaussians (and cameras) to tangents of splats [I, N, 9]. */                                              \
-    int32_t diff3r_cuda_splat_jvp_##SUFFIX(const Diff3rDeviceScene*, const Diff3rVector* tangent, void* splats);           \
-    /* J v on splats: the tangent of the picture, [I, H, W, 3]. */                                                          \
-    int32_t diff3r_cuda_rasterize_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* picture_tangent);          \
-    /* Jt W J v on splats with pixel_weights [I, H, W]: adds to moments [I, N, 9], which the next function turns. */        \
-    int32_t diff3r_cuda_rasterize_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights,   \
-                                         void* splat_moments);                                                              \
-    /* In place: moments of a product to cotangents of x, y, a, b, c, opacity, red, green, blue, [I, N, 9]. */              \
-    int32_t diff3r_cuda_footprints_##SUFFIX(const Diff3rDeviceScene*, void* splat_moments);                                    \
-    /* Cotangents of splats to those of Gaussians; camera_sums [I, 12] (double, zeroed by the caller) may be null. */       \
-    int32_t diff3r_cuda_splat_vjp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_cotangents, const Diff3rVector*,    \
-                                      void* camera_sums);                                                                   \
-    /* Adds the sums that Gram matrices are made of to [I, N, 34]. */                                                       \
-    int32_t diff3r_cuda_rasterize_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);               \
-    /* Those sums to core [B, N, 13, 13] and rest [B, N, 3, bases - 1]. */                                                  \
-    int32_t diff3r_cuda_splat_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);       \
-    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                    \
-    int32_t diff3r_cuda_advance_##SUFFIX(const Diff3rSystems*, const void* alpha, const void* inverse_diagonal,             \
-                                         const void* p, const void* Ap, const void* x, const void* r, void* x_new,          \
-                                         void* r_new, void* z, double* sums);                                               \
-    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                        \
-    int32_t diff3r_cuda_measure_##SUFFIX(const Diff3rSystems*, const void* inverse_diagonal, const void* r, void* z,        \
-                                         double* sums);                                                                     \
-    /* p = z + beta p with beta [B], in place. */                                                                           \
-    int32_t diff3r_cuda_direction_##SUFFIX(const Diff3rSystems*, const void* beta, const void* z, void* p);                 \
-    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                           \
-    int32_t diff3r_cuda_restore_##SUFFIX(const Diff3rSystems*, const uint8_t* good, const void* x, const void* r,           \
+#define DIFF3R_DECLARE(SUFFIX)                                                                                                      \
+    /* Gaussians to splats. */                                                                                                      \
+    int32_t diff3r_cuda_project_##SUFFIX(const Diff3rDeviceScene*);                                                                 \
+    /* Tangents of Gaussians (and cameras) to tangents of splats [I, N, 9]. */                                                      \
+    int32_t diff3r_cuda_splat_jvp_##SUFFIX(const Diff3rDeviceScene*, const Diff3rVector* tangent, void* splats);                    \
+    /* J v on splats: the tangent of the image, [I, H, W, 3]. */                                                                    \
+    int32_t diff3r_cuda_rasterize_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* image_tangent);          \
+    /* Jt W J v on splats with pixel_weights [I, H, W]: adds to moments [I, N, 9], which the next function turns. */                \
+    int32_t diff3r_cuda_rasterize_product_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, const void* pixel_weights, \
+                                         void* splat_moments);                                                                      \
+    /* In place: moments of a product to cotangents of x, y, a, b, c, opacity, red, green, blue, [I, N, 9]. */                      \
+    int32_t diff3r_cuda_footprints_##SUFFIX(const Diff3rDeviceScene*, void* splat_moments);                                         \
+    /* Cotangents of splats to those of Gaussians; camera_sums [I, 12] (double, zeroed by the caller) may be null. */               \
+    int32_t diff3r_cuda_splat_vjp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_cotangents, const Diff3rVector*,             \
+                                      void* camera_sums);                                                                           \
+    /* Adds the sums that Gram matrices are made of to [I, N, 34]. */                                                               \
+    int32_t diff3r_cuda_rasterize_gram_##SUFFIX(const Diff3rDeviceScene*, const void* pixel_weights, void* splat_sums);             \
+    /* Those sums to core [B, N, 13, 13] and rest [B, N, 3, bases - 1]. */                                                          \
+    int32_t diff3r_cuda_splat_gram_##SUFFIX(const Diff3rDeviceScene*, const void* splat_sums, void* core, void* rest);              \
+    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                            \
+    int32_t diff3r_cuda_advance_##SUFFIX(const Diff3rSystems*, const void* alpha, const void* inverse_diagonal,                     \
+                                         const void* p, const void* Ap, const void* x, const void* r, void* x_new,                  \
+                                         void* r_new, void* z, double* sums);                                                       \
+    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                                \
+    int32_t diff3r_cuda_measure_##SUFFIX(const Diff3rSystems*, const void* inverse_diagonal, const void* r, void* z,                \
+                                         double* sums);                                                                             \
+    /* p = z + beta p with beta [B], in place. */                                                                                   \
+    int32_t diff3r_cuda_direction_##SUFFIX(const Diff3rSystems*, const void* beta, const void* z, void* p);                         \
+    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                                   \
+    int32_t diff3r_cuda_restore_##SUFFIX(const Diff3rSystems*, const uint8_t* good, const void* x, const void* r,                   \
                                          void* x_new, void* r_new);
 DIFF3R_DECLARE(f32)
 #ifdef DIFF3R_CUDA_ON_HOST

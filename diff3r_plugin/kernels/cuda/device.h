@@ -15,7 +15,7 @@ namespace diff3r {
 constexpr int BLOCK = TILE * TILE;  // threads: one per pixel of a tile
 constexpr int WARP = 32;
 constexpr unsigned EVERY_LANE = 0xffffffffu;
-constexpr int DRAWN = 8;            // bit of `flags`
+constexpr int VISIBLE = 8;            // bit of `flags`
 
 template <class T> struct DeviceScene : Inputs<T> {
     int64_t intersections;
@@ -23,13 +23,13 @@ template <class T> struct DeviceScene : Inputs<T> {
     T *means2d, *conics, *colors, *splat_opacities, *depths;
     int32_t *radii, *flags;
     const int32_t *tile_offsets, *flatten_ids;
-    const T* picture;
+    const T* rendered;
 
     explicit DeviceScene(const Diff3rDeviceScene& s)
         : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(T(s.alpha_cap)), means2d(static_cast<T*>(s.means2d)),
           conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)), splat_opacities(static_cast<T*>(s.splat_opacities)),
           depths(static_cast<T*>(s.depths)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids),
-          picture(static_cast<const T*>(s.picture)) {}
+          rendered(static_cast<const T*>(s.rendered)) {}
 };
 
 template <class T> struct Exactly { using type = T; };
@@ -93,7 +93,7 @@ template <class T> struct SeenGaussian {
 
 // Exports a function template over the number type under the names of api.h.
 #ifdef DIFF3R_CUDA_ON_HOST
-#define DIFF3R_EXPORT(NAME, PARAMETERS, ...)                                                 \
+#define DIFF3R_EXPORT(NAME, PARAMETERS, ...)                                                           \
     extern "C" int32_t diff3r_cuda_##NAME##_f32 PARAMETERS { return diff3r::NAME<float> __VA_ARGS__; } \
     extern "C" int32_t diff3r_cuda_##NAME##_f64 PARAMETERS { return diff3r::NAME<double> __VA_ARGS__; }
 #else

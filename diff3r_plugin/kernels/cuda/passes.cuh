@@ -13,7 +13,7 @@ template <class T> struct SharedTangents {
     }
 };
 
-// Tangent of the picture at one pixel.
+// Tangent of the image at one pixel.
 template <class T> struct TangentPass {
     using D = Dual<T>;
     const DeviceScene<T>& scene;
@@ -35,8 +35,8 @@ template <class T> struct TangentPass {
         const Footprint<D> f{pair(s.x[slot], 0), pair(s.y[slot], 1), pair(s.a[slot], 2),
                              pair(s.b[slot], 3), pair(s.c[slot], 4), pair(s.opacity[slot], 5)};
         const Coverage<D> covered = cover(f, D(x), D(y), scene.alpha_cap);
-        if (!covered.drawn) return true;
-        const Blend<D> step = blend(transmittance, covered.alpha, covered.drawn);
+        if (!covered.visible) return true;
+        const Blend<D> step = blend(transmittance, covered.alpha, covered.visible);
         for (int c = 0; c < 3; ++c) color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
         return true;
     }
@@ -47,7 +47,7 @@ template <class T> struct TangentPass {
     }
 };
 
-// Cotangents of splats from the cotangent of one pixel: what lies behind a splat is what is left of u · picture once
+// Cotangents of splats from the cotangent of one pixel: what lies behind a splat is what is left of u · image once
 // everything up to the splat has been subtracted. Sums over the warp go to `moments` [I, N, 9]: six moments of the
 // cotangent of ln(alpha) (footprint_cotangent) and three colors.
 template <class T> struct CotangentPass {
@@ -59,7 +59,7 @@ template <class T> struct CotangentPass {
         : scene(scene_), moments(moments_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), behind(T(0)) {
         for (int c = 0; c < 3; ++c) {
             cotangent[c] = pixel.inside ? cotangent_[c] : T(0);
-            if (pixel.inside) behind += cotangent[c] * scene.picture[3 * pixel.index + c];
+            if (pixel.inside) behind += cotangent[c] * scene.rendered[3 * pixel.index + c];
         }
     }
 
@@ -67,7 +67,7 @@ template <class T> struct CotangentPass {
     __device__ __forceinline__ void load(int, int) {}
     __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
-        const Blend<T> step = blend(transmittance, covered.alpha, covered.drawn);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible);
         // Votes and sums are over the whole warp, so no lane may leave on its own.
         if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
         T sums[16] = {};

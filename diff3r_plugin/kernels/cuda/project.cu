@@ -27,31 +27,31 @@ template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
         for (int k = 0; k < scene.bases; ++k) color[c] += scene.harmonics[(3 * n + c) * scene.bases + k] * basis[k];
         sum += color[c];
     }
-    bool drawn = p.visible && is_finite(sum) && opacity >= T(ALPHA_SKIP);
+    bool visible = p.visible && is_finite(sum) && opacity >= T(ALPHA_SKIP);
     T reach_x(0), reach_y(0);
-    if (drawn) {
+    if (visible) {
         // The ellipse where alpha reaches the skip threshold, a little enlarged against rounding.
         const T twice = T(2) * logarithm(opacity / T(ALPHA_SKIP)) * T(1.0002);
         reach_x = square_root(twice * p.cov_xx) + T(0.001);
         reach_y = square_root(twice * p.cov_yy) + T(0.001);
-        drawn = p.x + reach_x > T(0) && p.x - reach_x < T(scene.width) && p.y + reach_y > T(0) && p.y - reach_y < T(scene.height);
+        visible = p.x + reach_x > T(0) && p.x - reach_x < T(scene.width) && p.y + reach_y > T(0) && p.y - reach_y < T(scene.height);
     }
-    int flags = drawn ? DRAWN : 0;
+    int flags = visible ? VISIBLE : 0;
     for (int c = 0; c < 3; ++c) {
-        const bool lit = drawn && color[c] > T(0);
+        const bool lit = visible && color[c] > T(0);
         flags |= int(lit) << c;
         scene.colors[3 * at + c] = lit ? color[c] : T(0);
     }
     scene.flags[at] = flags;
     const T numbers[5] = {p.x, p.y, p.a, p.b, p.c};
-    for (int k = 0; k < 2; ++k) scene.means2d[2 * at + k] = drawn ? numbers[k] : T(0);
-    for (int k = 0; k < 3; ++k) scene.conics[3 * at + k] = drawn ? numbers[2 + k] : T(0);
-    scene.depths[at] = drawn ? p.point[2] : T(0);
-    scene.splat_opacities[at] = drawn ? opacity : T(0);
+    for (int k = 0; k < 2; ++k) scene.means2d[2 * at + k] = visible ? numbers[k] : T(0);
+    for (int k = 0; k < 3; ++k) scene.conics[3 * at + k] = visible ? numbers[2 + k] : T(0);
+    scene.depths[at] = visible ? p.point[2] : T(0);
+    scene.splat_opacities[at] = visible ? opacity : T(0);
     const T limit(LARGEST_RADIUS);
     // Whole pixels, rounded up.
-    scene.radii[2 * at] = drawn ? int32_t(reach_x < limit ? reach_x : limit) + 1 : 0;
-    scene.radii[2 * at + 1] = drawn ? int32_t(reach_y < limit ? reach_y : limit) + 1 : 0;
+    scene.radii[2 * at] = visible ? int32_t(reach_x < limit ? reach_x : limit) + 1 : 0;
+    scene.radii[2 * at + 1] = visible ? int32_t(reach_y < limit ? reach_y : limit) + 1 : 0;
 }
 
 template <class T> int32_t project(const Diff3rDeviceScene* s) {

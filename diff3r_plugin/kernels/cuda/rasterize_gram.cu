@@ -12,14 +12,14 @@ template <class T> struct Gram {
 
     __device__ __forceinline__ Gram(const DeviceScene<T>& scene_, T* out_, const Pixel<T>& pixel, const T* weights)
         : scene(scene_), out(out_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), weight(pixel.inside ? weights[pixel.index] : T(0)) {
-        for (int c = 0; c < 3; ++c) behind[c] = pixel.inside ? scene.picture[3 * pixel.index + c] : T(0);
+        for (int c = 0; c < 3; ++c) behind[c] = pixel.inside ? scene.rendered[3 * pixel.index + c] : T(0);
     }
 
     __device__ __forceinline__ bool live() const { return transmittance > T(0); }
     __device__ __forceinline__ void load(int, int) {}
     __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
-        const Blend<T> step = blend(transmittance, covered.alpha, covered.drawn);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible);
         if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
         static_assert(GRAM_NUMBERS == WARP + 2, "summed in two parts");
         T sums[GRAM_NUMBERS] = {};

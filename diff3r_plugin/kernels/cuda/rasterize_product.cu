@@ -1,4 +1,4 @@
-// Jᵀ W J v on splats: each tile pushes the tangent to its pixels and pulls it back, and no picture is written.
+// Jᵀ W J v on splats: each tile pushes the tangent to its pixels and pulls it back, and no image is written.
 #include "passes.cuh"
 
 namespace diff3r {
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
 
 template <class T> __global__ void footprints_kernel(DeviceScene<T> scene, T* moments) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= scene.images() * scene.gaussians || !(scene.flags[at] & DRAWN)) return;
+    if (at >= scene.images() * scene.gaussians || !(scene.flags[at] & VISIBLE)) return;
     const T* conic = scene.conics + 3 * at;
     T footprint[6];
     footprint_cotangent(conic[0], conic[1], conic[2], moments + SPLAT_NUMBERS * at, footprint);

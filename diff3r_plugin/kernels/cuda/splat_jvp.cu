@@ -26,7 +26,7 @@ template <class T> __global__ void splat_jvp_kernel(DeviceScene<T> scene, Vector
     if (at >= scene.images() * scene.gaussians) return;
     const int flags = scene.flags[at];
     T* number = out + SPLAT_NUMBERS * at;
-    if (!(flags & DRAWN)) {
+    if (!(flags & VISIBLE)) {
         zero(number, SPLAT_NUMBERS);
         return;
     }

@@ -23,7 +23,7 @@ template <class T> __global__ void splat_vjp_kernel(DeviceScene<T> scene, const 
         const int flags = exists ? scene.flags[at] : 0;
         T camera[16];
         zero(camera, 16);
-        if (flags & DRAWN) {
+        if (flags & VISIBLE) {
             SeenGaussian<T> one;
             const Seen<T> seen = one.load(scene, g, image, flags);
             T splat[SPLAT_NUMBERS];
@@ -54,7 +54,7 @@ template <class T> __global__ void splat_gram_kernel(DeviceScene<T> scene, const
         const int64_t image = scene_index * scene.views + view;
         const int64_t at = image * scene.gaussians + g % scene.gaussians;
         const int flags = scene.flags[at];
-        if (!(flags & DRAWN)) continue;
+        if (!(flags & VISIBLE)) continue;
         SeenGaussian<T> one;
         const Seen<T> seen = one.load(scene, g, image, flags);
         gaussian_gram(seen, one.camera, one.projection, sums + GRAM_NUMBERS * at, core, rest);

@@ -24,7 +24,7 @@ template <class T> struct Pixel {
         x = T(column) + T(0.5);
         y = T(row) + T(0.5);
     }
-    // A ray outside of the picture has ended before it starts.
+    // A ray outside of the image has ended before it starts.
     __device__ __forceinline__ T ray() const { return inside ? T(1) : T(-1); }
 };
 

@@ -32,7 +32,7 @@ class DeviceScene(Structure):
         ("tile_offsets", c_void_p),
         ("flatten_ids", c_void_p),
         ("intersections", c_int64),
-        ("picture", c_void_p),
+        ("rendered", c_void_p),
     )
 
 

@@ -1,11 +1,11 @@
-// What a picture of Gaussians is. The same names and numbers stand in render/semantics.py; a test compares them.
+// The image formation. The same names and numbers stand in render/semantics.py; a test compares them.
 #pragma once
 
 namespace diff3r {
 
 constexpr double DILATION = 0.3;             // px², on both diagonal entries of the projected covariance
 constexpr double ALPHA_CAP = 0.99;           // largest alpha of one splat at one pixel
-constexpr double ALPHA_SKIP = 1.0 / 255.0;   // smaller alphas are not drawn
+constexpr double ALPHA_SKIP = 1.0 / 255.0;   // smaller alphas are not rendered
 // A splat that would bring a pixel below this ends it. Just above 1e-4, which two saturated splats hit exactly.
 constexpr double TRANSMITTANCE_STOP = 1.00001e-4;
 constexpr double FRUSTUM_MARGIN = 0.3;       // of tan(fov / 2): how far outside the image the Jacobian follows

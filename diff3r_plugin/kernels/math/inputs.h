@@ -9,7 +9,7 @@
 
 extern "C" {
 
-// B scenes of N Gaussians, V cameras each; I = B V pictures.
+// B scenes of N Gaussians, V cameras each; I = B V images.
 struct Diff3rInputs {
     int64_t batch, views, gaussians, bases, height, width;
     const void* means;            // [B, N, 3]

@@ -16,7 +16,7 @@ template <class S> struct Footprint {
 template <class S> struct Coverage {
     S dx, dy;         // from the splat's center to the pixel's
     S alpha;          // capped
-    MaskOf<S> drawn;  // alpha is not below the skip threshold
+    MaskOf<S> visible;  // alpha is not below the skip threshold
     MaskOf<S> free;   // alpha is below the cap, so it has a derivative
 };
 
@@ -30,7 +30,7 @@ DIFF3R_INLINE Coverage<S> cover(const Footprint<S>& splat, const S& pixel_x, con
     const S raw = splat.opacity * exponential(-exponent);
     r.free = value(raw) <= cap;
     r.alpha = select(r.free, raw, S(cap));
-    r.drawn = both(value(r.alpha) >= R(ALPHA_SKIP), value(exponent) >= R(0));
+    r.visible = both(value(r.alpha) >= R(ALPHA_SKIP), value(exponent) >= R(0));
     return r;
 }
 
@@ -41,10 +41,10 @@ template <class S> struct Blend {
 
 // One step from front to back. The sign of the transmittance says whether the ray goes on: a splat that would bring
 // it below the stop threshold does not contribute and turns it negative, and nothing contributes from there on.
-template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha, const MaskOf<S>& drawn) {
+template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha, const MaskOf<S>& visible) {
     using R = Real<S>;
     const S next = transmittance * (R(1) - alpha);
-    const auto reached = both(drawn, value(transmittance) > R(0));
+    const auto reached = both(visible, value(transmittance) > R(0));
     const auto goes_on = value(next) >= R(TRANSMITTANCE_STOP);
     Blend<S> r;
     r.taken = both(reached, goes_on);

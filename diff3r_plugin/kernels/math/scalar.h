@@ -41,7 +41,7 @@ DIFF3R_INLINE float value(float x) { return x; }
 DIFF3R_INLINE double value(double x) { return x; }
 
 #if defined(__CUDA_ARCH__)
-DIFF3R_INLINE float exponential(float x) { return __expf(x); }  // as gsplat, whose pictures ours must match
+DIFF3R_INLINE float exponential(float x) { return __expf(x); }  // as gsplat, whose images ours must match
 #else
 DIFF3R_INLINE float exponential(float x) { return expf(x); }
 #endif

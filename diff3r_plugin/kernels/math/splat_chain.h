@@ -22,15 +22,15 @@ template <class S> DIFF3R_INLINE void zero(S* numbers, int count) {
     for (int j = 0; j < count; ++j) numbers[j] = S(Real<S>(0));
 }
 
-// Gaussians that are not drawn may hold anything, NaN too: zero them, so that nothing of it reaches a product with 0.
-template <class S> DIFF3R_INLINE void keep_drawn(const MaskOf<S>& drawn, S* numbers, int count) {
-    for (int j = 0; j < count; ++j) numbers[j] = select(drawn, numbers[j], S(Real<S>(0)));
+// Gaussians that are not rendered may hold anything, NaN too: zero them, so that nothing of it reaches a product with 0.
+template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, S* numbers, int count) {
+    for (int j = 0; j < count; ++j) numbers[j] = select(visible, numbers[j], S(Real<S>(0)));
 }
-template <class S> DIFF3R_INLINE void keep_drawn(const MaskOf<S>& drawn, Projection<S>& p) {
+template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, Projection<S>& p) {
     S* const vectors[] = {p.point, p.axis_x, p.axis_y, p.image_x, p.image_y, p.spread_x, p.spread_y};
     S* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.a, &p.b, &p.c};
-    for (S* vector : vectors) keep_drawn(drawn, vector, 3);
-    for (S* number : numbers) keep_drawn(drawn, number, 1);
+    for (S* vector : vectors) keep_visible(visible, vector, 3);
+    for (S* number : numbers) keep_visible(visible, number, 1);
 }
 
 // Color tangents: coefficients and direction both move. `still` is not read for one basis function.
@@ -47,12 +47,12 @@ DIFF3R_INLINE void color_jvp(int bases, const Dual<S>* direction, const S* moved
 // One Gaussian (or a register of them) in one image, on the way back.
 template <class S> struct Seen {
     int bases;
-    const S* mean;          // zero where not drawn, like the next two
+    const S* mean;          // zero where not rendered, like the next two
     const S* covariance;
     S opacity;
     const S* coefficients;  // not read for one basis function
     const S* lit;           // 1, or 0 for a channel that is clamped at zero and has no derivative
-    MaskOf<S> drawn;
+    MaskOf<S> visible;
 };
 
 // Cotangents of one Gaussian; harmonics are [3, bases].
@@ -72,7 +72,7 @@ DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, co
     const S one(R(1));
     ProjectionCotangent<S> back{};
     project_transposed(seen.mean, camera, p, splat[0], splat[1], splat[2], splat[3], splat[4], camera_sums != nullptr, back);
-    *sums.opacity = *sums.opacity + splat[5] / select(seen.drawn, seen.opacity, one);
+    *sums.opacity = *sums.opacity + splat[5] / select(seen.visible, seen.opacity, one);
     for (int j = 0; j < 6; ++j) sums.covariance[j] = sums.covariance[j] + back.covariance[j];
 
     S color[3];
@@ -84,7 +84,7 @@ DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, co
     } else {
         S offset[3], direction[3], basis[MAX_BASES], gradient[MAX_BASES][3], turn[3], from_offset[3];
         offset_from_camera(seen.mean, camera, offset);
-        keep_drawn<S>(seen.drawn, offset, 3);
+        keep_visible<S>(seen.visible, offset, 3);
         const S inverse_length = normalize(offset, direction);
         harmonic_basis_with_gradient(seen.bases, direction, basis, gradient);
         zero(turn, 3);
@@ -97,7 +97,7 @@ DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, co
             }
             for (int j = 0; j < 3 && k; ++j) turn[j] = turn[j] + shared * gradient[k][j];
         }
-        keep_drawn<S>(seen.drawn, turn, 3);
+        keep_visible<S>(seen.visible, turn, 3);
         normalize_transposed(direction, inverse_length, turn, from_offset);
         for (int j = 0; j < 3; ++j) back.mean[j] = back.mean[j] + from_offset[j];
         if (camera_sums)  // offset = mean + Rᵀ t
@@ -196,7 +196,7 @@ template <class S> struct SplatDerivative {
         }
         S offset[3], direction[3], gradient[MAX_BASES][3];
         offset_from_camera(seen.mean, camera, offset);
-        keep_drawn<S>(seen.drawn, offset, 3);
+        keep_visible<S>(seen.visible, offset, 3);
         const S inverse_length = normalize(offset, direction);
         harmonic_basis_with_gradient(bases, direction, basis, gradient);
         for (int c = 0; c < 3; ++c) {
@@ -206,7 +206,7 @@ template <class S> struct SplatDerivative {
                 for (int j = 0; j < 3; ++j) turn[j] = turn[j] + seen.coefficients[c * bases + k] * gradient[k][j];
             normalize_transposed(direction, inverse_length, turn, rows[6 + c]);
             for (int j = 0; j < 3; ++j) rows[6 + c][j] = seen.lit[c] * rows[6 + c][j];
-            keep_drawn<S>(seen.drawn, rows[6 + c], 3);
+            keep_visible<S>(seen.visible, rows[6 + c], 3);
             zero(rows[6 + c] + 3, MOVES - 3);
         }
     }
