@@ -29,6 +29,13 @@ def ordinary_views(views: Views, dtype: torch.dtype) -> tuple[Views, Tensor]:
     return replace(views, images=images, **detached), images  # type: ignore[arg-type]
 
 
+def with_graph(views: Views, dtype: torch.dtype) -> Views:
+    """Views without images in the layer's precision, with whatever graph their cameras came with."""
+    cameras = {name: ordinary(getattr(views, name)).to(dtype) for name in ("world_to_camera", "intrinsics")}
+    others = {name: ordinary(getattr(views, name)).detach().to(dtype) for name in ("near", "far", "background")}
+    return replace(views, images=None, **cameras, **others)  # type: ignore[arg-type]
+
+
 def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
     """Scenes in which all these tensors, ``[B, ...]``, are finite."""
     return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors]).all(0)

@@ -53,7 +53,7 @@ class BackwardInfo:
 
 @dataclass(eq=False)
 class TTOInfo:
-    """Statistics of one call of :class:`~diff3r_plugin.TTOLayer`, per scene and without a graph.
+    """Statistics of one call of :class:`~diff3r_plugin.TTOLayer`, per scene; all but the cameras without a graph.
 
     Args:
         energy: Lowest energy so far after each inner step, ``[steps + 1, B]``; never rises.
@@ -64,7 +64,8 @@ class TTOInfo:
         pcg_reasons: Why the last inner linear solve of each scene ended; None where there was none.
         outcomes: What became of each scene.
         fell_back: Scenes that return their initial Gaussians, ``[B]``.
-        world_to_camera: Refined cameras ``[B, V, 4, 4]`` where poses move, else None.
+        world_to_camera: Refined cameras ``[B, V, 4, 4]`` where poses move, else None; with a graph to whatever the
+            given cameras, the scenes and the weights depend on.
         seconds: Wall-clock time of the inner solve.
         backward: Filled by the implicit backward, when it runs.
     """

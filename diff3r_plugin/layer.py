@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diff3r_plugin.camera_gradients import carried_along, depends_on_cameras, images_with_camera_graph
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.containment import (
     choose,
@@ -20,6 +21,7 @@ from diff3r_plugin.containment import (
     stand_in,
     stand_in_views,
     valid_scenes,
+    with_graph,
 )
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.gaussians import Gaussians
@@ -101,6 +103,7 @@ class TTOLayer(nn.Module):
         config = self.config
         dtype = torch.promote_types(given.dtype, torch.float32)
         gaussians = given.map(lambda t: ordinary(t).to(dtype))
+        given_views = with_graph(views, dtype)
         views, images = ordinary_views(views, dtype)
 
         unusable_views = ~finite_scenes(images, views.world_to_camera, views.intrinsics)
@@ -108,6 +111,7 @@ class TTOLayer(nn.Module):
         broken = unusable | unusable_views
         if broken.any():
             gaussians_in, views = stand_in(gaussians, broken), stand_in_views(views, broken)
+            given_views = stand_in_views(given_views, broken)
             images = torch.where(like(broken, images), 0.0, images)
         else:
             gaussians_in = gaussians
@@ -119,7 +123,7 @@ class TTOLayer(nn.Module):
             pixel_weights = torch.ones_like(images[:, :, 0])
         else:
             pixel_weights = ordinary(pixel_weights).to(dtype)
-        theta, solution, backward = self._solve(coordinates, views, theta0, flat_weights, images, pixel_weights)
+        theta, solution, backward = self._solve(coordinates, given_views, theta0, flat_weights, images, pixel_weights)
 
         stuck = (solution.accepted_steps == 0) & (config.inner_steps > 0)
         nothing = stuck & solution.stationary_start
@@ -140,7 +144,9 @@ class TTOLayer(nn.Module):
             ),
             outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
             fell_back=broken | stuck,
-            world_to_camera=coordinates.decode_cameras(theta.detach(), views).world_to_camera
+            world_to_camera=carried_along(
+                coordinates.decode_cameras(theta, views).world_to_camera, given_views.world_to_camera
+            )
             if "poses" in coordinates.shapes
             else None,
             seconds=time.perf_counter() - started,
@@ -151,7 +157,7 @@ class TTOLayer(nn.Module):
     def _solve(
         self,
         coordinates: Coordinates,
-        views: Views,
+        given_views: Views,
         theta0: Tensor,
         weights: Tensor,
         images: Tensor,
@@ -160,6 +166,7 @@ class TTOLayer(nn.Module):
         """θ* with the graph that the backward mode asks for, and a list that wants the call's info appended."""
         config = self.config
         infos: list[TTOInfo] = []
+        views = given_views.detach()
         differentiable_steps = 0
         if torch.is_grad_enabled() and config.backward_mode in ("unroll", "truncated"):
             differentiable_steps = config.inner_steps
@@ -198,6 +205,10 @@ class TTOLayer(nn.Module):
                 info.backward = BackwardInfo.of(solve)
                 self._warn_if_not_stationary(info)
 
+        if depends_on_cameras(given_views):
+            refined = coordinates.decode_cameras(solution.theta.detach(), views).world_to_camera
+            at = coordinates.decode(solution.theta.detach())
+            images = images_with_camera_graph(images, at, refined, given_views, config.backend)
         theta = implicit_solution(
             theta0,
             weights,
