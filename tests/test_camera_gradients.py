@@ -17,7 +17,7 @@ def problem():
     truth, views = random_scene(gaussians=4, size=(8, 10), degree=1, seed=3)
     truth = Gaussians(truth.means, truth.covariances, truth.opacities * 0.8, truth.harmonics * 0.4)
     views = views.replace(images=render(truth, views, "torch"))
-    return Gaussians(truth.means + 2e-3, truth.covariances, truth.opacities, truth.harmonics), views
+    return Gaussians(truth.means + 4e-4, truth.covariances, truth.opacities, truth.harmonics), views
 
 
 def layer(groups=GROUPS, backend=BACKEND):
