@@ -51,7 +51,7 @@ class DepthSplat(PixelSplatFamily):
     def gaussians(self, output: Any, scenes: int) -> Gaussians:
         return super().gaussians(_last(self.scene(output), scenes), scenes)
 
-    def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
+    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
         scene, count = self.scene(output), refined.batch_size
         final = super().with_gaussians(_last(scene, count), refined)
         if len(scene.means) > count:

@@ -76,7 +76,7 @@ class PixelSplatFamily(HostAdapter):
             self._turned(harmonics, to_standard=True),
         )
 
-    def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
+    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
         scene = self.scene(output)
         harmonics = self._turned(refined.harmonics, to_standard=False)
         untouched = scene.harmonics[..., EVALUATED:]  # never rendered, so never refined
@@ -102,7 +102,7 @@ class PixelSplatFamily(HostAdapter):
         """The context images in [0, 1]."""
         return context["image"]
 
-    def context_views(self, wrapper: nn.Module, context: Any) -> Views:
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
         images = self.context_images(context)
         height, width = images.shape[-2:]
         near = context["near"]

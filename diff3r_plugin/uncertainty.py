@@ -105,6 +105,7 @@ class UncertaintyHead(nn.Module):
         views: Views,
         features: Float[Tensor, "B V C h w"] | None = None,
         backend: str = "auto",
+        rendered: Float[Tensor, "B V 3 H W"] | None = None,
     ) -> ProximalWeights:
         """Weights for these scenes.
 
@@ -113,11 +114,12 @@ class UncertaintyHead(nn.Module):
             views: The context views with images in [0, 1].
             features: The tapped feature map, at any resolution.
             backend: Render backend for the unrefined rendering.
+            rendered: The unrefined rendering, where there is one already (of more Gaussians than these, say).
 
         Raises:
             ValueError: if N or the channels of ``features`` do not fit.
         """
-        inputs = self._inputs(gaussians, views, features, backend)
+        inputs = self._inputs(gaussians, views, features, backend, rendered)
         B, V = inputs.shape[:2]
         changes = self.layers(rearrange(inputs, "b v c h w -> (b v) c h w"))
         changes = RANGE * torch.tanh(changes / RANGE)
@@ -132,14 +134,15 @@ class UncertaintyHead(nn.Module):
 
     @torch.no_grad()
     def _inputs(
-        self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str
+        self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str, rendered: Tensor | None
     ) -> Float[Tensor, "B V C H W"]:
         assert views.images is not None and views.image_size is not None
         (H, W), V, s = views.image_size, views.num_views, self.gaussians_per_pixel
         if gaussians.num_gaussians != V * H * W * s:
             raise ValueError(
                 f"The head expects {s} Gaussian(s) for each pixel of {V} views of {H}x{W}, that is {V * H * W * s}, "
-                f"got {gaussians.num_gaussians}. Set gaussians_per_pixel, or give fixed weights instead of a head."
+                f"got {gaussians.num_gaussians}. Set gaussians_per_pixel, or give fixed weights instead of a head "
+                "(diff3r.head=fixed)."
             )
         found = 0 if features is None else features.shape[2]
         if found != self.feature_channels:
@@ -147,7 +150,9 @@ class UncertaintyHead(nn.Module):
         parameter = self.log_base
         scene = gaussians.detach().with_covariances()
         assert scene.covariances is not None
-        residual = render(scene, views.detach(), backend) - views.images
+        if rendered is None:
+            rendered = render(scene, views.detach(), backend)
+        residual = rendered - views.images
 
         def as_map(values: Float[Tensor, "B N"]) -> Float[Tensor, "B V s H W"]:
             return rearrange(values, "b (v h w s) -> b v s h w", v=V, h=H, w=W)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.checkout import Checkout, Expectation
 from diff3r_plugin.plugin.errors import PluginError
@@ -29,6 +30,7 @@ class HostAdapter(ABC):
         wrapper: ``module:class`` of the host's LightningModule.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
         encoder_sees_poses: Whether the host's encoder is given the context poses that the refinement uses.
+        predicts_poses: Whether the encoder's output holds the poses of the context views.
         unrefined: Dotted methods of the LightningModule within which encoder calls are left alone.
 
     Example: see ``diff3r_adapters.mini_host``.
@@ -42,6 +44,7 @@ class HostAdapter(ABC):
     wrapper: str = "src.model.model_wrapper:ModelWrapper"
     tap: Tap | None = None
     encoder_sees_poses: bool = True
+    predicts_poses: bool = False
     unrefined: tuple[str, ...] = ()
 
     @classmethod
@@ -82,9 +85,27 @@ class HostAdapter(ABC):
         """The context views among the arguments of an encoder call."""
         return arguments[0] if arguments else named["context"]
 
+    def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...]:
+        """The pixel grids over all context views that the Gaussians stand on, in the order of the Gaussians."""
+        return (PixelGrid(per_pixel=self.gaussians_per_pixel(encoder)),)
+
+    def batch_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The part of a batch that one encoder call is about, in the form of a batch.
+
+        The batch itself, unless a host calls its encoder several times a step, or gathers its batch within the step.
+        """
+        return batch
+
     @abstractmethod
-    def context_views(self, wrapper: nn.Module, context: Any) -> Views:
-        """Cameras and images of the context views; images in [0, 1], intrinsics in pixels."""
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
+        """Cameras and images of the context views; images in [0, 1], intrinsics in pixels.
+
+        Cameras that the host predicts are taken from the encoder's ``output``, with their graph.
+        """
+
+    def given_poses(self, wrapper: nn.Module, context: Any) -> Tensor | None:
+        """For hosts that predict poses: ``world_to_camera`` of the context in the data; None where it has none."""
+        return None
 
     def refinable(self, output: Any) -> bool:
         """Whether an encoder's output holds a scene at all."""
@@ -95,8 +116,12 @@ class HostAdapter(ABC):
         """The ``scenes`` scenes in an encoder's output that are to be refined, with their graph."""
 
     @abstractmethod
-    def with_gaussians(self, output: Any, refined: Gaussians) -> Any:
-        """The same kind of output with another scene; what the plugin does not refine is carried over."""
+    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+        """The same kind of output with another scene; what the plugin does not refine is carried over.
+
+        ``cameras``: refined ``world_to_camera`` of the context views, None where they did not move. A host that
+        predicts poses gets them where its decoder and losses read them; others need not look at them.
+        """
 
     def spoiled_pixels(self, batch: Any) -> Tensor | None:
         """Context pixels that the data knows to be spoiled, ``[B, V, H, W]`` bool; None where it knows nothing."""
@@ -106,9 +131,9 @@ class HostAdapter(ABC):
     def target_images(self, batch: Any) -> Tensor:
         """Ground truth of the target views, ``[B, V, 3, H, W]`` in [0, 1]."""
 
-    def target_views(self, wrapper: nn.Module, batch: Any) -> Views:
+    def target_views(self, wrapper: nn.Module, batch: Any, output: Any) -> Views:
         """Cameras and images of the target views, as ``context_views`` gives those of the context."""
-        return self.context_views(wrapper, batch["target"]).replace(images=self.target_images(batch))
+        return self.context_views(wrapper, batch["target"], output).replace(images=self.target_images(batch))
 
     @abstractmethod
     def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:

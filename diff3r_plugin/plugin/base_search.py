@@ -70,9 +70,10 @@ class BaseSearch:
 
     def observe(self, step: Step) -> None:
         """At the end of a refined training step: remember its scenes, and search if it is time."""
-        refinement = step.latest
-        if refinement is None or refinement.poses is not None:  # estimated poses move at a weight of their own
-            return
+        call = step.latest
+        if call is None or call.refinement.poses is not None or call.refinement.predicted:
+            return  # nothing was refined, or poses moved, at a weight of their own
+        refinement = call.refinement
         if int(getattr(getattr(self.wrapper, "_trainer", None), "world_size", 1) or 1) > 1:
             raise PluginError(
                 "diff3r.base_search_every works in one process: others would find other bases. Set it to 0."
@@ -83,7 +84,7 @@ class BaseSearch:
                 _Remembered(
                     refinement.gaussians,
                     refinement.views,
-                    self.context.adapter.target_views(self.wrapper, step.batch).detach(),
+                    self.context.adapter.target_views(self.wrapper, call.batch, refinement.before).detach(),
                     weights,
                     None if refinement.confidence is None else refinement.confidence.detach(),
                     self.head.base_weights(),

@@ -29,18 +29,26 @@ would leave the energy as it is and the targets wrong."""
 DESCRIPTIONS = {
     "batch": "those of the data",
     "estimate": "estimated from the prediction, then refined with the scene",
+    "predicted": "predicted by the host, then refined with the scene",
 }
 
 
 def poses_of_stages(settings: PluginSettings, adapter: HostAdapter) -> dict[str, str]:
-    """ "batch" or "estimate" for each stage of ``diff3r.refine``.
+    """ "batch", "estimate" or "predicted" for each stage of ``diff3r.refine``.
 
     Raises:
         PluginError: if poses are to be estimated where that makes no sense, or where OpenCV is missing; if a weight
             for poses is given that nothing uses.
     """
     chosen = settings.context_poses
-    if adapter.encoder_sees_poses:
+    if chosen == "predicted" and not adapter.predicts_poses:
+        raise PluginError(
+            f"diff3r.context_poses=predicted does not fit adapter {adapter.name!r}: its host predicts no poses. Leave "
+            "the setting out, or use batch or estimate."
+        )
+    if adapter.predicts_poses and chosen == "auto":
+        stages = dict.fromkeys(settings.refine, "predicted")
+    elif adapter.encoder_sees_poses:
         if chosen == "estimate":
             raise PluginError(
                 f"diff3r.context_poses=estimate does not fit adapter {adapter.name!r}: its host gives the encoder "
@@ -53,7 +61,7 @@ def poses_of_stages(settings: PluginSettings, adapter: HostAdapter) -> dict[str,
         stages = dict.fromkeys(settings.refine, chosen)
     if "estimate" in stages.values():
         opencv()
-    elif "poses" in settings.weights and "poses" not in settings.tto.groups:
+    elif "predicted" not in stages.values() and "poses" in settings.weights and "poses" not in settings.tto.groups:
         raise PluginError(
             "diff3r.weights.poses is set, but no pose moves: add poses to diff3r.groups, or leave the weight out."
         )

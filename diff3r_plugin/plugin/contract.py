@@ -55,7 +55,7 @@ class AdapterContract:
     def test_gaussians_are_activated_and_pixel_aligned(self):
         example = self.example()
         gaussians = example.adapter.gaussians(example.output, example.scenes)
-        views = example.adapter.context_views(example.wrapper, example.context)
+        views = example.adapter.context_views(example.wrapper, example.context, example.output)
         assert gaussians.batch_size == example.scenes == views.batch_size
         assert views.image_size is not None
         height, width = views.image_size
@@ -64,7 +64,7 @@ class AdapterContract:
 
     def test_views_are_what_the_layer_expects(self):
         example = self.example()
-        views = example.adapter.context_views(example.wrapper, example.context)
+        views = example.adapter.context_views(example.wrapper, example.context, example.output)
         assert views.images is not None and views.image_size is not None
         assert views.images.min() >= 0 and views.images.max() <= 1, "images must lie in [0, 1]"
         height, width = views.image_size
@@ -122,7 +122,7 @@ class AdapterContract:
             example = self.example()
             example.context = copy.deepcopy(example.context)
         with torch.inference_mode(False), torch.no_grad():
-            views = example.adapter.context_views(example.wrapper, example.context)
+            views = example.adapter.context_views(example.wrapper, example.context, example.output)
             gaussians = example.adapter.gaussians(example.output, example.scenes).map(torch.clone)
             written = example.adapter.with_gaussians(example.output, gaussians)
             read = example.adapter.gaussians(written, example.scenes)

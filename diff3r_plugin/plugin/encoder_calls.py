@@ -12,7 +12,7 @@ from torch import nn
 from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.refiner import Refiner
 from diff3r_plugin.plugin.run_context import RunContext
-from diff3r_plugin.plugin.step import Step
+from diff3r_plugin.plugin.step import RefinedCall, Step
 
 
 class EncoderCalls:
@@ -56,13 +56,15 @@ class EncoderCalls:
             step = self._step
             if step is None or self._left_alone or not self._wanted(step.stage, output):
                 return output
-            encoder_context = self.context.adapter.context_of(args, kwargs)
+            adapter = self.context.adapter
+            encoder_context = adapter.context_of(args, kwargs)
+            batch = adapter.batch_of_call(step.batch, args, kwargs)
             if torch.is_grad_enabled():
                 refinement = self.refiner(output, encoder_context, step.stage)
             else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
                 with torch.inference_mode(False), torch.no_grad():
                     refinement = self.refiner(output, encoder_context, step.stage)
-            step.refinements.append(refinement)
+            step.calls.append(RefinedCall(refinement, batch))
             return refinement.after
 
         return announced(refining_forward, self.context.report_error)

@@ -53,7 +53,8 @@ class FeatureTap:
                 module = encoder.get_submodule(path)
             except AttributeError as error:
                 raise PluginError(
-                    f"the encoder {type(encoder).__name__} has no module {path!r} to read features from ({error})."
+                    f"the encoder {type(encoder).__name__} has no module {path!r} to read features from ({error}). "
+                    "diff3r.head=fixed does without them."
                 ) from error
             self.channels = self.channels or _channels(module, tap)
             register = module.register_forward_pre_hook if tap.side == "input" else module.register_forward_hook

@@ -29,34 +29,36 @@ class HostTest:
         wrapper: The host's LightningModule.
         context: Settings, adapter and host configuration of this run.
         head: The uncertainty head; the file says whether a checkpoint gave it.
-        context_poses: "batch" or "estimate": where the context poses come from at test.
+        context_poses: "batch", "estimate" or "predicted": where the context poses come from at test.
     """
 
     def __init__(self, wrapper: Any, context: RunContext, head: HeadState, context_poses: str | None) -> None:
         self.wrapper, self.context, self.head, self.context_poses = wrapper, context, head, context_poses
         self.record = TestRecord()
         self._told_of_disagreement = False
+        self._calls: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, refinement: Refinement, batch: Any) -> dict[str, float]:
-        """Record the scenes of one batch and write what the settings ask for; returns the batch's mean scores."""
+        """Take in the scenes of one encoder call and write what the settings ask for; returns their mean scores.
+
+        They are recorded at the `end_of_step`, for a host may call its encoder several times for a scene.
+        """
         adapter, wrapper, backend = self.context.adapter, self.wrapper, self.context.settings.tto.backend
         names = adapter.scene_names(batch)
         before, after = target_renderings(adapter, wrapper, refinement, batch)
         with torch.no_grad():
             context_rendering = adapter.render_context(wrapper, refinement.before, batch)
         with torch.inference_mode(False), torch.no_grad():
-            targets = adapter.target_views(wrapper, batch)
+            targets = adapter.target_views(wrapper, batch, refinement.before)
         assert targets.images is not None
         scores = _scores(targets.images, before, after, context_psnr(refinement, backend))
         agreement = renderer_agreement(refinement, targets, before, context_rendering, backend)
         self._tell_of_disagreement(float(agreement.min()))
         info, poses = refinement.info, refinement.pose_figures()
         for index, scene in enumerate(names):
-            self.record.add(
-                scene,
-                {name: float(values[index]) for name, values in scores["before"].items()},
-                {name: float(values[index]) for name, values in scores["after"].items()},
+            self._calls.setdefault(scene, []).append(
                 {
+                    **{side: {name: float(v[index]) for name, v in scores[side].items()} for side in scores},
                     "seconds": refinement.seconds / len(info.outcomes),
                     "outcome": str(info.outcomes[index]),
                     "energy": info.energy[:, index].tolist(),
@@ -67,8 +69,17 @@ class HostTest:
                     **{name: float(values[index]) for name, values in poses.items()},
                 },
             )
-        artifacts.write(self.context.settings, self.folder(), names, refinement, targets, before, after)
+        folders = [scene if len(self._calls[scene]) == 1 else f"{scene}_{len(self._calls[scene])}" for scene in names]
+        artifacts.write(self.context.settings, self.folder(), folders, refinement, targets, before, after)
         return {f"{n}_{side}": float(v.nanmean()) for side in scores for n, v in scores[side].items()}
+
+    def end_of_step(self) -> None:
+        """Record the scenes of a step: a scene of several encoder calls once, with the record of each call in it."""
+        for scene, calls in self._calls.items():
+            entry = calls[0] if len(calls) == 1 else _of_several(calls)
+            before, after = entry.pop("before"), entry.pop("after")
+            self.record.add(scene, before, after, entry)
+        self._calls = {}
 
     def finish(self, fallbacks: int) -> None:
         """Write ``diff3r_scores.json`` and print the table; nothing where no scene was refined.
@@ -130,6 +141,27 @@ def _scores(
     }
 
 
+def _of_several(calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """The entry of a scene from those of its encoder calls: means of the metrics, the worst of what the solver says."""
+    sides = {
+        side: {name: sum(call[side][name] for call in calls) / len(calls) for name in calls[0][side]}
+        for side in ("before", "after")
+    }
+    poses = {name: sum(call[name] for call in calls) / len(calls) for name in calls[0] if name.startswith("pose_")}
+    return {
+        **sides,
+        "seconds": sum(call["seconds"] for call in calls),
+        "outcome": ", ".join(dict.fromkeys(call["outcome"] for call in calls)),
+        "energy": [sum(values) / len(values) for values in zip(*(call["energy"] for call in calls), strict=True)],
+        "stationarity": max(call["stationarity"] for call in calls),
+        "accepted_steps": min(call["accepted_steps"] for call in calls),
+        "pcg_iterations": sum(call["pcg_iterations"] for call in calls),
+        "renderer_agreement_psnr": min(call["renderer_agreement_psnr"] for call in calls),
+        **poses,
+        "calls": calls,
+    }
+
+
 def _about_poses(source: str | None, entries: list[dict[str, Any]]) -> str:
     """What to know of scores of a host whose encoder does not see the context poses."""
     if source == "batch":
@@ -142,6 +174,12 @@ def _about_poses(source: str | None, entries: list[dict[str, Any]]) -> str:
         for name in entries[0]
         if name.startswith("pose_")
     }
+    if source == "predicted":
+        return (
+            "context poses: predicted by the host, then refined with the scene; difference to the data's: rotation "
+            f"{means['pose_rotation_error_before']:.2f} to {means['pose_rotation_error_after']:.2f}, direction "
+            f"{means['pose_translation_error_before']:.2f} to {means['pose_translation_error_after']:.2f} degrees"
+        )
     lost = sum(math.isnan(entry["before"]["psnr_context"]) for entry in entries)
     return (
         "context poses: estimated from the prediction, then refined with it; error against the data: rotation "

@@ -71,7 +71,7 @@ def renderer_agreement(
     with torch.inference_mode(False), torch.no_grad():
         pairs = [(before, targets)]
         if context is not None:
-            pairs.append((context, refinement.views.replace(world_to_camera=refinement.given_cameras)))
+            pairs.append((context, refinement.views.replace(world_to_camera=refinement.host_cameras)))
         each = [psnr(theirs, render(refinement.gaussians, views, backend)).amin(-1) for theirs, views in pairs]
         return torch.stack(each).amin(0).clamp_max(BEST_AGREEMENT)
 
@@ -96,7 +96,7 @@ def solver_figures(refinement: Refinement) -> dict[str, float]:
         figures["confidence_worst_view"] = _mean(per_view.amin(1))
         figures["without_confidence"] = float(refinement.hopeless.sum())
     for group, weight in refinement.weights.tensors().items():
-        if group == "poses" and refinement.poses is not None:
+        if group == "poses" and (refinement.poses is not None or refinement.predicted):
             weight = torch.as_tensor(weight)[:, 1:]  # the first view is held by a weight that nobody chose
         figures[f"weight_{group}"] = float(torch.as_tensor(weight).detach().double().log().mean().exp())
     return figures

@@ -34,6 +34,7 @@ class Refinement:
         seconds: Wall-clock time of conversion, poses, head and solver together.
         poses: What became of the poses where they were estimated; None where those of the data were used.
         given_cameras: ``world_to_camera`` of the context views in the data, NaN where it has none.
+        predicted: Whether the context cameras come from the encoder's output.
     """
 
     before: Any
@@ -48,12 +49,20 @@ class Refinement:
     seconds: float
     poses: PoseEstimate | None
     given_cameras: Float[Tensor, "B V 4 4"]
+    predicted: bool = False
+
+    @property
+    def host_cameras(self) -> Float[Tensor, "B V 4 4"]:
+        """``world_to_camera`` that the host itself renders the context views with."""
+        return self.views.world_to_camera if self.predicted else self.given_cameras
 
     @property
     def refined_views(self) -> Views:
         """The context views with the cameras that belong to the refined scene."""
         cameras = self.info.world_to_camera
-        return self.views if cameras is None else self.views.replace(world_to_camera=cameras.to(self.views.dtype))
+        if cameras is None:
+            return self.views
+        return self.views.replace(world_to_camera=cameras.detach().to(self.views.dtype))
 
     @property
     def without_poses(self) -> Bool[Tensor, "B"]:
@@ -67,9 +76,9 @@ class Refinement:
 
         Before and after their refinement; NaN for scenes without poses, and where the data has none.
         """
-        if self.poses is None:
+        if self.poses is None and not self.predicted:
             return {}
-        figures = {"pose_inliers": self.poses.inliers.amin(1)}
+        figures = {} if self.poses is None else {"pose_inliers": self.poses.inliers.amin(1)}
         for side, views in (("before", self.views), ("after", self.refined_views)):
             rotation, translation = pose_errors(views.world_to_camera, self.given_cameras)
             figures[f"pose_rotation_error_{side}"] = rotation.masked_fill(self.without_poses, math.nan)

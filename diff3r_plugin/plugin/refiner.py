@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Refiner:
         tap = adapter.tap if "learned" in (settings.head, settings.confidence) else None
         self.tap = None if tap is None else FeatureTap(encoder, tap)
         channels = 0 if self.tap is None else self.tap.channels
-        self.weights = Weights(context, channels, adapter.gaussians_per_pixel(encoder))
+        self.weights = Weights(context, channels, adapter.alignment(encoder))
         self.confidence = PixelConfidence(context, channels)
         self._checked: set[str] = set()
 
@@ -70,31 +71,36 @@ class Refiner:
         adapter = self.adapter
         with self._naming_the_adapter():
             with self._reading(output):
-                views = adapter.context_views(self.wrapper, context)
+                views = adapter.context_views(self.wrapper, context, output)
+                given = adapter.given_poses(self.wrapper, context) if adapter.predicts_poses else views.world_to_camera
                 gaussians = adapter.gaussians(output, views.batch_size).map(usable)
             if views.images is None:
                 raise ValueError("context_views gave no images.")
             images = usable(views.images)
-            views = views.replace(images=images).to()
+            tracked = views.replace(images=images)  # cameras that the host predicts keep their graph
+            views = tracked.to()
             self._check_images(images, stage)
-            given, poses = views.world_to_camera, None
-            if self.poses[stage] == "estimate":
+            given = torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
+            poses, source = None, self.poses[stage]
+            if source == "batch":
+                views = views.replace(world_to_camera=given)
+            elif source == "estimate":
                 poses = estimate_poses(gaussians, views)
                 views = views.replace(world_to_camera=poses.world_to_camera)
             batch, count, _, height, width = images.shape
             features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
             weights = self.weights(gaussians, views, features)
             confidence, hopeless = self.confidence(gaussians, views, features)
-            if poses is None:
+            if source == "batch":
                 refined, info = self.layer(gaussians, views, weights, confidence)
             else:
                 weights = with_pose_weights(weights, self.settings, batch, count)
-                placed = views.replace(world_to_camera=poses.or_nan())
+                placed = tracked if poses is None else views.replace(world_to_camera=poses.or_nan())
                 refined, info = self.layer_with_poses(gaussians, placed, weights, confidence)
         seconds = time.perf_counter() - started
         return Refinement(
             before=output,
-            after=adapter.with_gaussians(output, refined),
+            after=adapter.with_gaussians(output, refined, info.world_to_camera if source == "predicted" else None),
             gaussians=gaussians.detach(),
             refined=refined.detach(),
             views=views,
@@ -105,6 +111,7 @@ class Refiner:
             seconds=seconds,
             poses=poses,
             given_cameras=given,
+            predicted=source == "predicted",
         )
 
     @contextmanager

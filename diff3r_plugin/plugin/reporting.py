@@ -38,22 +38,27 @@ class Reporter:
 
     def report(self, step: Step) -> None:
         """At the end of a host's step: metrics to the host's logger, scores of a test to its record."""
-        refinement = step.latest
-        if refinement is None:
+        if not step.calls:
             return
-        self._count_fallbacks(refinement, step.batch)
-        figures = solver_figures(refinement)
-        if step.stage == "test":
-            figures |= self.test.add(refinement, step.batch)
-        elif step.stage == "val" or int(self.wrapper.global_step) % self.context.settings.log_every == 0:
-            figures |= self._psnr(refinement, step.batch)
+        with_psnr = step.stage == "val" or int(self.wrapper.global_step) % self.context.settings.log_every == 0
+        of_calls = []
+        for call in step.calls:
+            self._count_fallbacks(call.refinement, call.batch)
+            figures = solver_figures(call.refinement)
+            if step.stage == "test":
+                figures |= self.test.add(call.refinement, call.batch)
+            elif with_psnr:
+                figures |= self._psnr(call.refinement, call.batch)
+            of_calls.append(figures)
+        self.test.end_of_step()
+        figures = _means(of_calls)
         if step.stage == "train":
             self._warn_if_not_stationary(figures["stationarity"])
             figures["fallbacks_total"] = float(self.fallbacks)
             if self.head.optimizer is not None:
                 figures["head_lr"] = self.head.optimizer.learning_rate
                 figures["head_steps_skipped"] = float(self.head.optimizer.skipped)
-        self._log(figures, step.stage, scenes=len(refinement.info.outcomes))
+        self._log(figures, step.stage, scenes=len(step.calls[0].refinement.info.outcomes))
 
     def finish_test(self) -> None:
         """At the end of a host's test: the scores file and the table."""
@@ -106,3 +111,9 @@ class Reporter:
             "diff3r.inner_pcg_iterations, or the weights; diff3r/stationarity is logged. Next such line after "
             f"{WARN_EVERY} steps."
         )
+
+
+def _means(of_calls: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the encoder calls of a step; their seconds are added."""
+    means = {name: sum(figures[name] for figures in of_calls) / len(of_calls) for name in of_calls[0]}
+    return means | {"seconds": sum(figures["seconds"] for figures in of_calls)}

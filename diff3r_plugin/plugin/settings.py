@@ -10,7 +10,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.plugin.errors import PluginError, unknown_name
 
 STAGES = ("train", "val", "test")
-CONTEXT_POSES = ("auto", "batch", "estimate")
+CONTEXT_POSES = ("auto", "batch", "estimate", "predicted")
 
 SEARCH_SIZES = (("base_search_every", 0), ("base_search_scenes", 1), ("base_search_inner_steps", 1))
 
@@ -43,8 +43,9 @@ class PluginSettings:
         head_lr_multiplier: Learning rate of the heads, in units of the host's current (largest) one.
         weights: Proximal weight per parameter group: where the head starts, or what "fixed" uses.
         context_poses: "batch" (the context cameras of the data), "estimate" (from the prediction itself, for hosts
-            whose encoder does not see them) or "auto" (for such hosts batch in training, else estimate; for others
-            batch).
+            whose encoder does not see them), "predicted" (those in the encoder's output) or "auto" (predicted where
+            the host predicts them; for other hosts whose encoder does not see them batch in training, else estimate;
+            for the others batch).
         log_every: Training steps between two reports of the metrics that need extra renderings.
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
         save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.

@@ -8,6 +8,19 @@ from typing import Any
 from diff3r_plugin.plugin.refinement import Refinement
 
 
+@dataclass(frozen=True, eq=False)
+class RefinedCall:
+    """One refined call of the encoder within a step.
+
+    Args:
+        refinement: What went in and came out.
+        batch: The part of the step's batch that the call is about (``HostAdapter.batch_of_call``).
+    """
+
+    refinement: Refinement
+    batch: Any
+
+
 @dataclass(eq=False)
 class Step:
     """What the host is working on, and what was refined meanwhile.
@@ -15,14 +28,14 @@ class Step:
     Args:
         stage: "train", "val" or "test".
         batch: The batch the step was given; once the host's data shim has run, what that made of it.
-        refinements: The encoder calls that were refined, in their order.
+        calls: The encoder calls that were refined, in their order; some hosts make several a step.
     """
 
     stage: str
     batch: Any
-    refinements: list[Refinement] = field(default_factory=list)
+    calls: list[RefinedCall] = field(default_factory=list)
 
     @property
-    def latest(self) -> Refinement | None:
-        """The last refined encoder call, if there was any."""
-        return self.refinements[-1] if self.refinements else None
+    def latest(self) -> RefinedCall | None:
+        """The last refined call, if there was any."""
+        return self.calls[-1] if self.calls else None

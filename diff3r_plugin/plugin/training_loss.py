@@ -27,19 +27,20 @@ def with_loss(result: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def with_unrefined_loss(result: Any, weight: float, adapter: HostAdapter, wrapper: nn.Module, step: Step) -> Any:
-    """The result of a training step plus ``weight`` times the unrefined scene's squared error on the target views.
+    """The result of a training step plus ``weight`` times the unrefined scenes' squared error on the target views.
 
     The implicit gradient says nothing of what the optimizer puts right anyway, so the unrefined scene decays while
     the refined one gains; this holds it.
     """
-    refinement = step.latest
-    if not weight or refinement is None:
+    if not weight or not step.calls:
         return result
 
     def plus_error(loss: Tensor) -> Tensor:
-        rendered = adapter.render_targets(wrapper, refinement.before, step.batch)
-        error = ((rendered - adapter.target_images(step.batch)) ** 2).mean()
-        return loss + weight * error.to(loss)
+        for call in step.calls:
+            rendered = adapter.render_targets(wrapper, call.refinement.before, call.batch)
+            error = ((rendered - adapter.target_images(call.batch)) ** 2).mean()
+            loss = loss + weight / len(step.calls) * error.to(loss)
+        return loss
 
     return with_loss(result, plus_error)
 
@@ -50,10 +51,10 @@ def with_confidence_loss(result: Any, weight: float, adapter: HostAdapter, step:
     Raises:
         PluginError: if the data says nothing of spoiled pixels.
     """
-    refinement = step.latest
-    if not weight or refinement is None or refinement.confidence is None:
+    call = step.latest
+    if not weight or call is None or call.refinement.confidence is None:
         return result
-    spoiled, confidence = adapter.spoiled_pixels(step.batch), refinement.confidence
+    spoiled, confidence = adapter.spoiled_pixels(call.batch), call.refinement.confidence
     if spoiled is None:
         raise PluginError(
             "diff3r.confidence_supervision needs data that knows its spoiled context pixels (masks beside its context "

@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
+from diff3r_plugin.uncertainty_pyramid import PyramidHead
 from diff3r_plugin.views import Views
 
 HEAD_SEED = 20260401
@@ -21,29 +24,51 @@ class Weights:
     Args:
         context: The run's settings, and the hook by which others provide a head.
         feature_channels: Channels of the tapped feature map; 0 without one.
-        gaussians_per_pixel: How many Gaussians the host predicts a pixel.
+        grids: The pixel grids that the host's Gaussians stand on.
+
+    Raises:
+        PluginError: for settings that work with one grid only.
     """
 
-    def __init__(self, context: RunContext, feature_channels: int, gaussians_per_pixel: int) -> None:
+    def __init__(self, context: RunContext, feature_channels: int, grids: tuple[PixelGrid, ...]) -> None:
         settings = context.settings
         start = {group: float(settings.weights.get(group, DEFAULT_WEIGHTS[group])) for group in settings.tto.groups}
         self.fixed = ProximalWeights.of(start)
         self.backend = settings.tto.backend
-        self.gaussians_per_pixel = gaussians_per_pixel
+        self.grids = grids
         self.head: nn.Module | None = None
+        if len(grids) > 1 and (settings.head_cross_view or settings.confidence == "learned"):
+            raise PluginError(
+                "diff3r.head_cross_view and diff3r.confidence need one Gaussian grid at the images' resolution; "
+                f"adapter {context.adapter.name!r} declares {len(grids)}. Leave these settings out."
+            )
         if settings.head == "fixed":
             return
         # The host's random stream is left as it is: with and without the plugin it sees the same data and noise.
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(HEAD_SEED)
-            self.head = context.call_hook("diff3r_head", feature_channels=feature_channels) or UncertaintyHead(
+            self.head = context.call_hook("diff3r_head", feature_channels=feature_channels) or self._own_head(
+                context, feature_channels, start
+            )
+
+    def _own_head(self, context: RunContext, feature_channels: int, start: dict[str, float]) -> nn.Module:
+        settings = context.settings
+        if self.grids == (PixelGrid(per_pixel=self.grids[0].per_pixel),):
+            return UncertaintyHead(
                 settings.tto.groups,
                 feature_channels=feature_channels,
-                gaussians_per_pixel=gaussians_per_pixel,
+                gaussians_per_pixel=self.grids[0].per_pixel,
                 hidden=settings.head_width,
                 cross_view=settings.head_cross_view,
                 initial_weights=start,
             )
+        return PyramidHead(
+            settings.tto.groups,
+            self.grids,
+            feature_channels=feature_channels,
+            hidden=settings.head_width,
+            initial_weights=start,
+        )
 
     def __call__(
         self, gaussians: Gaussians, views: Views, features: Float[Tensor, "B V C h w"] | None
@@ -54,7 +79,8 @@ class Weights:
         gaussians = gaussians.detach()
         height, width = views.image_size or (0, 0)
         # Some hosts render fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
-        repeats = views.num_views * height * width * self.gaussians_per_pixel // max(gaussians.num_gaussians, 1)
+        expected = sum(grid.count(views.num_views, height, width) for grid in self.grids)
+        repeats = expected // max(gaussians.num_gaussians, 1) if len(self.grids) == 1 else 1
         if repeats <= 1:
             return self.head(gaussians, views, features, self.backend)
         weights = self.head(gaussians.map(lambda t: t.repeat_interleave(repeats, 1)), views, features, self.backend)

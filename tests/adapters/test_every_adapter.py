@@ -92,7 +92,7 @@ def agreement(host, rasterizer, scenes, views, near=1.0, far=100.0, background=(
     )
     adapter = host.adapter()
     wrapper = host.wrapper(background_color=color)
-    ours = render(adapter.gaussians(output, scenes), adapter.context_views(wrapper, cameras))
+    ours = render(adapter.gaussians(output, scenes), adapter.context_views(wrapper, cameras, output))
     assert theirs.std() > 0.02
     return float(-10 * (theirs - ours).square().mean().log10())
 
@@ -122,7 +122,7 @@ def test_the_background_is_the_decoders(host, rasterizer):
 def test_images_come_back_in_their_range(host):
     context = host.context(2, 3)
     low, high = host.image_range
-    views = host.adapter().context_views(host.wrapper(), context)
+    views = host.adapter().context_views(host.wrapper(), context, None)
     assert torch.allclose(views.images, (context["image"] - low) / (high - low), atol=1e-6)
     assert views.images.min() < 0.05 and views.images.max() > 0.95
 
@@ -146,7 +146,7 @@ def test_opacities_are_opacities_before_and_after(host):
     adapter = host.adapter()
     read = adapter.gaussians(output, 2)
     assert torch.equal(read.opacities, scene.opacities)
-    views = adapter.context_views(host.wrapper(), host.context(2, 2))
+    views = adapter.context_views(host.wrapper(), host.context(2, 2), None)
     refined, info = TTOLayer(TTOConfig(inner_steps=2, stationarity_warning=None))(read, views, BEST_WEIGHTS)
     assert not info.fell_back.any()
     after = adapter.scene(adapter.with_gaussians(output, refined)).opacities[-2:]

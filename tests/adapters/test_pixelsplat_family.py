@@ -25,7 +25,7 @@ def test_our_rendering_of_the_context_is_the_hosts(rasterizer, coefficients, cen
     assert (scene.means[..., 2] < 0.2 * 15).any() and (scene.means[..., 2] > 0.2 * 15).any()
     host = family_decoder(rasterizer, scene, cameras, stub.H, stub.W)
     adapter = MVSplat()
-    views = adapter.context_views(stub.wrapper(), cameras)
+    views = adapter.context_views(stub.wrapper(), cameras, None)
     ours = render(adapter.gaussians(scene, stub.B), views)
     assert host.std() > 0.05
     assert -10 * (host - ours).square().mean().log10() > 80
@@ -35,7 +35,7 @@ def test_hosts_with_usual_harmonics_and_poses(rasterizer):
     scene, cameras = stub.host_gaussians(), stub.context(image_range=(-1.0, 1.0))
     host = family_decoder(rasterizer, scene, cameras, stub.H, stub.W, with_pose=True)
     adapter = NoPoSplat()
-    views = adapter.context_views(stub.wrapper(make_scale_invariant=True), cameras)
+    views = adapter.context_views(stub.wrapper(make_scale_invariant=True), cameras, None)
     ours = render(adapter.gaussians(scene, stub.B), views)
     assert -10 * (host - ours).square().mean().log10() > 80
 
@@ -44,7 +44,7 @@ def test_the_near_cut_depends_on_the_decoders_switch():
     cameras = stub.context()
     cameras["near"] = torch.full((stub.B, stub.V), 3.0)
     with_switch = {
-        switch: NoPoSplat().context_views(stub.wrapper(make_scale_invariant=switch), cameras).near[0, 0].item()
+        switch: NoPoSplat().context_views(stub.wrapper(make_scale_invariant=switch), cameras, None).near[0, 0].item()
         for switch in (True, False)
     }
     assert with_switch == {True: pytest.approx(0.6), False: pytest.approx(0.2)}

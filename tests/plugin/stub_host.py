@@ -67,7 +67,7 @@ class StubDecoder(nn.Module):
         adapter = StubAdapter()
         cameras = {"extrinsics": extrinsics, "intrinsics": intrinsics, "near": near}
         cameras["image"] = torch.zeros(*near.shape, 3, *image_shape)
-        views = adapter.context_views(SimpleNamespace(decoder=self), cameras)
+        views = adapter.context_views(SimpleNamespace(decoder=self), cameras, None)
         return Decoded(render(adapter.gaussians(gaussians, len(near)), views))
 
 

@@ -230,8 +230,8 @@ def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch
         model = wrapper_class()
         right = attachment_of(model).context.adapter.context_views
 
-        def shifted(wrapper, context):
-            views = right(wrapper, context)
+        def shifted(wrapper, context, output):
+            views = right(wrapper, context, output)
             return views.replace(world_to_camera=views.world_to_camera + torch.eye(4).roll(3, 0) * 0.3)
 
         attachment_of(model).context.adapter.context_views = shifted

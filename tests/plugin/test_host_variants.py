@@ -14,6 +14,8 @@ import torch
 from plugin import stub_host
 from plugin.stub_host import StubAdapter, StubEncoder
 
+from diff3r_adapters.hisplat import HiSplat
+from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.plugin.wrapper_patches import attachment_of
 
 
@@ -56,6 +58,35 @@ class TupleEncoder(StubEncoder):
         return stages["last"]
 
 
+class PyramidAdapter(HiSplat):
+    """HiSplat: Gaussians on grids of two resolutions, all of them in the last stage."""
+
+    name, scale_invariant, e3nn_harmonics, folder = "stub", True, True, StubAdapter.folder
+    scores_folder = StubAdapter.scores_folder
+
+    def alignment(self, encoder):
+        return PixelGrid(2), PixelGrid()
+
+
+class PyramidEncoder(StubEncoder):
+    def forward(self, *arguments):
+        fine = super().forward(*arguments)
+
+        def every_second(value):
+            maps = value.unflatten(1, (stub.V, stub.H, stub.W))[:, :, ::2, ::2]
+            return maps.flatten(1, 3)
+
+        coarse = {name: every_second(value) for name, value in vars(fine).items()}
+        both = {name: torch.cat([coarse[name], value], 1) for name, value in vars(fine).items()}
+        first, last = stub.HostGaussians(**coarse), stub.HostGaussians(**both)
+        return {"stage0": {"gaussians": first, "depths": 0}, "stage1": {"gaussians": last, "depths": 1}}, {"stage0": {}}
+
+    def scene(self, output):
+        stages, _ = output
+        assert set(stages["stage1"]) == {"gaussians", "depths"}
+        return stages["stage1"]["gaussians"]
+
+
 class NormalizingAdapter(StubAdapter):
     """NoPoSplat: the context alone in [-1, 1], changed in place."""
 
@@ -96,7 +127,7 @@ class IntermediateAdapter(StubAdapter):
     def gaussians(self, output, scenes):
         return super().gaussians(last(output, scenes), scenes)
 
-    def with_gaussians(self, output, refined):
+    def with_gaussians(self, output, refined, cameras=None):
         final = super().with_gaussians(last(output, refined.batch_size), refined)
         joined = {n: torch.cat([v[: -refined.batch_size], vars(final)[n]]) for n, v in vars(output).items()}
         return dataclasses.replace(output, **joined)
@@ -127,6 +158,7 @@ def last(scene, count):
 VARIANTS = {
     "dict": (DictEncoder, DictAdapter),
     "tuple": (TupleEncoder, TupleAdapter),
+    "two grids": (PyramidEncoder, PyramidAdapter),
     "images in [-1, 1]": (NormalizingEncoder, NormalizingAdapter),
     "three Gaussians a pixel": (ThreefoldEncoder, ThreefoldAdapter),
     "intermediate scenes": (IntermediateEncoder, IntermediateAdapter),

@@ -8,6 +8,7 @@ import torch
 from plugin.stub_host import StubAdapter, run_context
 from torch import nn
 
+from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.plugin import hookimpl, registry
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.plugin.weights import Weights
@@ -17,12 +18,13 @@ SETTINGS = {"weights": {"means": 3.0}, "head_width": 8}
 
 
 def make_weights(settings, feature_channels, gaussians_per_pixel, **more):
-    return Weights(run_context(StubAdapter(), **settings, **more), feature_channels, gaussians_per_pixel)
+    grids = (PixelGrid(per_pixel=gaussians_per_pixel),)
+    return Weights(run_context(StubAdapter(), **settings, **more), feature_channels, grids)
 
 
 def scene(per_pixel=1):
     adapter = StubAdapter()
-    views = adapter.context_views(stub.wrapper(), stub.context())
+    views = adapter.context_views(stub.wrapper(), stub.context(), None)
     return adapter.gaussians(stub.host_gaussians(per_pixel=per_pixel, coefficients=4), stub.B), views
 
 
