@@ -43,8 +43,8 @@ class TTOLayer(nn.Module):
     they ask for it, ``views.images`` and ``pixel_weights``) by ``config.backward_mode``. It holds no parameters.
 
     Never returns a scene of higher energy than the one it was given; a scene with which something is wrong (a NaN, a
-    covariance that is none) comes back as it was, is reported in ``info.outcomes``, and does not disturb the others.
-    Works under ``no_grad``, ``inference_mode`` and autocast (computes in float32, or float64 for such inputs).
+    covariance that is not positive) comes back as it was, is reported in ``info.outcomes``, and does not disturb the
+    others. Works under ``no_grad``, ``inference_mode`` and autocast (computes in float32, or float64 for such inputs).
 
     Args:
         config: Settings; see :class:`TTOConfig`.

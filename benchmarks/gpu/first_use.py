@@ -104,19 +104,19 @@ def first_products(record: Record, cpu: bool) -> None:
     """Our backend's first linearization and products, which compile its kernels; warnings are put on record."""
     tested = tested_on(cpu)
     scene, views = float32_scene()
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         started = time.perf_counter()
         try:
             lin = tested.linearize(scene, views)
         except ValueError as error:  # the backend counts as unavailable; the warning before that says why
-            raise RuntimeError("\n".join([str(error), *(str(w.message) for w in heard)])) from error
+            raise RuntimeError("\n".join([str(error), *(str(w.message) for w in caught)])) from error
         tangent = tested.put(float32_tangent(scene))
         weights = torch.ones_like(lin.image[:, :, 0])
         lin.jvp(tangent), lin.vjp(lin.image), lin.gauss_newton_product(tangent, weights), lin.gram(weights)
         synchronize(tested.device)
     record.put("backend_seconds", time.perf_counter() - started)
-    record.put("warnings", [str(w.message) for w in heard if not issubclass(w.category, DeprecationWarning)])
+    record.put("warnings", [str(w.message) for w in caught if not issubclass(w.category, DeprecationWarning)])
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         return parsed.run(parsed) or 0
-    except BrokenPipeError:  # the reader of a pipe has had enough
+    except BrokenPipeError:  # the reader closed the pipe
         return 0
     except Exception as error:
         if type(error).__name__ != "PluginError":  # by name: importing it would import torch

@@ -45,7 +45,7 @@ class TestData:
         split: Folder of the scenes below the root.
     """
 
-    __test__ = False  # not a test case, whatever pytest thinks of its name
+    __test__ = False  # not a test case: pytest goes by the name
 
     root: Path
     index: Path

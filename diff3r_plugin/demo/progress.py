@@ -31,15 +31,15 @@ class Bar:
     def __init__(self, console: Console, progress: Progress | None, title: str, total: float | None) -> None:
         self.console, self.progress, self.title, self.total = console, progress, title, total
         self.task = None if progress is None else progress.add_task(title, total=total, note="")
-        self._spoken = time.monotonic()
+        self._reported = time.monotonic()
 
     def update(self, done: float, note: str = "", total: float | None = None) -> None:
         """Say how much is done, with a note; ``total`` where it is known only now."""
         self.total = self.total if total is None else total
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=done, total=self.total, note=note)
-        elif time.monotonic() - self._spoken > LINE_EVERY_SECONDS:
-            self._spoken = time.monotonic()
+        elif time.monotonic() - self._reported > LINE_EVERY_SECONDS:
+            self._reported = time.monotonic()
             of = "" if self.total is None else f" of {self.total:.0f}"
             self.console.print(f"  {self.title}: {done:.0f}{of} {note}", highlight=False)
 

@@ -66,7 +66,7 @@ class TestedScenes:
         outcomes: What became of each scene.
     """
 
-    __test__ = False  # not a test case, whatever pytest thinks of its name
+    __test__ = False  # not a test case: pytest goes by the name
 
     scenes: list[str]
     before: Scores

@@ -64,7 +64,7 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
         for t in (gaussians.means, gaussians.covariances, gaussians.opacities, gaussians.harmonics)
     )
 
-    # By entries: a matrix product may round equal means differently from row to row, and equal depths are drawn in
+    # By entries: a matrix product may round equal means differently from row to row, and equal depths are sorted in
     # the order of the Gaussians, which several Gaussians of one pixel often share.
     columns = (rotations[:, :, None, :, j] * means[:, None, :, None, j] for j in range(3))
     camera_means = sum(columns) + translations[:, :, None]

@@ -163,6 +163,6 @@ def test_testing_writes_scores_and_pictures(trained, common, data, tmp_path):
     assert f"psnr {averages['psnr']:.3f}" in output
     index = json.loads((data / "evaluation_index_test.json").read_text())
     for scene, views in index.items():
-        pictures = sorted(p.name for p in (tmp_path / "scores" / scene / "color").glob("*.png"))
-        assert pictures == [f"{frame:06d}.png" for frame in views["target"]]
+        images = sorted(p.name for p in (tmp_path / "scores" / scene / "color").glob("*.png"))
+        assert images == [f"{frame:06d}.png" for frame in views["target"]]
     assert set(json.loads((tmp_path / "scores" / "benchmark.json").read_text())) == {"encoder", "decoder"}

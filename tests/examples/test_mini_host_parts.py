@@ -71,11 +71,11 @@ def test_rasterizer_puts_a_point_where_the_camera_model_does(host):
     pose[:3, :3] = rotation(0)
     pose[:3, 3] = torch.tensor([0.4, -1.0, 2.0])
     point = pose @ torch.tensor([0.6, -0.3, 3.0, 1.0])  # in camera coordinates: x / z = 0.2, y / z = -0.1
-    picture = host.splatting.render_cuda(
+    image = host.splatting.render_cuda(
         pose[None], camera(1.2)[None], torch.tensor([0.5]), torch.tensor([50.0]), (32, 32), torch.zeros(1, 3),
         point[None, None, :3], 1e-4 * torch.eye(3)[None, None], torch.ones(1, 1, 3, 1), torch.ones(1, 1),
     )  # fmt: skip
-    weight = picture[0, 0] / picture[0, 0].sum()
+    weight = image[0, 0] / image[0, 0].sum()
     centers = torch.arange(32) + 0.5
     assert (weight.sum(0) * centers).sum().item() == pytest.approx((0.2 * 1.2 + 0.5) * 32, abs=0.05)
     assert (weight.sum(1) * centers).sum().item() == pytest.approx((-0.1 * 1.2 + 0.5) * 32, abs=0.05)
@@ -107,13 +107,13 @@ def test_rotated_harmonics_have_the_rotated_colors(host, degree):
 def test_harmonics_are_those_of_the_rasterizer(host):
     coefficients = 0.2 * torch.randn(1, 1, 3, 9)
     point = torch.tensor([[[0.5, -0.3, 2.0]]])
-    picture = host.splatting.render_cuda(
+    image = host.splatting.render_cuda(
         torch.eye(4)[None], camera()[None], torch.tensor([0.5]), torch.tensor([50.0]), (16, 16), torch.zeros(1, 3),
         point, 4.0 * torch.eye(3)[None, None], coefficients, torch.ones(1, 1),
     )  # fmt: skip
     direction = torch.nn.functional.normalize(point[0, 0], dim=-1)
     color = ((coefficients[0, 0] * host.harmonics.harmonics_basis(direction, 2)).sum(-1) + 0.5).clamp_min(0)
-    peak = picture[0].amax((1, 2))
+    peak = image[0].amax((1, 2))
     torch.testing.assert_close(peak, 0.99 * color, rtol=2e-2, atol=1e-3)
 
 
@@ -296,7 +296,7 @@ def test_convex_upsampling_follows_an_edge_that_interpolation_smears(host):
     assert inside.shape == (2, 1, 8, 8) and ((inside >= 0) & (inside <= 1)).all()
 
 
-def test_metrics_on_known_pictures(host):
+def test_metrics_on_known_images(host):
     truth = torch.rand(2, 3, 24, 24) * 0.5 + 0.25
     torch.testing.assert_close(host.metrics.compute_psnr(truth, truth + 0.1), torch.full((2,), 20.0))
     torch.testing.assert_close(host.metrics.compute_ssim(truth, truth), torch.ones(2))

@@ -1,4 +1,4 @@
-"""Image quality; all per image, for pictures in [0, 1]."""
+"""Image quality; all per image, for images in [0, 1]."""
 
 import torch
 import torch.nn.functional as F

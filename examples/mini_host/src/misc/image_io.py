@@ -1,4 +1,4 @@
-"""Pictures to files."""
+"""Images to files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def prep_image(image: Float[Tensor, "3 height width"]) -> np.ndarray:
-    """A picture in [0, 1] as 8-bit rows, columns, channels."""
+    """An image in [0, 1] as 8-bit rows, columns, channels."""
     return (image.detach().clip(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).cpu().numpy()
 
 

@@ -1,4 +1,4 @@
-"""A logger that needs no account: metrics as JSON lines, pictures as files."""
+"""A logger that needs no account: metrics as JSON lines, images as files."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ class LocalLogger(Logger):
 
     @rank_zero_only
     def log_image(self, key: str, images: list[np.ndarray], step: int | None = None, **kwargs: Any) -> None:
-        """Save pictures (8-bit rows, columns, channels)."""
+        """Save images (8-bit rows, columns, channels)."""
         folder = self.folder / key
         folder.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):

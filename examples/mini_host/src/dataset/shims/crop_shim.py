@@ -27,7 +27,7 @@ def center_crop(
 def rescale_and_crop(
     images: Float[Tensor, "v c h w"], intrinsics: Float[Tensor, "v 3 3"], shape: tuple[int, int]
 ) -> tuple[Float[Tensor, "v c h_out w_out"], Float[Tensor, "v 3 3"]]:
-    """Scale so that the picture just covers ``shape``, then cut out the middle."""
+    """Scale so that the image just covers ``shape``, then cut out the middle."""
     h_in, w_in = images.shape[-2:]
     if (h_in, w_in) == tuple(shape):
         return images, intrinsics

@@ -1,4 +1,4 @@
-"""Calls of the rasterizer, one per picture."""
+"""Calls of the rasterizer, one per image."""
 
 import torch
 from diff_gaussian_rasterization import GaussianRasterizationSettings, GaussianRasterizer
@@ -65,7 +65,7 @@ def render_cuda(
     full_projection = view @ projection
     row, column = torch.triu_indices(3, 3)
 
-    pictures = []
+    images = []
     for i in range(len(extrinsics)):
         settings = GaussianRasterizationSettings(
             image_height=h,
@@ -82,7 +82,7 @@ def render_cuda(
             debug=False,
         )
         screen_points = torch.zeros_like(gaussian_means[i], requires_grad=torch.is_grad_enabled())
-        picture, _ = GaussianRasterizer(settings)(
+        image, _ = GaussianRasterizer(settings)(
             means3D=gaussian_means[i],
             means2D=screen_points,
             opacities=gaussian_opacities[i, :, None],
@@ -90,8 +90,8 @@ def render_cuda(
             colors_precomp=None if use_sh else shs[i, :, 0],
             cov3D_precomp=gaussian_covariances[i, :, row, column],
         )
-        pictures.append(picture)
-    return torch.stack(pictures)
+        images.append(image)
+    return torch.stack(images)
 
 
 def render_depth_cuda(
@@ -109,7 +109,7 @@ def render_depth_cuda(
     in_camera = einsum(extrinsics.inverse(), homogenize(gaussian_means), "b i j, b g j -> b g i")
     z = repeat(in_camera[..., 2], "b g -> b g c ()", c=3)
     black = torch.zeros((len(extrinsics), 3), dtype=z.dtype, device=z.device)
-    picture = render_cuda(
+    image = render_cuda(
         extrinsics,
         intrinsics,
         near,
@@ -123,4 +123,4 @@ def render_depth_cuda(
         scale_invariant,
         use_sh=False,
     )
-    return picture.mean(1)
+    return image.mean(1)

@@ -1,4 +1,4 @@
-"""From Gaussians to pictures."""
+"""From Gaussians to rendered images."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
