@@ -45,7 +45,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     files.update(START_UP)
     for path in sorted(MINI_HOST.rglob("*")):
         part = path.relative_to(MINI_HOST)
-        if path.suffix in (".py", ".yaml", ".md") and part.parts[0] != "outputs":
+        if path.suffix in (".py", ".yaml", ".md", ".ckpt", ".json") and part.parts[0] != "outputs":
             files[f"diff3r_plugin/demo/mini_host/{part.as_posix()}"] = path.read_bytes()
     _write(wheel, files)
     return name

@@ -13,11 +13,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "demo",
         help="train the miniature host with and without the plugin and compare",
-        description="Writes procedural rooms, trains the miniature host plainly and with `--plugin diff3r` from the "
-        "same seed, tests both on held-out rooms before and after test-time optimization, and writes results.json and "
+        description="Writes procedural rooms, fine-tunes the pretrained miniature host plainly and with `--plugin "
+        "diff3r`, tests both on held-out rooms before and after test-time optimization, and writes results.json and "
         "report.html.",
     )
     parser.add_argument("--quick", action="store_true", help="everything tiny: shows that it runs, learns nothing")
+    parser.add_argument("--from-scratch", action="store_true",
+                        help="train from random weights, not the pretrained ones; twice as long")  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for everything (default: outputs/demo, or outputs/demo-quick)")
     parser.add_argument("--seed", type=int, help="seed of the data and of every training")
     parser.add_argument("--steps", type=int, help="training steps of the host")
@@ -40,12 +42,15 @@ def main(args: argparse.Namespace) -> int:
     from diff3r_plugin.demo.settings import DemoError, DemoSettings
 
     changes: dict[str, Any] = {k: v for k in ("out", "seed", "steps") if (v := getattr(args, k)) is not None}
-    default = DemoSettings.tiny() if args.quick else DemoSettings()
+    make = DemoSettings.tiny if args.quick else DemoSettings.from_scratch if args.from_scratch else DemoSettings
+    if args.quick and args.from_scratch:
+        changes["fine_tune"] = False
+    default = make()
     for name in ("host_settings", "plugin_settings"):
         if getattr(args, name):
             changes[name] = (*getattr(default, name), *getattr(args, name))
     try:
-        settings = (DemoSettings.tiny if args.quick else DemoSettings)(**changes, also_test=dict(args.also_test))
+        settings = make(**changes, also_test=dict(args.also_test))
         Demo(settings).run()
     except DemoError as error:
         print(f"diff3r demo: {error}", file=sys.stderr)

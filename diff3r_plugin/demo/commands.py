@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diff3r_plugin.demo.data import TestData
+from diff3r_plugin.demo.host import pretrained_weights
 from diff3r_plugin.demo.settings import DemoSettings
 
 
@@ -33,7 +34,10 @@ class HostArguments:
             f"trainer.val_check_interval={self.settings.steps}",
             f"checkpointing.every_n_train_steps={self.settings.steps}",
             f"trainer.log_every_n_steps={max(1, min(10, self.settings.steps // 8))}",
+            f"optimizer.lr={self.settings.learning_rate:g}",
+            f"optimizer.warm_up_steps={self.settings.lr_warm_up_steps}",
             f"hydra.run.dir={self.runs / name}",
+            *self._start(),
             *([] if max_seconds is None else [f"trainer.max_seconds={max_seconds:.1f}"]),
         )
 
@@ -51,6 +55,11 @@ class HostArguments:
             "test.save_image=false",
             f"hydra.run.dir={out / 'run'}",
         )
+
+    def _start(self) -> tuple[str, ...]:
+        if not self.settings.fine_tune:
+            return ()
+        return (f"checkpointing.load={pretrained_weights()}", "checkpointing.resume=false")
 
     def _shared(self) -> tuple[str, ...]:
         return (

@@ -38,6 +38,21 @@ def host_folder() -> Path:
     )
 
 
+def pretrained_weights() -> Path:
+    """Weights of the miniature host, trained for long; they lie within it, in a clone and in a wheel.
+
+    Raises:
+        DemoError: if they are not there.
+    """
+    path = host_folder() / "pretrained" / "mini_host.ckpt"
+    if not path.is_file():
+        raise DemoError(
+            f"there are no pretrained weights at {path}; install the package again, or train from random weights with "
+            "`diff3r demo --from-scratch`."
+        )
+    return path
+
+
 @dataclass(frozen=True)
 class HostCommand:
     """One command line of the host.

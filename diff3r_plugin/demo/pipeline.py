@@ -14,7 +14,7 @@ from diff3r_plugin.demo.commands import HostArguments
 from diff3r_plugin.demo.data import TestData
 from diff3r_plugin.demo.flag import FLAG, fixed_weights, learned_weights, tto_config
 from diff3r_plugin.demo.grid import GridPoint, GridSearch, search, search_steps
-from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, run
+from diff3r_plugin.demo.host import HostCommand, TrainingLog, host_folder, pretrained_weights, run
 from diff3r_plugin.demo.progress import bar, wide_console
 from diff3r_plugin.demo.results import TITLES, Comparison, DemoResults, TestedScenes, Training, versions
 from diff3r_plugin.demo.settings import TOO_SHORT, DemoError, DemoSettings
@@ -33,7 +33,7 @@ class Demo:
         console: Where to report; standard output by default.
 
     Raises:
-        DemoError: if the miniature host or the start-up hook is missing.
+        DemoError: if the miniature host, its pretrained weights or the start-up hook is missing.
     """
 
     def __init__(self, settings: DemoSettings, console: Console | None = None) -> None:
@@ -44,6 +44,8 @@ class Demo:
         self.commands: dict[str, str] = {}
         self.arguments = HostArguments(self.settings, self.rooms, self.runs)
         host_folder()
+        if settings.fine_tune:
+            pretrained_weights()
         _require_hook()
 
     def run(self) -> DemoResults:
@@ -54,7 +56,8 @@ class Demo:
         shutil.rmtree(self.runs, ignore_errors=True)  # a checkpoint of an earlier run must not pass for ours
         self._make_data()
 
-        self._heading("Training the miniature host")
+        tuning = "Fine-tuning the pretrained" if self.settings.fine_tune else "Training the"
+        self._heading(f"{tuning} miniature host")
         trainings = {"plain": self._train("plain", self.settings.steps)}
         trainings["diff3r"] = self._train("diff3r", self.settings.steps, (*FLAG, *self.settings.plugin_arguments))
         trainings["plain_equal_time"] = self._train(

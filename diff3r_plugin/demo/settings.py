@@ -24,6 +24,9 @@ class DemoSettings:
         out: Folder for data, runs, ``results.json`` and ``report.html``.
         seed: Seed of the data and of every training.
         steps: Training steps of the host, the same with and without the plugin.
+        fine_tune: Start from the pretrained weights that come with the host; else from random ones.
+        learning_rate: At the start of the host's cosine.
+        lr_warm_up_steps: Over which the rate rises to it.
         data: Sizes of the procedural data set.
         host_settings: Further settings of the host, the same in every run.
         warm_up_share: Share of the steps after which the training with the flag begins to refine.
@@ -42,13 +45,16 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 1100
+    steps: int = 240
+    fine_tune: bool = True
+    learning_rate: float = 3e-4
+    lr_warm_up_steps: int = 10
     data: DataOptions = field(
         default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)
     )
     host_settings: tuple[str, ...] = ()
-    warm_up_share: float = 0.75
-    plugin_settings: tuple[str, ...] = ()
+    warm_up_share: float = 0.0
+    plugin_settings: tuple[str, ...] = ("diff3r.head_lr_multiplier=5",)
     grid_scenes: int = 6
     grid_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
     grid_steps: tuple[int, ...] = (8, 16)
@@ -77,6 +83,20 @@ class DemoSettings:
     def plugin_arguments(self) -> tuple[str, ...]:
         """The ``diff3r.*`` arguments on the command line of the training with the flag."""
         return (f"diff3r.warm_up_steps={round(self.warm_up_share * self.steps)}", *self.plugin_settings)
+
+    @classmethod
+    def from_scratch(cls, **changes: Any) -> DemoSettings:
+        """From random weights: longer, at a higher rate, and refined in the last quarter alone, when it can pay."""
+        own: dict[str, Any] = {
+            "out": Path("outputs/demo-from-scratch"),
+            "steps": 1100,
+            "fine_tune": False,
+            "learning_rate": 2e-3,
+            "lr_warm_up_steps": 50,
+            "warm_up_share": 0.75,
+            "plugin_settings": (),
+        }
+        return cls(**{**own, **changes})
 
     @classmethod
     def tiny(cls, **changes: Any) -> DemoSettings:

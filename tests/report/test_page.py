@@ -71,6 +71,7 @@ def folder(tmp_path_factory):
         for name in [*names, "target_1_error_before", "target_1_error_after"]:
             save_image(torch.rand(3, 12, 12), place / f"{name}.png")
     save_image(torch.rand(3, 12, 12), place / "weight_means_0.png")
+    save_image(torch.rand(3, 12, 12), place / "confidence_0.png")
     (place / "weight_ranges.json").write_text(json.dumps({"means": [0.012, 3.4]}))
     write_report(folder)
     return folder
@@ -116,7 +117,7 @@ def test_page_shows_table_renderings_and_curves(page):
     for title in ("plain", "plain, equal time", "Diff3R"):
         assert title in text
     captions = [a.get("alt") for tag, a in parts.elements if tag == "img"]
-    for caption in ("context 1", "context 2", "ground truth", "means, 0.012 to 3.4"):
+    for caption in ("context 1", "context 2", "ground truth", "means, 0.012 to 3.4", "confidence, context 1"):
         assert captions.count(caption) == 1, caption
     for caption in ("before", "after", "error before", "error after"):
         assert captions.count(caption) == 2, caption  # plain and Diff3R
