@@ -36,6 +36,7 @@ SPOILED_VARIANTS: dict[str, tuple[str, ...]] = {
     "spoiled_plain": (),
     "spoiled_off": (HEAD_RATE, "diff3r.confidence=off"),
     "spoiled_learned": CONFIDENT,
+    "spoiled_poses": (HEAD_RATE, "diff3r.groups=[means,covariance,opacity,sh_dc,sh_rest,poses]"),
     "spoiled_supervised": (*CONFIDENT, "diff3r.confidence_supervision=0.02"),
 }
 

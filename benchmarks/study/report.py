@@ -22,6 +22,7 @@ TITLES = {
     "searched": "Diff3R, group bases searched",
     "spoiled_plain": "plain fine-tuning",
     "spoiled_off": "Diff3R, w off",
+    "spoiled_poses": "Diff3R, w off, poses move",
     "spoiled_learned": "Diff3R, w learned",
     "spoiled_supervised": "Diff3R, w learned and supervised",
 }

@@ -33,11 +33,11 @@ def test_from_scratch_takes_no_weights_and_learns_faster(weights):
     words = training(DemoSettings.from_scratch())
     assert not any(word.startswith("checkpointing.load") for word in words)
     assert "optimizer.lr=0.002" in words and "trainer.max_steps=1100" in words
-    assert "diff3r.warm_up_steps=825" in DemoSettings.from_scratch().plugin_words
+    assert "diff3r.warm_up_steps=825" in DemoSettings.from_scratch().plugin_arguments
 
 
 def test_fine_tuning_refines_from_the_first_step():
-    assert "diff3r.warm_up_steps=0" in DemoSettings().plugin_words
+    assert "diff3r.warm_up_steps=0" in DemoSettings().plugin_arguments
 
 
 def test_missing_weights_are_named_with_what_to_do(weights):
