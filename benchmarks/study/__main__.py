@@ -34,7 +34,7 @@ FINETUNE = ("plain", "implicit", "first_order")
 def main() -> None:
     options = parse()
     if options.experiment == "report":
-        write_report(RESULTS, RESULTS.parents[1] / "docs")
+        write_report(RESULTS, RESULTS.parents[1] / "docs", options.checkpoint.with_suffix(".json"))
         return
     changes = {
         "seeds": tuple(options.seeds) if options.seeds else None,

@@ -28,10 +28,12 @@ TITLES = {
 }
 
 
-def write_report(results: Path, docs: Path) -> None:
-    """Bring ``docs/results.md`` up to date with what lies in ``results``."""
+def write_report(results: Path, docs: Path, pretrained: Path) -> None:
+    """Bring ``docs/results.md`` up to date with what lies in ``results`` and with the pretrained host's record."""
     page = docs / "results.md"
     text = page.read_text(encoding="utf-8")
+    if pretrained.is_file():
+        text = replaced(text, "pretrained", pretraining_table(json.loads(pretrained.read_text(encoding="utf-8"))))
     for path in sorted(results.glob("study_*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         name = path.stem.removeprefix("study_")
@@ -53,6 +55,26 @@ def replaced(text: str, name: str, body: str) -> str:
     if not pattern.search(text):
         raise ValueError(f"The page lacks the lines {begin} and {end} between which the tables belong.")
     return pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text)
+
+
+def pretraining_table(record: dict[str, Any]) -> str:
+    """The validation curve of the pretrained host, and what made it."""
+    curve = record["validation_curve"]
+    picked = [curve[round(i * (len(curve) - 1) / 7)] for i in range(8)] if len(curve) > 8 else curve
+    lines = [
+        "| steps | " + " | ".join(str(point["step"]) for point in picked) + " |",
+        "| --- |" + " --- |" * len(picked),
+        "| PSNR, dB | " + " | ".join(f"{point['psnr']:.2f}" for point in picked) + " |",
+        "| SSIM | " + " | ".join(f"{point['ssim']:.3f}" for point in picked) + " |",
+        "| depth error | " + " | ".join(f"{100 * point['depth_error']:.1f} %" for point in picked) + " |",
+    ]
+    machine = record["machine"]
+    return "\n".join(lines) + (
+        f"\n\n`{record['command']}` on {record['date']}, {machine['cores']} shared cores of {machine['processor']}: "
+        f"{record['parameters']:,} weights in {record['bytes']:,} bytes, beside the host in `pretrained/`. On "
+        "validation rooms, two context views, before TTO; the depth error is the median over pixels of the error "
+        "relative to the true depth."
+    )
 
 
 def provenance(record: dict[str, Any]) -> str:

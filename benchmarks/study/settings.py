@@ -34,7 +34,7 @@ class StudySettings:
     checkpoint: Path
     seeds: tuple[int, ...] = (1, 2, 3)
     steps: int = 200
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     train_rooms: int = 192
     validation_rooms: int = 8
     test_rooms: int = 32

@@ -45,9 +45,9 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 240
+    steps: int = 200
     fine_tune: bool = True
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     lr_warm_up_steps: int = 10
     data: DataOptions = field(
         default_factory=lambda: DataOptions(train=192, val=8, test=24, frames=16, size=64, supersample=2)

@@ -26,7 +26,7 @@ def training(settings):
 def test_fine_tuning_takes_the_pretrained_weights_and_starts_at_step_zero(weights, make):
     words = training(make())
     assert f"checkpointing.load={weights}" in words and "checkpointing.resume=false" in words
-    assert "optimizer.lr=0.0003" in words
+    assert "optimizer.lr=0.0002" in words
 
 
 def test_from_scratch_takes_no_weights_and_learns_faster(weights):

@@ -46,7 +46,9 @@ def test_the_demo_finds_its_host(installed):
 
     def contents(folder):
         return {
-            path.relative_to(folder): path.read_bytes() for kind in ("py", "yaml", "ckpt") for path in folder.rglob(f"*.{kind}")
+            path.relative_to(folder): path.read_bytes()
+            for kind in ("py", "yaml", "ckpt")
+            for path in folder.rglob(f"*.{kind}")
         }
 
     assert contents(host) == contents(ROOT / "examples" / "mini_host")

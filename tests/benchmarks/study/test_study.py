@@ -163,9 +163,17 @@ def test_the_page_is_replaced_between_its_markers_alone(tmp_path):
     docs.mkdir()
     (results / "study_finetune.json").write_text(json.dumps({**SHARED, "experiment": "finetune", "units": trainings()}))
     page = docs / "results.md"
-    page.write_text("above\n<!-- study: finetune -->\nold\n<!-- end of study: finetune -->\nbelow\n")
+    markers = "".join(f"<!-- study: {n} -->\nold\n<!-- end of study: {n} -->\n" for n in ("pretrained", "finetune"))
+    page.write_text(f"above\n{markers}below\n")
+    point = {"psnr": 25.0, "ssim": 0.8, "depth_error": 0.051}
+    record = {
+        **{"command": "python -m benchmarks.pretrain OUT", "date": "2026-01-01", "parameters": 9, "bytes": 18},
+        **{"machine": {"cores": 2, "processor": "P"}, "validation_curve": [{"step": n, **point} for n in range(1, 21)]},
+    }
+    (tmp_path / "host.json").write_text(json.dumps(record))
     for _ in range(2):
-        write_report(results, docs)
+        write_report(results, docs, tmp_path / "host.json")
+        assert "| steps | 1 | 4 | 6 | 9 | 12 | 15 | 17 | 20 |" in page.read_text() and "5.1 %" in page.read_text()
         text = page.read_text()
         assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text and "commit c" in text
     with pytest.raises(ValueError, match="lacks the lines <!-- study: overfit"):
