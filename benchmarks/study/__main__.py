@@ -38,7 +38,10 @@ def main() -> None:
         return
     changes = {
         "seeds": tuple(options.seeds) if options.seeds else None,
-        **{name: getattr(options, name) for name in ("steps", "test_rooms", "validation_rooms", "context_views")},
+        **{
+            name: getattr(options, name)
+            for name in ("steps", "test_rooms", "validation_rooms", "grid_rooms", "context_views")
+        },
         "learning_rate": options.learning_rate,
         "overfit_steps": tuple(options.overfit_steps) if options.overfit_steps else None,
     }
@@ -86,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--variants", nargs="+", choices=[*experiments.VARIANTS, *experiments.SPOILED_VARIANTS])
     parser.add_argument("--data", action="append", default=[], type=_named, metavar="NAME=ROOT")
-    for name in ("steps", "test-rooms", "validation-rooms", "context-views"):
+    for name in ("steps", "test-rooms", "validation-rooms", "grid-rooms", "context-views"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--overfit-steps", type=int, nargs="+")

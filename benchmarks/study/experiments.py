@@ -123,7 +123,7 @@ def _training(
 
 def _start_choice(trainings: Trainings, spoiled: bool) -> dict[str, Any]:
     place = TestData.rooms(trainings.root(spoiled), "val")
-    scenes = trainings.scenes(None, "val", place, _label("val", spoiled))
+    scenes = trainings.scenes(None, "val", place, _label("val", spoiled), trainings.settings.grid_rooms)
     return asdict(choose(scenes, trainings.settings, TTOConfig(), learned=False))
 
 
@@ -133,7 +133,7 @@ def _choice(trainings: Trainings, training: Training, spoiled: bool = False) -> 
     def make() -> dict[str, Any]:
         trainings.say(f"choosing for {training.name}, seed {training.seed}")
         place = TestData.rooms(trainings.root(spoiled), "val")
-        scenes = trainings.scenes(training, "val", place, _label("val", spoiled))
+        scenes = trainings.scenes(training, "val", place, _label("val", spoiled), trainings.settings.grid_rooms)
         return asdict(choose(scenes, trainings.settings, tto_config(training.words), learned=bool(training.words)))
 
     return Choice(**trainings.choices.unit(f"{training.name}, seed {training.seed}", make))

@@ -20,6 +20,7 @@ class StudySettings:
         steps: Fine-tuning steps.
         learning_rate: At the start of the fine-tuning's cosine.
         train_rooms, validation_rooms, test_rooms: How many. Choices are made on validation rooms alone.
+        grid_rooms: The first so many validation rooms are those that choose how to refine.
         rooms_seed: Of the rooms: none of them was seen in pretraining.
         context_views: 2 or more.
         overfit_steps: Numbers of inner steps in the overfit curve.
@@ -38,6 +39,7 @@ class StudySettings:
     train_rooms: int = 192
     validation_rooms: int = 8
     test_rooms: int = 32
+    grid_rooms: int = 6
     rooms_seed: int = 9001
     context_views: int = 2
     overfit_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 100)
@@ -47,7 +49,7 @@ class StudySettings:
     learned_steps: tuple[int, ...] = (4, 8, 16)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "train_rooms", "validation_rooms"):
+        for name in ("steps", "train_rooms", "validation_rooms", "grid_rooms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.test_rooms < 2 or not self.seeds:
