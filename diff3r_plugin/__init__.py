@@ -1,8 +1,8 @@
 """Diff3R for existing feed-forward 3D Gaussian Splatting repositories: a differentiable optimization layer.
 
 >>> from diff3r_plugin import TTOConfig, TTOLayer
->>> TTOLayer(TTOConfig(inner_steps=3)).config.inner_solver
-'gauss_newton'
+>>> TTOLayer(TTOConfig(inner_steps=3)).solver.steps
+3
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from diff3r_plugin.backward import FirstOrder, Implicit, Stepwise, Truncated, Unroll
     from diff3r_plugin.config import TTOConfig
     from diff3r_plugin.gaussians import Gaussians
     from diff3r_plugin.info import Outcome, StationarityWarning, TTOInfo
     from diff3r_plugin.layer import TTOLayer
+    from diff3r_plugin.optimize import Adam, GaussNewton
     from diff3r_plugin.proximal import ProximalWeights
     from diff3r_plugin.uncertainty import UncertaintyHead
     from diff3r_plugin.views import Views
 
 __all__ = [
+    "FirstOrder",
+    "Truncated",
+    "Unroll",
+    "Stepwise",
+    "Implicit",
+    "GaussNewton",
+    "Adam",
     "Gaussians",
     "Outcome",
     "ProximalWeights",
@@ -34,6 +43,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FirstOrder": "backward",
+    "Truncated": "backward",
+    "Unroll": "backward",
+    "Stepwise": "backward",
+    "Implicit": "backward",
+    "GaussNewton": "optimize",
+    "Adam": "optimize",
     "Gaussians": "gaussians",
     "Outcome": "info",
     "ProximalWeights": "proximal",

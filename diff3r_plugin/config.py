@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal, get_args
 
-INNER_SOLVERS = ("gauss_newton", "adam")
-BACKWARD_MODES = ("implicit", "unroll", "truncated", "first_order")
-PRECONDITIONERS = ("jacobi", "block_jacobi", "none")
+from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
+
+SolverName = Literal["gauss_newton", "adam"]
+INNER_SOLVERS = get_args(SolverName)
+BackwardModeName = Literal["implicit", "stepwise", "unroll", "truncated", "first_order"]
+BACKWARD_MODES = get_args(BackwardModeName)
+PreconditionerName = Literal["jacobi", "block_jacobi", "none"]
+PRECONDITIONERS = get_args(PreconditionerName)
 BACKENDS = ("auto", "gsplat", "native", "torch")
 GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", "poses")
 
@@ -28,7 +34,8 @@ class TTOConfig:
     Args:
         inner_solver: "gauss_newton" (Levenberg-Marquardt with PCG) or "adam" (first order, as in the paper).
         inner_steps: Steps of the inner solver, at least 0.
-        backward_mode: "implicit" (the theorem of implicit functions), "unroll", "truncated" (last
+        backward_mode: "implicit" (the theorem of implicit functions), "stepwise" (the Gauss-Newton steps in reverse,
+            one linear solve each of ``inner_pcg_iterations`` products), "unroll", "truncated" (last
             ``truncated_steps`` steps) or "first_order" (the gradient at the solution, passed to the start as it is).
         truncated_steps: Steps that "truncated" differentiates, at least 1.
         pcg_iterations: Products with the Gauss-Newton matrix in the implicit backward, at least 1.
@@ -51,14 +58,14 @@ class TTOConfig:
         'implicit'
     """
 
-    inner_solver: str = "gauss_newton"
+    inner_solver: SolverName = "gauss_newton"
     inner_steps: int = 4
-    backward_mode: str = "implicit"
+    backward_mode: BackwardModeName = "implicit"
     truncated_steps: int = 1
     pcg_iterations: int = 8
     pcg_tolerance: float = 1e-2
     inner_pcg_iterations: int | None = 4
-    preconditioner: str = "jacobi"
+    preconditioner: PreconditionerName = "jacobi"
     groups: tuple[str, ...] = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
     backend: str = "auto"
     damping: float = 1.0
@@ -75,18 +82,19 @@ class TTOConfig:
             ("preconditioner", PRECONDITIONERS),
             ("backend", BACKENDS),
         ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}.")
+            require_choice(name, getattr(self, name), choices)
         minima = {"inner_steps": 0, "truncated_steps": 1, "pcg_iterations": 1, "inner_pcg_iterations": 1}
         for name, smallest in minima.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < smallest):
-                raise ValueError(f"{name}={value!r} must be a whole number of at least {smallest}.")
+            if name != "inner_pcg_iterations" or self.inner_pcg_iterations is not None:
+                require_whole(name, getattr(self, name), smallest)
         for name in ("pcg_tolerance", "stationarity_tolerance"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must lie in [0, 1).")
-        if not self.damping > 0:
-            raise ValueError(f"damping={self.damping!r} must be positive.")
+            require_share(name, getattr(self, name))
+        require_positive("damping", self.damping)
+        if self.backward_mode == "stepwise" and self.inner_solver != "gauss_newton":
+            raise ValueError(
+                f"backward_mode='stepwise' reverses Gauss-Newton steps; got inner_solver={self.inner_solver!r}. Use "
+                "inner_solver='gauss_newton', or another backward_mode."
+            )
         for label, names in (("groups", self.groups), ("learning_rates", self.learning_rates)):
             wrong = [g for g in names if g not in GROUPS]
             if wrong:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -20,12 +22,17 @@ class Outcome(str, Enum):
     INVALID_VIEWS = "invalid_views"
     """A camera or an image is not finite."""
     NOTHING_TO_GAIN = "nothing_to_gain"
-    """The energy does not depend on the scene: all transparent, or nothing in view."""
+    """The prediction is stationary already: it matches the images, or nothing of it is in view."""
     NO_DESCENT = "no_descent"
     """No step lowered the energy."""
 
     def __str__(self) -> str:
         return self.value
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether something was wrong, so that the scene kept its initial Gaussians."""
+        return self not in (Outcome.REFINED, Outcome.NOTHING_TO_GAIN)
 
 
 class StationarityWarning(UserWarning):
@@ -48,10 +55,31 @@ class BackwardInfo:
 
     @classmethod
     def of(cls, solve: PCGResult) -> BackwardInfo:
+        """Of one solve."""
         return cls(solve.iterations, solve.relative_residual, solve.reasons)
 
+    @classmethod
+    def over(cls, solves: Sequence[PCGResult]) -> BackwardInfo:
+        """Of several solves in a row: all products, the largest residual, and why the last one ended."""
+        return cls(
+            torch.stack([solve.iterations for solve in solves]).sum(0),
+            torch.stack([solve.relative_residual for solve in solves]).amax(0),
+            solves[-1].reasons,
+        )
 
-@dataclass(eq=False)
+
+@dataclass
+class BackwardRecord:
+    """Where the backward leaves its statistics.
+
+    Args:
+        info: None until the backward has run, and where it solves no linear system.
+    """
+
+    info: BackwardInfo | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class TTOInfo:
     """Statistics of one call of :class:`~diff3r_plugin.TTOLayer`, per scene; all but the cameras without a graph.
 
@@ -63,11 +91,10 @@ class TTOInfo:
         pcg_relative_residual: Of the last inner linear solve, ``[B]``; NaN where there was none.
         pcg_reasons: Why the last inner linear solve of each scene ended; None where there was none.
         outcomes: What became of each scene.
-        fell_back: Scenes that return their initial Gaussians, ``[B]``.
         world_to_camera: Refined cameras ``[B, V, 4, 4]`` where poses move, else None; with a graph to whatever the
             given cameras, the scenes and the weights depend on.
         seconds: Wall-clock time of the inner solve.
-        backward: Filled by the implicit backward, when it runs.
+        record: Where the backward leaves its statistics; see :attr:`backward`.
     """
 
     energy: Float[Tensor, "S B"]
@@ -77,7 +104,16 @@ class TTOInfo:
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reasons: tuple[PCGReason | None, ...]
     outcomes: tuple[Outcome, ...]
-    fell_back: Bool[Tensor, "B"]
     world_to_camera: Float[Tensor, "B V 4 4"] | None
     seconds: float
-    backward: BackwardInfo | None = field(default=None)
+    record: BackwardRecord
+
+    @property
+    def backward(self) -> BackwardInfo | None:
+        """The linear solve of the backward, once it has run; None before, and where the mode has none."""
+        return self.record.info
+
+    @property
+    def fell_back(self) -> Bool[Tensor, "B"]:
+        """Scenes that kept their initial Gaussians because something was wrong (see :attr:`Outcome.fell_back`)."""
+        return torch.tensor([outcome.fell_back for outcome in self.outcomes], dtype=torch.bool)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diff3r_plugin.camera_gradients import carried_along, depends_on_cameras, images_with_camera_graph
+from diff3r_plugin.backward import BackwardMode, FirstOrder, Implicit, InnerProblem, Stepwise, Truncated, Unroll
+from diff3r_plugin.camera_gradients import carried_along
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.containment import (
     choose,
@@ -25,13 +25,10 @@ from diff3r_plugin.containment import (
 )
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.implicit import implicit_solution
-from diff3r_plugin.info import BackwardInfo, Outcome, StationarityWarning, TTOInfo
+from diff3r_plugin.info import Outcome, TTOInfo
 from diff3r_plugin.linalg import PCGReason
-from diff3r_plugin.objective import Objective
-from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolution, InnerSolver, minimize
+from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolver
 from diff3r_plugin.proximal import ProximalWeights
-from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.views import Views
 
 
@@ -40,14 +37,24 @@ class TTOLayer(nn.Module):
 
     For each scene it minimizes E(θ) = ½ Σ w r² + ½ Σ Λ (θ − θ0)², r = rendering − image, from the predicted
     θ0, and returns the scene at the minimizer. Gradients reach the tensors of ``gaussians`` and ``weights`` (and, if
-    they ask for it, ``views.images`` and ``pixel_weights``) by ``config.backward_mode``. It holds no parameters.
+    they ask for it, ``views.images`` and ``pixel_weights``) by the backward mode. It holds no parameters.
 
     Never returns a scene of higher energy than the one it was given; a scene with which something is wrong (a NaN, a
     covariance that is not positive) comes back as it was, is reported in ``info.outcomes``, and does not disturb the
     others. Works under ``no_grad``, ``inference_mode`` and autocast (computes in float32, or float64 for such inputs).
 
+    Solver and backward mode are objects that own their settings. :class:`TTOConfig` names the same things in one flat
+    list, for command lines; give either, not both.
+
     Args:
-        config: Settings; see :class:`TTOConfig`.
+        config: All settings by name; by default those of :class:`TTOConfig`.
+        solver: :class:`GaussNewton` or :class:`Adam`.
+        backward: :class:`Implicit`, :class:`Stepwise`, :class:`Unroll`, :class:`Truncated` or :class:`FirstOrder`.
+        groups: What may move; see :class:`TTOConfig`.
+        backend: "auto", "gsplat", "native" or "torch".
+
+    Raises:
+        ValueError: if settings are given both ways, or one of them is out of range.
 
     Example:
         >>> import torch
@@ -59,11 +66,33 @@ class TTOLayer(nn.Module):
         >>> refined, info = TTOLayer(TTOConfig(inner_steps=3))(g, views, weights=0.1)
         >>> bool((info.energy[-1] <= info.energy[0]).all())
         True
+        >>> from diff3r_plugin import GaussNewton, Stepwise
+        >>> layer = TTOLayer(solver=GaussNewton(steps=3), backward=Stepwise(pcg_iterations=6))
     """
 
-    def __init__(self, config: TTOConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: TTOConfig | None = None,
+        *,
+        solver: InnerSolver | None = None,
+        backward: BackwardMode | None = None,
+        groups: Sequence[str] | None = None,
+        backend: str | None = None,
+    ) -> None:
         super().__init__()
-        self.config = config or TTOConfig()
+        given = {"solver": solver, "backward": backward, "groups": groups, "backend": backend}
+        named = [name for name, value in given.items() if value is not None]
+        if config is not None and named:
+            raise ValueError(
+                f"TTOLayer got config= and {', '.join(f'{name}=' for name in named)}: give settings in one way, by "
+                "a TTOConfig or by objects."
+            )
+        if config is None:  # which also checks the names
+            chosen = {name: value for name, value in (("groups", groups), ("backend", backend)) if value is not None}
+            config = TTOConfig(**chosen)  # type: ignore[arg-type]
+        self.solver = solver or _solver(config)
+        self.backward = backward or _backward(config)
+        self.groups, self.backend = config.groups, config.backend
 
     def forward(
         self,
@@ -100,7 +129,6 @@ class TTOLayer(nn.Module):
         self, given: Gaussians, views: Views, weights: ProximalWeights, pixel_weights: Tensor | None
     ) -> tuple[Gaussians, TTOInfo]:
         started = time.perf_counter()
-        config = self.config
         dtype = torch.promote_types(given.dtype, torch.float32)
         gaussians = given.map(lambda t: ordinary(t).to(dtype))
         given_views = with_graph(views, dtype)
@@ -116,16 +144,19 @@ class TTOLayer(nn.Module):
         else:
             gaussians_in = gaussians
 
-        coordinates = Coordinates(gaussians_in, views, config.groups)
+        coordinates = Coordinates(gaussians_in, views, self.groups)
         theta0 = coordinates.encode(gaussians_in)
         flat_weights = weights.flatten(coordinates, theta0)
         if pixel_weights is None:
             pixel_weights = torch.ones_like(images[:, :, 0])
         else:
             pixel_weights = ordinary(pixel_weights).to(dtype)
-        theta, solution, backward = self._solve(coordinates, given_views, theta0, flat_weights, images, pixel_weights)
+        problem = InnerProblem(coordinates, given_views, theta0, flat_weights, images, pixel_weights, self.backend)
+        # Without gradients every mode is the bare solver.
+        solved = (self.backward if torch.is_grad_enabled() else FirstOrder()).solve(problem, self.solver)
+        theta, solution = solved.theta, solved.solution
 
-        stuck = (solution.accepted_steps == 0) & (config.inner_steps > 0)
+        stuck = (solution.accepted_steps == 0) & (self.solver.steps > 0)
         nothing = stuck & solution.stationary_start
         refined = coordinates.apply(theta, gaussians_in)
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
@@ -133,7 +164,7 @@ class TTOLayer(nn.Module):
         given_back = broken | (stuck & ~nothing)
         if given_back.any():
             refined = choose(given_back, gaussians, refined)
-        info = TTOInfo(
+        return refined.map(lambda t: t.to(given.dtype)), TTOInfo(
             energy=solution.energy,
             stationarity=solution.stationarity,
             accepted_steps=solution.accepted_steps,
@@ -143,110 +174,14 @@ class TTOLayer(nn.Module):
                 tuple(PCGReason)[code] if code >= 0 else None for code in solution.pcg_reason_codes.tolist()
             ),
             outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
-            fell_back=broken | stuck,
             world_to_camera=carried_along(
                 coordinates.decode_cameras(theta, views).world_to_camera, given_views.world_to_camera
             )
             if "poses" in coordinates.shapes
             else None,
             seconds=time.perf_counter() - started,
+            record=solved.record,
         )
-        backward.append(info)
-        return refined.map(lambda t: t.to(given.dtype)), info
-
-    def _solve(
-        self,
-        coordinates: Coordinates,
-        given_views: Views,
-        theta0: Tensor,
-        weights: Tensor,
-        images: Tensor,
-        pixel_weights: Tensor,
-    ) -> tuple[Tensor, InnerSolution, list[TTOInfo]]:
-        """θ* with the graph that the backward mode asks for, and a list that wants the call's info appended."""
-        config = self.config
-        infos: list[TTOInfo] = []
-        views = given_views.detach()
-        differentiable_steps = 0
-        if torch.is_grad_enabled() and config.backward_mode in ("unroll", "truncated"):
-            differentiable_steps = config.inner_steps
-            if config.backward_mode == "truncated":
-                differentiable_steps = min(config.truncated_steps, config.inner_steps)
-            if resolve_backend(config.backend, theta0.device) != "torch":
-                raise ValueError(
-                    f"backward_mode={config.backward_mode!r} differentiates the renderer twice, which only "
-                    f"backend='torch' can; got backend={config.backend!r}. Use backend='torch' on small scenes, or "
-                    f"backward_mode='implicit'."
-                )
-        through = differentiable_steps > 0
-        objective = Objective(
-            coordinates,
-            views.replace(images=images if through else images.detach()),
-            theta0 if through else theta0.detach(),
-            weights if through else weights.detach(),
-            pixel_weights if through else pixel_weights.detach(),
-            config.backend,
-        )
-        solution = minimize(
-            self._inner_solver(coordinates, theta0),
-            objective,
-            objective.theta0 if config.backward_mode == "unroll" else objective.theta0.detach(),
-            steps=config.inner_steps,
-            differentiable_steps=differentiable_steps,
-            stationarity_tolerance=config.stationarity_tolerance,
-        )
-        if through or not torch.is_grad_enabled():
-            return solution.theta, solution, infos
-        if config.backward_mode == "first_order":
-            return solution.theta + theta0 - theta0.detach(), solution, infos
-
-        def on_backward(solve) -> None:
-            for info in infos:
-                info.backward = BackwardInfo.of(solve)
-                self._warn_if_not_stationary(info)
-
-        if depends_on_cameras(given_views):
-            refined = coordinates.decode_cameras(solution.theta.detach(), views).world_to_camera
-            at = coordinates.decode(solution.theta.detach())
-            images = images_with_camera_graph(images, at, refined, given_views, config.backend)
-        theta = implicit_solution(
-            theta0,
-            weights,
-            images,
-            pixel_weights,
-            solution,
-            pcg_iterations=config.pcg_iterations,
-            pcg_tolerance=config.pcg_tolerance,
-            preconditioner=config.preconditioner,
-            on_backward=on_backward,
-        )
-        return theta, solution, infos
-
-    def _inner_solver(self, coordinates: Coordinates, like: Tensor) -> InnerSolver:
-        config = self.config
-        if config.inner_solver == "adam":
-            rates = [like.new_full((n * d,), config.learning_rate(g)) for g, (n, d) in coordinates.shapes.items()]
-            return Adam(torch.cat(rates))
-        return GaussNewton(
-            pcg_iterations=config.inner_pcg_iterations or config.pcg_iterations,
-            pcg_tolerance=config.pcg_tolerance,
-            preconditioner=config.preconditioner,
-            damping=config.damping,
-        )
-
-    def _warn_if_not_stationary(self, info: TTOInfo) -> None:
-        limit = self.config.stationarity_warning
-        if limit is None:
-            return
-        worst = torch.where(info.fell_back, 0, info.stationarity).max().item()
-        if worst > limit:
-            warnings.warn(
-                f"The implicit gradient is taken where ‖∇E‖ is still {worst:.2g} of its start (limit {limit:g}): it "
-                "may be wrong, even in sign. Raise inner_steps or inner_pcg_iterations, raise the proximal weights, "
-                "or set stationarity_warning=None to accept it.",
-                StationarityWarning,
-                stacklevel=2,
-            )
 
     def _check(self, gaussians: Gaussians, views: Views, pixel_weights: Tensor | None) -> None:
         if gaussians.batch_size != views.batch_size:
@@ -278,3 +213,33 @@ def _outcomes(invalid: Tensor, invalid_views: Tensor, nothing: Tensor, stuck: Te
     causes = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NOTHING_TO_GAIN, Outcome.NO_DESCENT)
     flags = torch.stack([invalid, invalid_views, nothing, stuck], -1).tolist()
     return tuple(causes[row.index(True)] if True in row else Outcome.REFINED for row in flags)
+
+
+def _solver(config: TTOConfig) -> InnerSolver:
+    """The solver that the settings name."""
+    if config.inner_solver == "adam":
+        return Adam(config.inner_steps, config.learning_rates, config.stationarity_tolerance)
+    return GaussNewton(
+        steps=config.inner_steps,
+        pcg_iterations=config.inner_pcg_iterations or config.pcg_iterations,
+        pcg_tolerance=config.pcg_tolerance,
+        preconditioner=config.preconditioner,
+        damping=config.damping,
+        stationarity_tolerance=config.stationarity_tolerance,
+    )
+
+
+def _backward(config: TTOConfig) -> BackwardMode:
+    """The backward mode that the settings name."""
+    pcg = {"pcg_tolerance": config.pcg_tolerance, "preconditioner": config.preconditioner}
+    match config.backward_mode:
+        case "implicit":
+            return Implicit(config.pcg_iterations, stationarity_warning=config.stationarity_warning, **pcg)  # type: ignore[arg-type]
+        case "stepwise":
+            return Stepwise(config.inner_pcg_iterations or config.pcg_iterations, **pcg)  # type: ignore[arg-type]
+        case "unroll":
+            return Unroll()
+        case "truncated":
+            return Truncated(config.truncated_steps)
+        case "first_order":
+            return FirstOrder()

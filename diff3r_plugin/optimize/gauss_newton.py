@@ -11,22 +11,32 @@ from torch import Tensor
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 from diff3r_plugin.optimize.minimize import SolverState
+from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
 
 
 @dataclass(frozen=True)
 class GaussNewtonState(SolverState):
-    """See :class:`SolverState`; ``damping`` is relative to the diagonal of H, ``[B]``, ``gram`` the last one made."""
+    """See :class:`SolverState`.
+
+    Args:
+        damping: μ of the next step, relative to the diagonal of H, ``[B]``.
+        growth: Factor of μ at the next failure, ``[B]``.
+        diagonal: The diagonal of H that the last step was damped with, ``[B, P]``; None before the first.
+        gram: What the last step made of JᵀWJ, near the iterate.
+    """
 
     damping: Float[Tensor, "B"]
     growth: Float[Tensor, "B"]
+    diagonal: Float[Tensor, "B P"] | None
     pcg_iterations: Int[Tensor, "B"]
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reason_codes: Int[Tensor, "B"]
     gram: ThetaGram | None
 
 
+@dataclass(frozen=True)
 class GaussNewton:
     """Solve (H + μ diag H) δ = −∇E by PCG; accept θ + δ only if E falls; adapt μ to how well E was predicted.
 
@@ -35,15 +45,36 @@ class GaussNewton:
     is not linear over the long steps that follow.
 
     Args:
-        pcg_iterations: Products with H a step.
-        pcg_tolerance: Relative residual at which PCG stops.
+        steps: How many, at least 0; a scene ends earlier when it is stationary.
+        pcg_iterations: Products with H a step, at least 1.
+        pcg_tolerance: Relative residual at which PCG stops, in [0, 1).
         preconditioner: "jacobi", "block_jacobi" or "none".
-        damping: First μ.
+        damping: First μ, positive.
+        stationarity_tolerance: A scene is done when ‖∇E(θ)‖ / ‖∇E(θ₀)‖ falls below this, in [0, 1).
+
+    Raises:
+        ValueError: with the value, what was expected, and the setting's name.
+
+    Example:
+        >>> from diff3r_plugin import GaussNewton, TTOLayer
+        >>> TTOLayer(solver=GaussNewton(steps=6)).solver.damping
+        1.0
     """
 
-    def __init__(self, *, pcg_iterations: int, pcg_tolerance: float, preconditioner: str, damping: float) -> None:
-        self._iterations, self._tolerance = pcg_iterations, pcg_tolerance
-        self._preconditioner, self._damping = preconditioner, damping
+    steps: int = 4
+    pcg_iterations: int = 4
+    pcg_tolerance: float = 1e-2
+    preconditioner: str = "jacobi"
+    damping: float = 1.0
+    stationarity_tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require_whole("inner_steps", self.steps, 0)
+        require_whole("inner_pcg_iterations", self.pcg_iterations, 1)
+        require_share("pcg_tolerance", self.pcg_tolerance)
+        require_choice("preconditioner", self.preconditioner, ("jacobi", "block_jacobi", "none"))
+        require_positive("damping", self.damping)
+        require_share("stationarity_tolerance", self.stationarity_tolerance)
 
     def start(self, linearized: LinearizedObjective) -> GaussNewtonState:
         energy = linearized.energy
@@ -53,8 +84,9 @@ class GaussNewton:
             best=linearized.theta,
             best_energy=energy,
             accepted_steps=zeros,
-            damping=torch.full_like(energy, self._damping).detach(),
+            damping=torch.full_like(energy, self.damping).detach(),
             growth=torch.full_like(energy, 2.0).detach(),
+            diagonal=None,
             pcg_iterations=zeros,
             pcg_relative_residual=torch.full_like(energy, float("nan")).detach(),
             pcg_reason_codes=zeros - 1,
@@ -63,16 +95,17 @@ class GaussNewton:
 
     def step(self, objective: Objective, state: GaussNewtonState, active: Tensor) -> GaussNewtonState:
         here = state.linearized
-        shift = state.damping[:, None] * here.diagonal
+        diagonal = here.diagonal
+        shift = state.damping[:, None] * diagonal
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], -here.gradient, 0)
         damped, room = objective.proximal_weights + shift, torch.empty_like(rhs)
         solve = pcg(
             lambda v: here.gauss_newton_product(v, damped, room),
             rhs,
-            preconditioner=here.preconditioner(self._preconditioner, shift),
-            max_iterations=self._iterations,
-            tolerance=self._tolerance,
+            preconditioner=here.preconditioner(self.preconditioner, shift),
+            max_iterations=self.pcg_iterations,
+            tolerance=self.pcg_tolerance,
         )
         there = objective.linearize(here.theta + solve.solution)
 
@@ -97,6 +130,7 @@ class GaussNewton:
             accepted_steps=state.accepted_steps + accepted,
             damping=damping.clamp(SMALLEST_DAMPING, LARGEST_DAMPING),
             growth=growth,
+            diagonal=diagonal,
             pcg_iterations=state.pcg_iterations + solve.iterations,
             pcg_relative_residual=torch.where(active, solve.relative_residual, state.pcg_relative_residual),
             pcg_reason_codes=torch.where(active, solve.reason_codes, state.pcg_reason_codes),

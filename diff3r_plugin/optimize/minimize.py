@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,7 +31,17 @@ class SolverState:
 
 
 class InnerSolver(Protocol):
-    """One step at a time, so that the loop decides which steps are differentiated."""
+    """A solver owns its settings; it makes one step at a time, so that the loop decides which are differentiated."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps at most."""
+        ...
+
+    @property
+    def stationarity_tolerance(self) -> float:
+        """A scene is done when its gradient norm has fallen to this share of the first one."""
+        ...
 
     def start(self, linearized: LinearizedObjective) -> Any:
         """The state at θ0."""
@@ -75,14 +86,19 @@ def minimize(
     objective: Objective,
     theta0: Float[Tensor, "B P"],
     *,
-    steps: int,
     differentiable_steps: int = 0,
-    stationarity_tolerance: float = 0.0,
+    observe: Callable[[Any, Any], None] | None = None,
 ) -> InnerSolution:
-    """Run ``steps`` steps from ``theta0``; the last ``differentiable_steps`` of them leave an autograd graph.
+    """Run the solver's steps from ``theta0``.
 
-    A scene ends early when its gradient norm falls below ``stationarity_tolerance`` times the first one.
+    Args:
+        solver: How.
+        objective: E.
+        theta0: Where from, ``[B, P]``.
+        differentiable_steps: The last so many steps leave an autograd graph.
+        observe: Is given the solver's states before and after each step.
     """
+    steps = solver.steps
     graph_from = steps - differentiable_steps
     grad_enabled = torch.is_grad_enabled()
 
@@ -96,11 +112,13 @@ def minimize(
     energies = [state.best_energy.detach()]
     for step in range(steps):
         norm = state.linearized.gradient.detach().norm(dim=-1)
-        active = (norm > stationarity_tolerance * first_norm) & (norm > rounding) & norm.isfinite()
+        active = (norm > solver.stationarity_tolerance * first_norm) & (norm > rounding) & norm.isfinite()
         if not active.any():
             break
         with torch.set_grad_enabled(graph_at(step)):
-            state = solver.step(objective, state, active)
+            before, state = state, solver.step(objective, state, active)
+        if observe is not None:
+            observe(before, state)
         energies.append(state.best_energy.detach())
     energies += [energies[-1]] * (steps + 1 - len(energies))
 

@@ -15,16 +15,13 @@ from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
-FALLBACKS = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NO_DESCENT)
-"""Outcomes of scenes that kept their initial Gaussians because something was wrong with them."""
-
 BEST_AGREEMENT = 120.0
 """dB at which two renderings count as equal."""
 
 
 def fallen_back(refinement: Refinement) -> list[Outcome]:
-    """Outcomes of the scenes that kept their initial Gaussians."""
-    return [outcome for outcome in refinement.info.outcomes if outcome in FALLBACKS]
+    """Outcomes of the scenes that kept their initial Gaussians because something was wrong."""
+    return [outcome for outcome in refinement.info.outcomes if outcome.fell_back]
 
 
 def target_renderings(

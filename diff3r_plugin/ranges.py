@@ -1,0 +1,32 @@
+"""Checks of settings; every message has the value, what was expected, and the setting's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}.")
+
+
+def require_whole(name: str, value: Any, smallest: int) -> None:
+    """Raise ValueError unless ``value`` is an int of at least ``smallest``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {smallest}.")
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} must lie in [0, 1).")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise ValueError unless ``value`` is positive and finite."""
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name}={value!r} must be positive and finite.")
