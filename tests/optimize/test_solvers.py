@@ -32,7 +32,8 @@ def test_energy_never_rises(backend, name, seed):
     objective, zero = problem(backend, 1e-4, random_scene, batch=2, gaussians=6, size=(8, 8), seed=seed)
     solution = minimize(solver(name, rate=0.5, steps=6), objective, zero)
     assert (solution.energy[1:] <= solution.energy[:-1]).all()
-    torch.testing.assert_close(solution.energy[-1], objective.energy(solution.theta))
+    # Some of these scenes end with covariances of 1e18, for which another way to the same θ rounds to another image.
+    torch.testing.assert_close(solution.energy[-1], objective.linearize(solution.theta).energy)
     torch.testing.assert_close(solution.energy[0], objective.energy(zero))
 
 
