@@ -55,7 +55,6 @@ class InnerProblem:
             self.backend,
         )
 
-
     def images_at(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
         """The images, with the graph by which the cameras reach a solution at ``theta`` where they have one."""
         if not depends_on_cameras(self.views):
