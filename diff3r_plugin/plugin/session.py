@@ -140,7 +140,7 @@ def require_attached(model: Any) -> None:
 
 def _rasterizer() -> str:
     """Which rasterizer the host has imported."""
-    module = sys.modules.get("diff_gaussian_rasterization")
+    module = sys.modules.get("diff_gaussian_rasterization") or sys.modules.get("diff_gauss_pose")
     if module is None:
         return "rasterizer not imported yet"
     where = str(getattr(module, "__file__", ""))
