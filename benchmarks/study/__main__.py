@@ -13,6 +13,8 @@ Everything is kept below --out as it comes: a run that was stopped goes on. Each
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def main() -> None:
         found = experiments.real(trainings, file, tuple(options.variants or ("plain", "implicit")), dict(options.data))
     record = {
         "experiment": options.experiment,
-        "command": f"python -m benchmarks.study {options.experiment}",
+        "command": command_line(sys.argv[1:]),
         "settings": settings.record(),
         "machine": machine(),
         "versions": versions(),
@@ -76,6 +78,25 @@ def main() -> None:
     }
     write_json(RESULTS / f"study_{name}.json", record)
     say(f"wrote benchmarks/results/study_{name}.json")
+
+
+def command_line(arguments: list[str]) -> str:
+    """The command as it is recorded: with the sizes it was given, without folders of the machine it ran on.
+
+    Example:
+        >>> from benchmarks.study.__main__ import command_line
+        >>> command_line(["real", "--out", "/here", "--steps", "9", "--data", "fox=/there/fox"])
+        'python -m benchmarks.study real --steps 9 --data fox=ROOT'
+    """
+    kept, skip = [], False
+    for word in arguments:
+        if skip or word in ("--out", "--checkpoint"):
+            skip = not skip
+        elif kept and kept[-1] == "--data":
+            kept.append(f"{word.partition('=')[0]}=ROOT")
+        else:
+            kept.append(word)
+    return shlex.join(["python", "-m", "benchmarks.study", *kept])
 
 
 def parse() -> argparse.Namespace:

@@ -80,10 +80,12 @@ def pretraining_table(record: dict[str, Any]) -> str:
 def provenance(record: dict[str, Any]) -> str:
     """What produced a record, in one line."""
     settings, machine = record["settings"], record["machine"]
-    seeds = ", ".join(map(str, settings["seeds"]))
+    trained = ""
+    if record["experiment"] != "overfit":
+        trained = f"{settings['steps']} steps, seeds {', '.join(map(str, settings['seeds']))}, "
     return (
-        f"`{record['command']}` on {record['date']}, commit {machine['commit']}; seeds {seeds}, "
-        f"{settings['steps']} steps, rooms of seed {settings['rooms_seed']}, {settings['context_views']} context views."
+        f"`{record['command']}` on {record['date']}, commit {machine['commit']}; {trained}"
+        f"rooms of seed {settings['rooms_seed']}, {settings['context_views']} context views."
     )
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks.study.__main__ import command_line
 from benchmarks.study.report import outlier_table, overfit_table, real_table, replaced, training_table, write_report
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
@@ -83,6 +84,11 @@ def test_the_oracle_leaves_out_what_was_spoiled_and_nothing_else(tmp_path):
         assert 0 < share < 0.5 if kind == "occluder" else share == 1
 
 
+def test_a_recorded_command_names_no_folder_of_the_machine():
+    words = ["real", "--out", "/o", "--seeds", "1", "2", "--data", "fox=/d/fox", "--data", "a=b", "--checkpoint", "/c"]
+    assert command_line(words) == "python -m benchmarks.study real --seeds 1 2 --data fox=ROOT --data a=ROOT"
+
+
 def test_settings_that_make_no_sense(tmp_path):
     with pytest.raises(ValueError, match=r"benchmarks\.pretrain OUT"):
         StudySettings(tmp_path, tmp_path / "none.ckpt")
@@ -110,6 +116,7 @@ SHARED = {
     "command": "python -m benchmarks.study X",
     "date": "2026-01-01",
     "machine": {"commit": "c"},
+    "experiment": "finetune",
 }
 
 
