@@ -56,7 +56,7 @@ def main() -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {line}", flush=True)
 
     name = options.experiment + ("" if settings.context_views == 2 else f"_{settings.context_views}views")
-    file = ResultsFile(settings.out / f"{name}.json", settings.record())
+    file = ResultsFile(settings.out / f"{name}.json", settings.identity())
     trainings = Trainings(settings, say)
     found: dict[str, Any]
     if options.experiment == "overfit":
@@ -88,7 +88,8 @@ def command_line(arguments: list[str]) -> str:
         >>> command_line(["real", "--out", "/here", "--steps", "9", "--data", "fox=/there/fox"])
         'python -m benchmarks.study real --steps 9 --data fox=ROOT'
     """
-    kept, skip = [], False
+    kept: list[str] = []
+    skip = False
     for word in arguments:
         if skip or word in ("--out", "--checkpoint"):
             skip = not skip

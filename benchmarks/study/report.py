@@ -128,10 +128,30 @@ def training_table(record: dict[str, Any]) -> str:
         seconds = MeanAndError.of([u["seconds"] for n, u in units.items() if n.startswith(f"{variant}, seed ")]).mean
         lines.append(f"| {TITLES.get(variant, variant)} | {seconds:.0f} | {' | '.join(cells)} |")
     rooms, seeds = len(units["start"]["rooms"]), len(record["settings"]["seeds"])
+    lines += [
+        "",
+        *further_differences(units, [v for v in variants if not v.removeprefix("spoiled_").startswith("plain")]),
+    ]
     return "\n".join(lines) + (
         f"\n\nPSNR on the target views in dB over {rooms} test rooms, used once: mean ± standard error over rooms"
         + (f" ± standard error over {seeds} seeds." if seeds > 1 else "; one seed, so nothing is known of its scatter.")
     )
+
+
+def further_differences(units: dict[str, Any], variants: list[str]) -> list[str]:
+    """After TTO: each variant minus plain fine-tuning of as many seconds, and minus the host it started from."""
+    lines = []
+    for variant in variants:
+        own = _by_seed(units, variant, "psnr_after")
+        start = {seed: units["start"]["scores"]["psnr_after"] for seed in own}
+        against = {"the pretrained host without any fine-tuning": start}
+        if seconds := _by_seed(units, "plain_equal_seconds", "psnr_after"):
+            against = {"plain fine-tuning of as many seconds": seconds, **against}
+        found = "; ".join(
+            f"{Summary.difference(own, other).text(sign=True)} over {name}" for name, other in against.items()
+        )
+        lines.append(f"* {TITLES.get(variant, variant)}, after TTO: {found}.")
+    return lines
 
 
 def outlier_table(record: dict[str, Any]) -> str:

@@ -77,6 +77,10 @@ class StudySettings:
             return options
         return replace(options, outlier_share=0.5, outlier_splits=("train", "val", "test"))
 
+    def identity(self) -> dict[str, Any]:
+        """What one measurement depends on: all but how many seeds there are in the end."""
+        return {name: value for name, value in self.record().items() if name != "seeds"}
+
     def record(self) -> dict[str, Any]:
         """Plain values for a file of results, without the paths of this machine."""
         return {**asdict(self), "out": "OUT", "checkpoint": self.checkpoint.name}

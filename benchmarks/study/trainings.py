@@ -54,7 +54,7 @@ class Trainings:
     def __init__(self, settings: StudySettings, say: Say) -> None:
         self.settings, self.say = settings, say
         views = settings.context_views
-        self.choices = ResultsFile(settings.out / f"choices_{views}views.json", settings.record())
+        self.choices = ResultsFile(settings.out / f"choices_{views}views.json", settings.identity())
 
     def root(self, spoiled: bool = False) -> Path:
         """Data root of the rooms, written if need be."""

@@ -141,6 +141,7 @@ def test_training_table_pairs_with_plain_fine_tuning():
         "| Diff3R, implicit gradient | 7 | 20.00 ± 1.00 ± 0.00 | 25.00 ± 1.00 ± 1.00 | +2.00 ± 0.00 ± 1.00 | -1.00"
         in table
     )
+    assert "* Diff3R, implicit gradient, after TTO: +3.00 ± 0.00 ± 1.00 over the pretrained host without" in table
     assert "over 2 test rooms" in table and "over 2 seeds" in table
 
 
