@@ -179,7 +179,9 @@ def _shown(column: str, value: object) -> str:
     if column == "bytes":
         return f"{value / 1e6:.0f} MB"  # type: ignore[operator]
     if isinstance(value, float):
-        is_time = column in (*ROWS, "seconds", "1 thread", "2 threads") or (column in ("must", "aim") and value < 0.5)
+        is_time = column in (*ROWS, "seconds", "least", "1 thread", "2 threads") or (
+            column in ("must", "aim") and value < 0.5
+        )
         return f"{1e3 * value:.2f} ms" if is_time else f"{value:.2f}"
     return str(value)
 

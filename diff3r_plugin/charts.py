@@ -17,9 +17,11 @@ from diff3r_plugin.linalg.small import (
     SYMMETRIC_ENTRIES,
     Matrix3,
     add,
+    apply,
     entries3,
     matmul3,
     multiply,
+    product,
     stack3,
     subtract,
     transpose3,
@@ -45,13 +47,13 @@ class LocalCovariance:
 
     def push(self, tangent: Float[Tensor, "B N 6"]) -> Float[Tensor, "B N 3 3"]:
         """dΣ for dθ."""
-        packed = (self.matrix @ tangent[..., None])[..., 0]
-        return packed[..., _UNPACK].unflatten(-1, (3, 3))
+        entries = apply(self.matrix, tangent).unbind(-1)
+        return torch.stack([entries[i] for i in _UNPACK], -1).unflatten(-1, (3, 3))
 
     def pull(self, cotangent: Float[Tensor, "B N 3 3"]) -> Float[Tensor, "B N 6"]:
         """Gradient by θ from the (symmetric, full) gradient by Σ."""
         packed = torch.stack([cotangent[..., i, j] * (1 if i == j else 2) for i, j in SYMMETRIC_ENTRIES], -1)
-        return (packed[..., None, :] @ self.matrix)[..., 0, :]
+        return apply(self.matrix.mT, packed)
 
 
 class CovarianceChart(ABC):
@@ -171,7 +173,7 @@ class ScaleRotationChart(CovarianceChart):
         scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]  # type: ignore[operator]
         positive = _symmetric_derivative(axes, scaled, _DIAGONAL_AND_ROTATION)
         negative = _symmetric_derivative(axes, scaled, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION))
-        rotation = (positive - negative)[..., 3:] @ _cayley_derivative(theta[..., 3:])
+        rotation = product((positive - negative)[..., 3:], _cayley_derivative(theta[..., 3:]))
         return LocalCovariance(torch.cat([positive[..., :3], rotation], -1))
 
     def anchors(self):
@@ -190,8 +192,9 @@ class PoseChart:
 
     def decode(self, theta: Float[Tensor, "B V 6"]) -> Float[Tensor, "B V 4 4"]:
         """The cameras at θ; differentiable."""
-        algebra = torch.einsum("...k,kij->...ij", theta, self._generators)
-        return torch.linalg.matrix_exp(algebra) @ self._reference
+        algebra = (theta[..., None, None] * self._generators).sum(-3)
+        # In double: few numbers, and matrix_exp is made of matrix products.
+        return product(torch.linalg.matrix_exp(algebra.double()).to(theta.dtype), self._reference)
 
     def at(self, theta: Float[Tensor, "B V 6"]) -> LocalPose:
         """The derivative of :meth:`decode` at θ."""
@@ -210,7 +213,7 @@ class LocalPose:
 
     def push(self, tangent: Float[Tensor, "B V 6"]) -> Float[Tensor, "B V 4 4"]:
         """Change of the cameras for dθ."""
-        return (self._matrix @ tangent[..., None, :, None])[..., 0]
+        return apply(self._matrix, tangent[..., None, :])
 
     def pull(self, cotangent: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 6"]:
         """Gradient by θ from the gradient by the cameras."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from diff3r_plugin.charts import CholeskyChart, CovarianceChart, LocalPose, PoseChart, ScaleRotationChart
 from diff3r_plugin.config import GROUPS
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.linalg.small import product
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
@@ -292,7 +293,7 @@ class LocalCoordinates:
             if g == "covariance":
                 assert self._covariance is not None
                 C = self._covariance.matrix
-                parts[g] = (C * (gram.core[..., 3:9, 3:9] @ C)).sum(-2)
+                parts[g] = (C * product(gram.core[..., 3:9, 3:9], C)).sum(-2)
             elif g == "sh_rest":
                 parts[g] = (gram.sh_rest * c.movable[..., None, None]).flatten(2)
             elif g == "poses":
@@ -312,7 +313,7 @@ class LocalCoordinates:
             part = block[..., slice(*CORE_COLUMNS[g])]
             if g == "covariance":
                 assert self._covariance is not None
-                return part @ self._covariance.matrix
+                return product(part, self._covariance.matrix)
             return part * self._slope(g)[..., None]
 
         half = torch.cat([derivative(gram.core, g) for g in groups], -1) if groups else gram.core[..., :0]

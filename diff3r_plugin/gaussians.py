@@ -119,7 +119,9 @@ class Gaussians:
         if self.covariances is not None:
             return self
         factor = rotation_matrices(self.quats) * self.scales[..., None, :]  # type: ignore[arg-type, index]
-        return Gaussians(self.means, factor @ factor.mT, self.opacities, self.harmonics)
+        # Not a matrix product, which may be rounded to TF32.
+        covariances = (factor[..., :, None, :] * factor[..., None, :, :]).sum(-1)
+        return Gaussians(self.means, covariances, self.opacities, self.harmonics)
 
 
 def rotation_matrices(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:

@@ -16,7 +16,6 @@ from torch import Tensor
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
 from diff3r_plugin.linearized import linearize_theta
-from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
 
@@ -58,17 +57,11 @@ class Objective:
 
     def energy(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
         """E of every scene."""
-        scene = self.coordinates.decode(theta)
-        image = render(scene, self.coordinates.decode_cameras(theta, self.views), self.backend)
-        return self._data_energy(image - self.images) + self.proximal(theta)
+        return self.linearize(theta).energy
 
     def linearize(self, theta: Float[Tensor, "B P"]) -> LinearizedObjective:
         """E of every scene, with its gradient and Gauss-Newton products at θ."""
         return LinearizedObjective(self, theta)
-
-    def proximal(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
-        """The proximal half of E."""
-        return 0.5 * (self.proximal_weights * (theta - self.theta0) ** 2).sum(-1)
 
     def _data_energy(self, residual: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B"]:
         return 0.5 * (self.pixel_weights[:, :, None] * residual**2).flatten(1).sum(-1)
@@ -76,14 +69,14 @@ class Objective:
 
 @dataclass(frozen=True)
 class ThetaGram:
-    """What is known of JᵀWJ at one θ; None where nobody has asked.
+    """What is known of JᵀWJ at one θ.
 
     Args:
         diagonal: ``[B, P]``.
-        blocks: ``[B, N, k, k]`` and the positions ``[N, k]`` of their unknowns in θ.
+        blocks: ``[B, N, k, k]`` and the positions ``[N, k]`` of their unknowns in θ; None where nobody has asked.
     """
 
-    diagonal: Float[Tensor, "B P"] | None
+    diagonal: Float[Tensor, "B P"]
     blocks: tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]] | None
 
 
@@ -144,10 +137,10 @@ class LinearizedObjective:
         with torch.no_grad():
             return self._render.gram_blocks(self.objective.pixel_weights)
 
-    @property
-    def gram(self) -> ThetaGram:
-        """What has been made so far of JᵀWJ's diagonal and blocks (each costs about two products)."""
-        return ThetaGram(self.__dict__.get("_data_diagonal"), self.__dict__.get("_data_blocks"))
+    def gram_for(self, preconditioner: str) -> ThetaGram:
+        """What damping and a preconditioner of this kind need to know of JᵀWJ; costs about two products at first."""
+        blocks = self._data_blocks if preconditioner == "block_jacobi" else None
+        return ThetaGram(self._data_diagonal, blocks)
 
     @property
     def diagonal(self) -> Float[Tensor, "B P"]:
@@ -166,7 +159,7 @@ class LinearizedObjective:
         with torch.no_grad():
             weights = self.objective.proximal_weights
             added = weights if shift is None else weights + shift
-            known = gram.diagonal if gram is not None and gram.diagonal is not None else self._data_diagonal
+            known = self._data_diagonal if gram is None else gram.diagonal
             if kind == "jacobi":
                 return Jacobi(known + added)
             near = gram.blocks if gram is not None and gram.blocks is not None else self._data_blocks

@@ -6,6 +6,7 @@ from scenes import random_scene, refinable_scene
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.objective import Objective
+from diff3r_plugin.render import render
 
 GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
 
@@ -27,7 +28,11 @@ def test_gradient_is_the_limit_of_central_differences(backend, groups):
     numeric = (objective.energy(theta + step * direction) - objective.energy(theta - step * direction)) / (2 * step)
     here = objective.linearize(theta)
     torch.testing.assert_close((here.gradient * direction).sum(-1), numeric, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(here.energy, objective.energy(theta))
+    scene, cameras = objective.coordinates.decode(theta), objective.coordinates.decode_cameras(theta, objective.views)
+    squared = (render(scene, cameras, backend) - objective.images) ** 2
+    data = (objective.pixel_weights[:, :, None] * squared).sum((1, 2, 3, 4))
+    proximal = (objective.proximal_weights * (theta - objective.theta0) ** 2).sum(-1)
+    torch.testing.assert_close(here.energy, 0.5 * (data + proximal))
 
 
 @pytest.mark.parametrize("groups", [GROUPS, (*GROUPS, "poses")])

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.linalg.small import apply
+
 
 class Jacobi:
     """Division by the diagonal of the matrix.
@@ -62,5 +64,5 @@ class BlockJacobi:
 
     def __call__(self, r: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         B, N, k, _ = self._inverse.shape
-        blocks = (self._inverse @ r[:, self._unknowns].reshape(B, N, k, 1)).reshape(B, N * k)
+        blocks = apply(self._inverse, r[:, self._unknowns].reshape(B, N, k)).reshape(B, N * k)
         return self._jacobi(r).index_copy(1, self._unknowns, blocks)

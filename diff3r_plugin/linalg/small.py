@@ -1,7 +1,9 @@
-"""Batches of 3 × 3 matrices as nine tensors, so that known zeros cost nothing.
+"""Batches of small matrices without matrix products: those of 3 × 3 as nine tensors, so that known zeros cost nothing.
 
-Elementwise arithmetic on whole batches is several times faster than batched matrix products of this size, and a
-triangular factor is mostly zeros. An entry that is None is zero everywhere.
+A matrix product in float32 may be rounded to TF32 on a GPU, where a host asks for speed by
+``torch.set_float32_matmul_precision``; J and Jᵀ would then no longer be each other's transpose. Besides, elementwise
+arithmetic on whole batches is several times faster than batched matrix products of this size, and a triangular factor
+is mostly zeros. An entry that is None is zero everywhere.
 """
 
 from __future__ import annotations
@@ -72,3 +74,24 @@ def stack3(a: Matrix3) -> Float[Tensor, "*batch 3 3"]:
     like = next(entry for row in a for entry in row if entry is not None)
     flat = [torch.zeros_like(like) if entry is None else entry for row in a for entry in row]
     return torch.stack(flat, -1).unflatten(-1, (3, 3))
+
+
+def apply(matrix: Float[Tensor, "*batch m n"], vector: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch m"]:
+    """Matrix times vector."""
+    return (matrix * vector[..., None, :]).sum(-1)
+
+
+def product(a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
+    """Matrix times matrix, for a small inner dimension.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.linalg.small import product
+        >>> A, B = torch.randn(4, 2, 6), torch.randn(4, 6, 3)
+        >>> torch.allclose(product(A, B), A @ B, atol=1e-5)
+        True
+    """
+    total = a[..., :, :1] * b[..., :1, :]
+    for k in range(1, a.shape[-1]):
+        total = total + a[..., :, k : k + 1] * b[..., k : k + 1, :]
+    return total

@@ -15,6 +15,9 @@ from diff3r_plugin.ranges import require_choice, require_positive, require_share
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
 
+GRAM_STEPS = 8
+"""Steps that use the same Gram matrices: they only shape damping and preconditioner, and cost about two products."""
+
 
 @dataclass(frozen=True)
 class GaussNewtonState(SolverState):
@@ -24,7 +27,8 @@ class GaussNewtonState(SolverState):
         damping: μ of the next step, relative to the diagonal of H, ``[B]``.
         growth: Factor of μ at the next failure, ``[B]``.
         diagonal: The diagonal of H that the last step was damped with, ``[B, P]``; None before the first.
-        gram: What the last step made of JᵀWJ, near the iterate.
+        gram: The last one made of JᵀWJ, near the iterate; it is reused for GRAM_STEPS steps.
+        gram_age: Steps that have used it.
     """
 
     damping: Float[Tensor, "B"]
@@ -34,6 +38,7 @@ class GaussNewtonState(SolverState):
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reason_codes: Int[Tensor, "B"]
     gram: ThetaGram | None
+    gram_age: int
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,15 @@ class GaussNewton:
             pcg_relative_residual=torch.full_like(energy, float("nan")).detach(),
             pcg_reason_codes=zeros - 1,
             gram=None,
+            gram_age=0,
         )
 
     def step(self, objective: Objective, state: GaussNewtonState, active: Tensor) -> GaussNewtonState:
         here = state.linearized
-        diagonal = here.diagonal
+        gram, age = state.gram, state.gram_age
+        if gram is None or age >= GRAM_STEPS:
+            gram, age = here.gram_for(self.preconditioner), 0
+        diagonal = gram.diagonal + objective.proximal_weights.detach()
         shift = state.damping[:, None] * diagonal
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], -here.gradient, 0)
@@ -103,7 +112,7 @@ class GaussNewton:
         solve = pcg(
             lambda v: here.gauss_newton_product(v, damped, room),
             rhs,
-            preconditioner=here.preconditioner(self.preconditioner, shift),
+            preconditioner=here.preconditioner(self.preconditioner, shift, gram),
             max_iterations=self.pcg_iterations,
             tolerance=self.pcg_tolerance,
         )
@@ -134,5 +143,6 @@ class GaussNewton:
             pcg_iterations=state.pcg_iterations + solve.iterations,
             pcg_relative_residual=torch.where(active, solve.relative_residual, state.pcg_relative_residual),
             pcg_reason_codes=torch.where(active, solve.reason_codes, state.pcg_reason_codes),
-            gram=here.gram,
+            gram=gram,
+            gram_age=age + 1,
         )

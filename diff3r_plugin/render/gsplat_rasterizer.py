@@ -57,8 +57,15 @@ def load(device: torch.device) -> Rasterizer:
         BuildError: if our own kernels do not.
     """
     functions = gsplat_functions()
-    kernels = library_cuda.load(torch.cuda.get_device_capability(device))
-    return Rasterizer(*functions, kernels, _alpha_cap(functions, device))
+    try:
+        cap = _alpha_cap(functions, device)
+    except Exception as error:  # without a toolkit its compiled part is None, which surfaces as an AttributeError
+        raise GsplatError(
+            f"gsplat does not run on {device} ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
+            "It compiles itself at first use, which needs an nvcc of PyTorch's CUDA version and a C++ compiler; or "
+            "install a wheel of gsplat that was built for this PyTorch."
+        ) from error
+    return Rasterizer(*functions, library_cuda.load(torch.cuda.get_device_capability(device)), cap)
 
 
 def current(device: torch.device) -> contextlib.AbstractContextManager:

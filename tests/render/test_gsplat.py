@@ -8,7 +8,7 @@ import pytest
 import torch
 from scenes import random_scene, random_tangent, refinable_scene
 
-from diff3r_plugin import Gaussians, TTOConfig, TTOLayer
+from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.render import (
     available_backends,
     gsplat_backend,
@@ -18,6 +18,7 @@ from diff3r_plugin.render import (
 )
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import GsplatError
+from diff3r_plugin.render.semantics import ALPHA_CAP
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,6 +73,31 @@ def test_an_image_larger_than_one_batch_of_splats_in_shared_memory():
     for a, b in pairs:
         for x, y in zip(a, b, strict=True):
             torch.testing.assert_close(x, y, atol=1e-9, rtol=1e-8)
+
+
+def test_the_product_subtracts_its_own_weights_from_its_own_rendering():
+    """gsplat's picture is rounded otherwise; behind an opaque splat the difference would grow by α / (1 - α)."""
+    scene, views = random_scene(gaussians=9, views=2, size=(16, 16))
+    lin, tangent = on_cpu(scene, views), random_tangent(scene)
+    weights = torch.rand_like(lin.image[:, :, 0])
+    expected = lin.gauss_newton_product(tangent, weights)
+    lin._scene.image += 0.1
+    for a, b in zip(lin.gauss_newton_product(tangent, weights).tensors(), expected.tensors(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_splat_that_just_reaches_the_cap_has_no_derivative_of_alpha(gsplat_backend_on_cpu):
+    """As in the reference: alpha is free below the cap only. (Nothing but the center's pixel is covered.)"""
+    K = torch.tensor([[1e3, 0, 0.5], [0, 1e3, 0.5], [0, 0, 1.0]]).double()[None, None]
+    views = Views(None, torch.eye(4).double()[None, None], K, image_size=(1, 1))
+    one = torch.tensor([[[0.0, 0, 1]]]).double()
+    opacity, color = torch.tensor([[ALPHA_CAP]]).double(), torch.ones(1, 1, 3, 1).double()
+    scene = Gaussians(one, 1e-8 * torch.eye(3).double()[None, None], opacity, color)
+    ones = torch.ones(1, 1, 3, 1, 1).double()
+    for backend in (gsplat_backend_on_cpu, "torch", "native"):
+        lin = linearize(scene, views, backend)
+        product = lin.gauss_newton_product(scene.map(torch.ones_like), ones[:, :, 0])
+        assert product.opacities.item() == 0, backend
 
 
 def test_nothing_in_sight_leaves_the_background_and_zero_gradients():
@@ -155,6 +181,22 @@ def test_a_gsplat_without_a_function_is_named_with_what_to_install(monkeypatch):
         GsplatError, match=r"gsplat 1\.0\.0 has no isect_offset_encode\(n_images\); install gsplat 1\.5"
     ):
         gsplat_rasterizer.gsplat_functions()
+
+
+def test_a_gsplat_without_a_compiled_part_says_what_it_needs(monkeypatch):
+    """Without a toolkit its ``_C`` is None, and every call an AttributeError."""
+    fake = types.ModuleType("gsplat")
+
+    def isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height):
+        raise AttributeError("'NoneType' object has no attribute 'intersect_tile'")
+
+    fake.isect_tiles = isect_tiles
+    fake.isect_offset_encode = lambda isect_ids, n_images, tile_width, tile_height: None
+    fake.rasterize_to_pixels = gsplat_on_cpu._rasterize_to_pixels
+    monkeypatch.setitem(sys.modules, "gsplat", fake)
+    monkeypatch.setattr(gsplat_rasterizer, "_NEEDED", dict.fromkeys(gsplat_rasterizer._NEEDED, ()))
+    with pytest.raises(GsplatError, match=r"does not run on cpu \(AttributeError.*intersect_tile.*nvcc"):
+        gsplat_rasterizer.load(torch.device("cpu"))
 
 
 def test_the_installed_gsplat_has_what_we_call():

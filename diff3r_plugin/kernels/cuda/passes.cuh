@@ -21,11 +21,12 @@ template <class T> struct TangentPass {
     const T* tangents;
     T x, y;
     D transmittance;
-    T color[3];  // the tangent only
+    T color[3];   // the tangent
+    T primal[3];  // the rendering itself, by the very weights that the transposed pass subtracts from it again
 
     __device__ __forceinline__ TangentPass(const DeviceScene<T>& scene_, SharedTangents<T>& shared_, const T* tangents_, const Pixel<T>& pixel)
         : scene(scene_), shared(shared_), tangents(tangents_), x(pixel.x), y(pixel.y),
-          transmittance(D::with_tangent(pixel.ray(), T(0))), color{T(0), T(0), T(0)} {}
+          transmittance(D::with_tangent(pixel.ray(), T(0))), color{T(0), T(0), T(0)}, primal{T(0), T(0), T(0)} {}
 
     __device__ __forceinline__ bool live() const { return transmittance.v > T(0); }
     __device__ __forceinline__ void load(int slot, int id) { shared.load(tangents, slot, id); }
@@ -37,13 +38,19 @@ template <class T> struct TangentPass {
         const Coverage<D> covered = cover(f, D(x), D(y), scene.alpha_cap);
         if (!covered.visible) return true;
         const Blend<D> step = blend(transmittance, covered.alpha, covered.visible);
-        for (int c = 0; c < 3; ++c) color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
+        for (int c = 0; c < 3; ++c) {
+            color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
+            primal[c] += step.weight.v * s.color[c][slot];
+        }
         return true;
     }
     // Once all splats are in.
     __device__ __forceinline__ void finish() {
-        const T tangent = transmittance.v < T(0) ? -transmittance.d[0] : transmittance.d[0];
-        for (int c = 0; c < 3; ++c) color[c] += tangent * scene.background[c];
+        const T sign = transmittance.v < T(0) ? T(-1) : T(1);
+        for (int c = 0; c < 3; ++c) {
+            color[c] += sign * transmittance.d[0] * scene.background[c];
+            primal[c] += sign * transmittance.v * scene.background[c];
+        }
     }
 };
 
@@ -55,11 +62,11 @@ template <class T> struct CotangentPass {
     T* moments;
     T x, y, transmittance, cotangent[3], behind;
 
-    __device__ __forceinline__ CotangentPass(const DeviceScene<T>& scene_, T* moments_, const Pixel<T>& pixel, const T* cotangent_)
+    __device__ __forceinline__ CotangentPass(const DeviceScene<T>& scene_, T* moments_, const Pixel<T>& pixel, const T* cotangent_, const T* rendered)
         : scene(scene_), moments(moments_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), behind(T(0)) {
         for (int c = 0; c < 3; ++c) {
             cotangent[c] = pixel.inside ? cotangent_[c] : T(0);
-            if (pixel.inside) behind += cotangent[c] * scene.rendered[3 * pixel.index + c];
+            if (pixel.inside) behind += cotangent[c] * rendered[c];
         }
     }
 

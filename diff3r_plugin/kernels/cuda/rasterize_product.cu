@@ -8,14 +8,14 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
     __shared__ SharedSplats<T> splats;
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
-    TangentPass<T> push(scene, shared, tangents, pixel);
-    walk_tile(scene, pixel.tile, splats, push);
-    push.finish();
+    TangentPass<T> forward(scene, shared, tangents, pixel);
+    walk_tile(scene, pixel.tile, splats, forward);
+    forward.finish();
     const T weight = pixel.inside ? weights[pixel.index] : T(0);
-    for (int c = 0; c < 3; ++c) push.color[c] *= weight;
+    for (int c = 0; c < 3; ++c) forward.color[c] *= weight;
     __syncthreads();  // the second walk loads over the last batch of the first
-    CotangentPass<T> pull(scene, moments, pixel, push.color);
-    walk_tile(scene, pixel.tile, splats, pull);
+    CotangentPass<T> backward(scene, moments, pixel, forward.color, forward.primal);
+    walk_tile(scene, pixel.tile, splats, backward);
 }
 
 template <class T> __global__ void footprints_kernel(DeviceScene<T> scene, T* moments) {
