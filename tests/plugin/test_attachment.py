@@ -99,6 +99,27 @@ def test_every_parameter_gets_a_gradient_even_when_nothing_is_refined(tmp_path):
         loss.backward()
         parameters = [*model.parameters(), *attachment_of(model).head.modules["head"].parameters()]
     assert all(parameter.grad is not None for parameter in parameters)
+    assert all(not p.grad.any() for p in attachment_of(model).head.trained_parameters), "nothing was refined"
+    assert loss.item() == model.losses_seen[-1], "the host's loss is its own"
+
+
+class HalvingEncoder(stub_host.StubEncoder):
+    """A host whose data shim makes another batch, as crops and rescaled images do."""
+
+    @staticmethod
+    def shim(batch):
+        return {**batch, "target": {**batch["target"], "image": batch["target"]["image"] * 0.5}}
+
+
+def test_scores_are_those_of_the_batch_that_the_host_works_with(tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule, HalvingEncoder)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model = wrapper_class()
+        model.training_step(stub_host.batch(), 0)
+        logged = {}
+        model.log = lambda name, value, **options: logged.setdefault(name, float(value))
+        loss = model.training_step(stub_host.batch(), 0)
+    assert logged["diff3r/psnr_target_after"] == pytest.approx(-10 * math.log10(loss.item()), abs=1.0)
 
 
 def careful_step(self, epoch, batch_idx, optimizer, closure):
