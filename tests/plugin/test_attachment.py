@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import lightning.pytorch
 import pytest
@@ -238,11 +239,31 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
         assert entry["after"]["psnr_context"] > entry["before"]["psnr_context"]
         assert entry["energy"][-1] <= entry["energy"][0] and entry["outcome"] == "refined"
         assert entry["renderer_agreement_psnr"] > 60
+    seconds = sum(entry["seconds"] for entry in scores["scenes"])
+    assert seconds / 2 == pytest.approx(tested["diff3r/test/seconds"], rel=1e-4), "a scene's share of its batch's"
     assert scores["mean"]["psnr"]["gain"]["mean"] > 0 and scores["head_from_checkpoint"] is False
     folder = tmp_path / "diff3r" / "scene0_0"
     assert {"context_0.png", "target_1_after.png", "weight_means_0.png", "after.ply"} <= {
         path.name for path in folder.iterdir()
     }
+
+
+def test_other_ranks_write_files_of_their_own_and_print_nothing(tmp_path, capsys):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        test = attachment_of(wrapper_class()).reporter.test
+    test.wrapper = SimpleNamespace(global_rank=1)
+    metrics = {"psnr": 20.0, "ssim": 0.5, "psnr_context": 20.0}
+    test.record.add("scene", metrics, metrics, {"seconds": 1.0})
+    test.finish(fallbacks=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["diff3r_scores_rank1.json"] and capsys.readouterr().out == ""
+
+
+def test_a_warning_is_given_once_in_many_steps(tmp_path):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path, stationarity_warning=1e-9) as said:
+        stub_host.make_trainer(lightning.pytorch, tmp_path).fit(wrapper_class(), stub_host.loader(3))
+    assert sum("may be wrong, even in sign" in line for line in said) == 1
 
 
 def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch):

@@ -47,6 +47,14 @@ def test_gradients_are_unscaled_and_clipped(host, head):
     assert first_moment.norm().item() == pytest.approx(0.1 * 0.5, rel=1e-4)
 
 
+def test_gradients_are_unscaled_where_nothing_is_clipped(host, head):
+    optimizer = HeadOptimizer(head, host, multiplier=1.0, scale=lambda: 8.0)
+    set_gradients(head, 80.0)
+    host.step()
+    for state in optimizer.state_dict()["state"].values():
+        torch.testing.assert_close(state["exp_avg"], torch.full_like(state["exp_avg"], 0.1 * 10.0))
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted(host, head, bad):
     optimizer = HeadOptimizer(head, host, multiplier=1.0)

@@ -124,7 +124,7 @@ def test_every_call_of_a_test_counts(tmp_path, capsys):
         assert entry["after"]["psnr"] == pytest.approx(model.tested[0][index].item(), abs=1e-3), "the host's own figure"
         mean = sum(call["before"]["psnr"] for call in entry["calls"]) / 2
         assert entry["before"]["psnr"] == pytest.approx(mean)
-        assert entry["renderer_agreement_psnr"] > 60 and entry["after"]["psnr"] > entry["before"]["psnr"]
+        assert entry["renderer_agreement_psnr"] > 90 and entry["after"]["psnr"] > entry["before"]["psnr"]
         assert entry["seconds"] == pytest.approx(sum(call["seconds"] for call in entry["calls"]))
         assert "pose_rotation_error_after" in entry
     assert "predicted by the host, then refined" in capsys.readouterr().out
