@@ -112,9 +112,9 @@ class PixelSplatFamily(HostAdapter):
             cameras = world_to_camera(context["extrinsics"])
         scale_invariant = getattr(wrapper.decoder, "make_scale_invariant", self.scale_invariant)
         return Views(
-            images,
             cameras,
             symmetric_intrinsics(context["intrinsics"], height, width),
+            images,
             near=RASTERIZER_NEAR * near if scale_invariant else torch.full_like(near, RASTERIZER_NEAR),
             background=self.background(wrapper),
         )

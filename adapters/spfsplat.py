@@ -59,7 +59,7 @@ class SPFSplat(PixelSplatFamily):
     def gaussians(self, output: Any, scenes: int) -> Gaussians:
         scene = self.scene(output)
         harmonics = super().gaussians(output, scenes).harmonics
-        return Gaussians(scene.means, None, scene.opacities, harmonics, scene.scales, scene.rotations)
+        return Gaussians.from_scales(scene.means, scene.scales, scene.rotations, scene.opacities, harmonics)
 
     def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
         scene = self.scene(output)

@@ -50,9 +50,9 @@ def random_scene(
     intrinsics = torch.tensor([[1.0 * W, 0, 0.5 * W], [0, 1.1 * H, 0.45 * H], [0, 0, 1]], dtype=torch.float64)
     images = torch.rand(batch, views, 3, H, W, generator=generator, dtype=torch.float64)
     cameras = Views(
-        images.to(dtype),
         world_to_camera.to(dtype),
         intrinsics.expand(batch, views, 3, 3).to(dtype),
+        images.to(dtype),
         background=(0.1, 0.2, 0.3),
     )
     return scene.to(dtype), cameras

@@ -49,7 +49,7 @@ def pixel_aligned_scene(
     )
     P = image_size or size
     intrinsics = torch.tensor([[P, 0, P / 2], [0, P, P / 2], [0, 0, 1]], dtype=dtype)
-    views = Views(None, torch.eye(4, dtype=dtype)[None, None], intrinsics[None, None], image_size=(P, P))
+    views = Views(torch.eye(4, dtype=dtype)[None, None], intrinsics[None, None], image_size=(P, P))
     return gaussians.to(dtype), views
 
 
@@ -92,5 +92,5 @@ def predicted_room(
         images.append(image)
         cameras.append(world_to_camera)
     gaussians = Gaussians(*(torch.cat(tensors)[None] for tensors in zip(*parts, strict=True)))
-    views = Views(torch.stack(images)[None], torch.stack(cameras)[None], intrinsics.expand(1, 2, 3, 3), near=0.05)
+    views = Views(torch.stack(cameras)[None], intrinsics.expand(1, 2, 3, 3), torch.stack(images)[None], near=0.05)
     return gaussians, views

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diff3r_plugin.layer import TTOLayer
     from diff3r_plugin.optimize import Adam, GaussNewton
     from diff3r_plugin.proximal import ProximalWeights
+    from diff3r_plugin.render import linearize
     from diff3r_plugin.uncertainty import UncertaintyHead
     from diff3r_plugin.views import Views
 
@@ -40,6 +41,7 @@ __all__ = [
     "UncertaintyHead",
     "Views",
     "__version__",
+    "linearize",
 ]
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "TTOLayer": "layer",
     "UncertaintyHead": "uncertainty",
     "Views": "views",
+    "linearize": "render",
 }
 
 

@@ -73,11 +73,10 @@ def _render_with_intrinsics(
     single = scene.with_covariances().map(lambda t: repeat(t, "b ... -> (b v) ...", v=V))
     single = Gaussians(single.means, single.covariances, single.opacities, rearrange(colors, "b v n c -> (b v) n c 1"))
     each = Views(
-        None,
         rearrange(moved, "b v i j -> (b v) 1 i j"),
         rearrange(fixed, "b v i j -> (b v) 1 i j"),
-        near=rearrange(views.near, "b v -> (b v) 1"),  # type: ignore[arg-type]
-        far=rearrange(views.far, "b v -> (b v) 1"),  # type: ignore[arg-type]
+        near=rearrange(views.near, "b v -> (b v) 1"),
+        far=rearrange(views.far, "b v -> (b v) 1"),
         image_size=views.image_size,
         background=views.background,
     )

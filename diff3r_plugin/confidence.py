@@ -43,7 +43,7 @@ class ConfidenceHead(nn.Module):
         >>> g = Gaussians(means, 0.01 * torch.eye(3).expand(1, 128, 3, 3), torch.full((1, 128), 0.5),
         ...               torch.zeros(1, 128, 3, 1))
         >>> K = torch.tensor([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]]).expand(1, 2, 3, 3)
-        >>> w = ConfidenceHead()(g, Views(torch.rand(1, 2, 3, 8, 8), torch.eye(4).expand(1, 2, 4, 4), K))
+        >>> w = ConfidenceHead()(g, Views(torch.eye(4).expand(1, 2, 4, 4), K, torch.rand(1, 2, 3, 8, 8)))
         >>> w.shape, round(w.mean().item(), 2)
         (torch.Size([1, 2, 8, 8]), 0.95)
     """

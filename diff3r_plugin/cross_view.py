@@ -42,7 +42,7 @@ def render_from_others(
         >>> means, covariances = torch.tensor([[[0.0, 0, 2], [0.1, 0, 2]]]), 0.01 * torch.eye(3).expand(1, 2, 3, 3)
         >>> g = Gaussians(means, covariances, torch.full((1, 2), 0.5), torch.zeros(1, 2, 3, 1))
         >>> K = torch.tensor([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]).expand(1, 2, 3, 3)
-        >>> color, opacity = render_from_others(g, Views(None, torch.eye(4).expand(1, 2, 4, 4), K, image_size=(16, 16)))
+        >>> color, opacity = render_from_others(g, Views(torch.eye(4).expand(1, 2, 4, 4), K, image_size=(16, 16)))
         >>> color.shape, opacity.shape
         (torch.Size([1, 2, 3, 16, 16]), torch.Size([1, 2, 16, 16]))
     """
@@ -63,8 +63,8 @@ def render_from_others(
         images=None,
         world_to_camera=views.world_to_camera.reshape(B * V, 1, 4, 4),
         intrinsics=views.intrinsics.reshape(B * V, 1, 3, 3),
-        near=views.near.reshape(B * V, 1),  # type: ignore[union-attr]  # made a tensor when Views was made
-        far=views.far.reshape(B * V, 1),  # type: ignore[union-attr]
+        near=views.near.reshape(B * V, 1),
+        far=views.far.reshape(B * V, 1),
     )
     scene = scene.map(others)
     on_black, on_white = (
@@ -93,5 +93,4 @@ def cross_view_maps(gaussians: Gaussians, views: Views, backend: str = "auto") -
 
 
 def _size(views: Views) -> tuple[int, int]:
-    assert views.image_size is not None
     return views.image_size

@@ -122,7 +122,7 @@ def evaluate(
         >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
         >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
-        >>> views = Views(torch.rand(1, 1, 3, 16, 16), torch.eye(4)[None, None], K)
+        >>> views = Views(torch.eye(4)[None, None], K, torch.rand(1, 1, 3, 16, 16))
         >>> scores = evaluate(SavedScene("one", g, views, views), TTOConfig(inner_steps=2), 0.1)
         >>> scores.after["psnr"] > scores.before["psnr"]
         True

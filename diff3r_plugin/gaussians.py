@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussians:
     """A batch of scenes made of 3D Gaussians, in the world frame, with activations already applied.
 
@@ -19,7 +19,7 @@ class Gaussians:
 
     Args:
         means: Centers, ``[B, N, 3]``, world units.
-        covariances: ``[B, N, 3, 3]``, symmetric, world units squared; or None when scales and quats are given.
+        covariances: ``[B, N, 3, 3]``, symmetric, world units squared; None in scenes of :meth:`from_scales`.
         opacities: ``[B, N]``, in [0, 1].
         harmonics: Spherical-harmonics coefficients per color channel, ``[B, N, 3, K]``, K in {1, 4, 9, 16, 25},
             in the real basis that gsplat uses; color = max(0, SH(direction) + 0.5).
@@ -39,15 +39,13 @@ class Gaussians:
     """
 
     means: Float[Tensor, "B N 3"]
-    covariances: Float[Tensor, "B N 3 3"] | None = None
-    opacities: Float[Tensor, "B N"] = None  # type: ignore[assignment]  # required; after an optional field
-    harmonics: Float[Tensor, "B N 3 K"] = None  # type: ignore[assignment]
+    covariances: Float[Tensor, "B N 3 3"] | None
+    opacities: Float[Tensor, "B N"]
+    harmonics: Float[Tensor, "B N 3 K"]
     scales: Float[Tensor, "B N 3"] | None = None
     quats: Float[Tensor, "B N 4"] | None = None
 
     def __post_init__(self) -> None:
-        if self.opacities is None or self.harmonics is None:
-            raise ValueError("Gaussians need opacities [B, N] and harmonics [B, N, 3, K]; one of them is missing.")
         if self.means.ndim != 3 or self.means.shape[-1] != 3:
             raise ValueError(f"means must have shape [B, N, 3], got {list(self.means.shape)}.")
         B, N, _ = self.means.shape
@@ -71,6 +69,30 @@ class Gaussians:
                 f"harmonics must have shape [{B}, {N}, 3, K] with K = (degree + 1)² in 1, 4, 9, 16, 25, "
                 f"got {list(self.harmonics.shape)}."
             )
+
+    @classmethod
+    def from_scales(
+        cls,
+        means: Float[Tensor, "B N 3"],
+        scales: Float[Tensor, "B N 3"],
+        quats: Float[Tensor, "B N 4"],
+        opacities: Float[Tensor, "B N"],
+        harmonics: Float[Tensor, "B N 3 K"],
+    ) -> Gaussians:
+        """Scenes given by standard deviations along the principal axes and by the axes' rotations.
+
+        Arguments are those of the class; they are kept as they are, :meth:`with_covariances` multiplies them out.
+
+        Example:
+            >>> import torch
+            >>> from diff3r_plugin import Gaussians
+            >>> scales, upright = torch.full((1, 5, 3), 0.1), torch.tensor([1.0, 0, 0, 0]).expand(1, 5, 4)
+            >>> harmonics = torch.zeros(1, 5, 3, 4)
+            >>> g = Gaussians.from_scales(torch.zeros(1, 5, 3), scales, upright, torch.full((1, 5), 0.5), harmonics)
+            >>> g.with_covariances().covariances.shape
+            torch.Size([1, 5, 3, 3])
+        """
+        return cls(means, None, opacities, harmonics, scales, quats)
 
     @property
     def batch_size(self) -> int:
@@ -99,8 +121,14 @@ class Gaussians:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
         """Apply ``function`` to every tensor that is present."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Gaussians(**{k: None if v is None else function(v) for k, v in values.items()})  # type: ignore[arg-type]
+        return Gaussians(
+            function(self.means),
+            None if self.covariances is None else function(self.covariances),
+            function(self.opacities),
+            function(self.harmonics),
+            None if self.scales is None else function(self.scales),
+            None if self.quats is None else function(self.quats),
+        )
 
     def detach(self) -> Gaussians:
         """The same numbers without an autograd graph."""
@@ -116,9 +144,9 @@ class Gaussians:
 
     def with_covariances(self) -> Gaussians:
         """The same scene with covariances R diag(scales²) Rᵀ in place of scales and quats (itself if it has them)."""
-        if self.covariances is not None:
+        if self.scales is None or self.quats is None:
             return self
-        factor = rotation_matrices(self.quats) * self.scales[..., None, :]  # type: ignore[arg-type, index]
+        factor = rotation_matrices(self.quats) * self.scales[..., None, :]
         # Not a matrix product, which may be rounded to TF32.
         covariances = (factor[..., :, None, :] * factor[..., None, :, :]).sum(-1)
         return Gaussians(self.means, covariances, self.opacities, self.harmonics)

@@ -62,7 +62,7 @@ class TTOLayer(nn.Module):
         >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
         >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
-        >>> views = Views(torch.rand(1, 1, 3, 16, 16), torch.eye(4)[None, None], K)
+        >>> views = Views(torch.eye(4)[None, None], K, torch.rand(1, 1, 3, 16, 16))
         >>> refined, info = TTOLayer(TTOConfig(inner_steps=3))(g, views, weights=0.1)
         >>> bool((info.energy[-1] <= info.energy[0]).all())
         True

@@ -136,7 +136,7 @@ class UncertaintyHead(nn.Module):
     def _inputs(
         self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str, rendered: Tensor | None
     ) -> Float[Tensor, "B V C H W"]:
-        assert views.images is not None and views.image_size is not None
+        assert views.images is not None
         (H, W), V, s = views.image_size, views.num_views, self.gaussians_per_pixel
         if gaussians.num_gaussians != V * H * W * s:
             raise ValueError(

@@ -25,7 +25,7 @@ def cameras(positions: list[float]) -> Views:
     world_to_camera = torch.eye(4).repeat(B, len(positions), 1, 1)
     world_to_camera[..., 0, 3] = -torch.tensor(positions)  # t = -R · position
     intrinsics = torch.tensor([[1.2 * SIZE, 0, SIZE / 2], [0, 1.2 * SIZE, SIZE / 2], [0, 0, 1]])
-    return Views(None, world_to_camera, intrinsics.expand(B, len(positions), 3, 3), image_size=(SIZE, SIZE))
+    return Views(world_to_camera, intrinsics.expand(B, len(positions), 3, 3), image_size=(SIZE, SIZE))
 
 
 def spheres(means: Tensor, size: Tensor, opacity: Tensor, harmonics: Tensor) -> Gaussians:

@@ -19,7 +19,7 @@ def scaled_scene(**options):
     scene, views = random_scene(**options)
     B, N = scene.opacities.shape
     scales, quats = 0.05 + 0.3 * torch.rand(B, N, 3).double(), torch.randn(B, N, 4).double()
-    return Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats), views
+    return Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics), views
 
 
 @pytest.fixture(params=["covariances", "scales and quats"])

@@ -246,7 +246,7 @@ def test_backends_give_the_same_solution_and_gradient(backend):
 def test_scales_and_quats_come_back_as_such():
     scene, views = refinable_scene()
     scales, quats = 0.1 + 0.2 * torch.rand(1, 12, 3).double(), torch.randn(1, 12, 4).double()
-    leaf = leaves(Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats))
+    leaf = leaves(Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics))
     refined, info = TTOLayer(TTOConfig(inner_steps=4))(leaf, views, 0.1)
     assert refined.covariances is None and (refined.scales > 0).all()
     assert (info.energy[-1] < info.energy[0]).all()

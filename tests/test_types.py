@@ -28,12 +28,44 @@ def tensors(**changes):
         (dict(covariances=None), "either covariances, or scales together with quats"),
         (dict(scales=torch.ones(2, 5, 3), quats=torch.ones(2, 5, 4)), "either covariances, or scales"),
         (dict(covariances=None, scales=torch.ones(2, 5, 3)), "either covariances, or scales"),
-        (dict(opacities=None), "one of them is missing"),
     ],
 )
 def test_gaussians_name_the_wrong_shape(changes, message):
     with pytest.raises(ValueError, match=message):
         Gaussians(**tensors(**changes))
+
+
+def test_gaussians_need_all_of_their_tensors():
+    with pytest.raises(TypeError, match="'opacities' and 'harmonics'"):
+        Gaussians(torch.zeros(2, 5, 3), torch.eye(3).expand(2, 5, 3, 3))
+
+
+def test_a_scene_of_scales_has_the_covariances_of_its_axes():
+    given = tensors(covariances=None)
+    scales = torch.tensor([1.0, 2.0, 3.0]).expand(2, 5, 3)
+    about_z = torch.tensor([0.5**0.5, 0.0, 0.0, 0.5**0.5]).expand(2, 5, 4)  # 90°, wxyz: x and y change places
+    scene = Gaussians.from_scales(given["means"], scales, about_z, given["opacities"], given["harmonics"])
+    expected = torch.diag(torch.tensor([4.0, 1.0, 9.0])).expand(2, 5, 3, 3)
+    torch.testing.assert_close(scene.with_covariances().covariances, expected)
+
+
+def test_gaussians_and_views_equal_only_themselves():
+    scene, views = random_scene()
+    assert scene == scene and scene != scene.map(torch.clone) and len({scene, scene.map(torch.clone)}) == 2
+    assert views == views and views != views.map(torch.clone)
+
+
+def test_moving_keeps_the_graph_and_detach_leaves_it():
+    views = random_scene()[1]
+    poses, images = (t.clone().requires_grad_() for t in (views.world_to_camera, views.images))
+    views = views.replace(world_to_camera=poses, images=images)
+    moved = views.to(torch.float32)
+    assert moved.dtype == moved.near.dtype == moved.background.dtype == torch.float32
+    (moved.world_to_camera.sum() + moved.images.sum()).backward()
+    assert (poses.grad == 1).all() and (images.grad == 1).all()
+    alone = views.detach()
+    assert not alone.world_to_camera.requires_grad and not alone.images.requires_grad
+    assert torch.equal(alone.images, images) and poses.requires_grad
 
 
 def test_rotations_are_rotations():

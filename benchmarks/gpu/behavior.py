@@ -191,7 +191,7 @@ def alpha_cap(tested: Subject) -> float:
     means, covariances = torch.tensor([[[0.0, 0, 2]]]), 100.0 * torch.eye(3)[None, None]
     white = torch.full((1, 1, 3, 1), 0.5 / 0.28209479177387814)
     intrinsics = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
-    views = Views(None, torch.eye(4)[None, None], intrinsics, image_size=(16, 16))
+    views = Views(torch.eye(4)[None, None], intrinsics, image_size=(16, 16))
     image = tested.linearize(Gaussians(means, covariances, torch.ones(1, 1), white), views).image
     return round(float(image.max()), 4)
 
@@ -220,7 +220,7 @@ def _layer_run(device: torch.device | str, dtype: torch.dtype, backend: str) -> 
     generator = torch.Generator().manual_seed(7)
     loss = sum((t * torch.randn(t.shape, generator=generator).to(t)).sum() for t in refined.tensors())
     names = ("means", "covariances", "opacities", "harmonics", "proximal weights")
-    found = torch.autograd.grad(loss, (*leaf.tensors(), weights))  # type: ignore[arg-type]
+    found = torch.autograd.grad(loss, (*leaf.tensors(), weights))
     return info, dict(zip(names, found, strict=True))
 
 

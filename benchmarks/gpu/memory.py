@@ -47,7 +47,7 @@ def training_step(size: int, device: torch.device, **settings: Any) -> Callable[
     def step() -> None:
         leaf = gaussians.map(lambda t: t.clone().requires_grad_())
         refined, _ = TTOLayer(config)(leaf, views, WEIGHT)
-        sum(t.square().sum() for t in refined.tensors()).backward()  # type: ignore[union-attr]
+        sum(t.square().sum() for t in refined.tensors()).backward()
 
     return step
 

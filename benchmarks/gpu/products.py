@@ -210,7 +210,7 @@ def check_scales_and_quats(tested: Subject) -> Iterator[Check]:
     generator = torch.Generator().manual_seed(5)
     scales = 0.05 + 0.2 * torch.rand(1, 12, 3, generator=generator).double()
     quats = torch.randn(1, 12, 4, generator=generator).double()
-    by_scales = Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats)
+    by_scales = Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics)
     found = tested.linearize(by_scales, views).image
     expected = torch_backend.linearize(by_scales.with_covariances(), views).image
     yield Check.of("image", "scales and quats", relative(found, expected), CROSSING)

@@ -57,7 +57,7 @@ def threshold_distance(scene: Gaussians, views: Views) -> float:
     two neighbors in depth from each other. Looks at all pairs of pixels and splats: for small scenes."""
     splats = torch_backend.project(scene.with_covariances(), views)
     _, depths = torch_backend.project_unsorted(scene.with_covariances(), views)
-    H, W = views.image_size  # type: ignore[misc]
+    H, W = views.image_size
     y, x = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     dx, dy = (torch.stack([x, y], -1).reshape(-1, 2)[:, None] - splats.means2d[:, :, None]).unbind(-1)
     a, b, c = splats.conics[:, :, None].unbind(-1)

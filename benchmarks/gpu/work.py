@@ -74,7 +74,7 @@ def count_pairs(gaussians: Gaussians, views: Views) -> Pairs:
 
 def _count_image(scene: Gaussians, view: Views) -> tuple[int, int, int]:
     splats, depths = torch_backend.project_unsorted(scene, view)
-    height, width = view.image_size  # type: ignore[misc]
+    height, width = view.image_size
     means, conics, opacities = splats.means2d[0, 0], splats.conics[0, 0], splats.opacities[0, 0]
     order = depths[0, 0].argsort()
     order = order[opacities[order] >= ALPHA_SKIP]
@@ -146,7 +146,7 @@ def flops(kernel: str, pairs: Pairs) -> int:
 def bytes_moved(kernel: str, pairs: Pairs, gaussians: Gaussians, views: Views) -> int:
     """Bytes that a pass has to move at least; see the module's text."""
     images = views.batch_size * views.num_views
-    pixels = images * views.image_size[0] * views.image_size[1]  # type: ignore[index]
+    pixels = images * views.image_size[0] * views.image_size[1]
     numbers = sum(t.numel() for t in gaussians.tensors())
     splats = images * gaussians.num_gaussians
     if kernel == "jvp":

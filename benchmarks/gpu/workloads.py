@@ -176,7 +176,7 @@ def pixel_aligned_batch(size: Size) -> tuple[Gaussians, Views]:
     intrinsics = torch.tensor([[1.0 * width, 0, width / 2], [0, 1.0 * height, height / 2], [0, 0, 1]])
     cameras = intrinsics.expand(size.batch, size.views, 3, 3)
     scene = Gaussians(means, covariances, opacities, harmonics)
-    return scene, Views(None, world_to_camera, cameras, image_size=size.image)
+    return scene, Views(world_to_camera, cameras, image_size=size.image)
 
 
 @lru_cache(maxsize=16)

@@ -103,7 +103,7 @@ class GaussianRasterizer(nn.Module):
         camera = views.world_to_camera[0, 0]
         depths = means3D @ camera[2, :3] + camera[2, 3]
         harmonics, shift = _as_harmonics(torch.stack([depths, torch.ones_like(depths), depths], -1))
-        black = views.replace(background=torch.zeros_like(views.background))  # type: ignore[arg-type]
+        black = views.replace(background=torch.zeros_like(views.background))
         painted = _draw(Gaussians(scene.means, scene.covariances, scene.opacities, harmonics[None]), black, shift)
         return color, radii, painted[:1], painted[1:2].detach(), (radii > 0).int()
 
@@ -131,7 +131,6 @@ def _views(settings: GaussianRasterizationSettings, theta: Tensor | None, rho: T
         ]
     )
     return Views(
-        None,
         world_to_camera[None, None],
         intrinsics[None, None],
         near=NEAR,
@@ -145,12 +144,8 @@ def _scene(means, opacities, harmonics, scales, rotations, packed, scale_modifie
     opacities = opacities.reshape(1, -1)
     if packed is None:
         # Quaternions are wxyz, and normalized on the way; the hosts hand in unit ones.
-        return Gaussians(
-            means[None],
-            opacities=opacities,
-            harmonics=harmonics[None],
-            scales=scale_modifier * scales[None],
-            quats=rotations[None],
+        return Gaussians.from_scales(
+            means[None], scale_modifier * scales[None], rotations[None], opacities, harmonics[None]
         ).with_covariances()
     covariances = packed[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(1, -1, 3, 3)
     return Gaussians(means[None], covariances, opacities, harmonics[None])
@@ -166,14 +161,14 @@ def _draw(scene: Gaussians, views: Views, shift: Tensor | None) -> Float[Tensor,
     if shift is None:
         return render(scene, views)[0, 0]
     # The weights of all splats and of the background add up to one, so a common shift comes out as it went in.
-    return render(scene, views.replace(background=views.background + shift))[0, 0] - shift  # type: ignore[operator]
+    return render(scene, views.replace(background=views.background + shift))[0, 0] - shift
 
 
 @torch.no_grad()
 def _radii(scene: Gaussians, views: Views) -> Int[Tensor, "N"]:
     """Three standard deviations of each splat in whole pixels; 0 where it is not rendered."""
     rotation, translation = views.world_to_camera[0, 0, :3, :3], views.world_to_camera[0, 0, :3, 3]
-    assert views.image_size is not None and scene.covariances is not None
+    assert scene.covariances is not None
     H, W = views.image_size
     fx, fy = views.intrinsics[0, 0, 0, 0], views.intrinsics[0, 0, 1, 1]
     x, y, z = (scene.means[0] @ rotation.mT + translation).unbind(-1)

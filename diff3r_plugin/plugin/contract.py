@@ -57,7 +57,6 @@ class AdapterContract:
         gaussians = example.adapter.gaussians(example.output, example.scenes)
         views = example.adapter.context_views(example.wrapper, example.context, example.output)
         assert gaussians.batch_size == example.scenes == views.batch_size
-        assert views.image_size is not None
         height, width = views.image_size
         assert gaussians.num_gaussians == views.num_views * height * width * example.gaussians_per_pixel
         assert ((gaussians.opacities >= 0) & (gaussians.opacities <= 1)).all(), "opacities must be activated"
@@ -65,7 +64,7 @@ class AdapterContract:
     def test_views_are_what_the_layer_expects(self):
         example = self.example()
         views = example.adapter.context_views(example.wrapper, example.context, example.output)
-        assert views.images is not None and views.image_size is not None
+        assert views.images is not None
         assert views.images.min() >= 0 and views.images.max() <= 1, "images must lie in [0, 1]"
         height, width = views.image_size
         assert (views.intrinsics[..., 0, 0] > 2).all(), "intrinsics must be in pixels, not normalized"

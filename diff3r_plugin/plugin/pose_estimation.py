@@ -102,12 +102,11 @@ def estimate_poses(gaussians: Gaussians, views: Views) -> PoseEstimate:
         >>> seen = rays * torch.linspace(1, 2, 64)[:, None]  # by either camera, in its own frame
         >>> means = torch.cat([seen, seen + torch.tensor([1.0, 0, 0])])[None]  # the second one stands at x = 1
         >>> g = Gaussians(means, torch.eye(3).expand(1, 128, 3, 3), torch.ones(1, 128), torch.zeros(1, 128, 3, 1))
-        >>> views = Views(None, torch.eye(4).expand(1, 2, 4, 4), K.expand(1, 2, 3, 3), image_size=(8, 8))
+        >>> views = Views(torch.eye(4).expand(1, 2, 4, 4), K.expand(1, 2, 3, 3), image_size=(8, 8))
         >>> round(estimate_poses(g, views).world_to_camera[0, 1, 0, 3].item(), 3)
         -1.0
     """
     cv2 = opencv()
-    assert views.image_size is not None
     (H, W), (B, V) = views.image_size, views.world_to_camera.shape[:2]
     samples, rest = divmod(gaussians.num_gaussians, V * H * W)
     if rest or not samples:

@@ -78,7 +78,7 @@ class Refiner:
                 raise ValueError("context_views gave no images.")
             images = usable(views.images)
             tracked = views.replace(images=images)  # cameras that the host predicts keep their graph
-            views = tracked.to()
+            views = tracked.detach()
             self._check_images(images, stage)
             given = torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
             poses, source = None, self.poses[stage]

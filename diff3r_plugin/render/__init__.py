@@ -74,7 +74,7 @@ def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Line
         >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
         >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
-        >>> lin = linearize(g, Views(None, torch.eye(4)[None, None], K, image_size=(16, 16)))
+        >>> lin = linearize(g, Views(torch.eye(4)[None, None], K, image_size=(16, 16)))
         >>> brighter = lin.jvp(g.map(torch.zeros_like).map(lambda t: t + (t.ndim == 4 and t.shape[-1] == 1)))
         >>> lin.image.shape, brighter.shape
         (torch.Size([1, 1, 3, 16, 16]), torch.Size([1, 1, 3, 16, 16]))
@@ -106,7 +106,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
         >>> means, covariances = torch.tensor([[[0.0, 0, 2]]]), 0.01 * torch.eye(3)[None, None]
         >>> g = Gaussians(means, covariances, torch.full((1, 1), 0.5), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[[[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]]])
-        >>> render(g, Views(None, torch.eye(4)[None, None], K, image_size=(16, 16))).shape
+        >>> render(g, Views(torch.eye(4)[None, None], K, image_size=(16, 16))).shape
         torch.Size([1, 1, 3, 16, 16])
     """
     gaussians, views = _prepare(gaussians, views)

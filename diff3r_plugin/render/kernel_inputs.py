@@ -39,7 +39,7 @@ class KernelInputs:
         self.dtype, self._device = dtype, device
         self.batch, self.gaussians = gaussians.batch_size, gaussians.num_gaussians
         self.bases, self.views = gaussians.harmonics.shape[-1], views.num_views
-        self.height, self.width = views.image_size  # type: ignore[misc]
+        self.height, self.width = views.image_size
         if not (0 <= self.height < 2**19 and 0 <= self.width < 2**19):
             raise ValueError(f"image_size {views.image_size} must be two numbers from 0 to {2**19 - 1}.")
         given: dict[str, Tensor] = {
@@ -49,9 +49,9 @@ class KernelInputs:
             "harmonics": gaussians.harmonics,
             "world_to_camera": views.world_to_camera,
             "intrinsics": views.intrinsics,
-            "near_planes": views.near,  # type: ignore[dict-item]
-            "far_planes": views.far,  # type: ignore[dict-item]
-            "background": views.background,  # type: ignore[dict-item]
+            "near_planes": views.near,
+            "far_planes": views.far,
+            "background": views.background,
         }
         self.tensors = {name: self.ready(value, name) for name, value in given.items()}
         # Inputs that were not copied must not change while the linearization lives; their version counters tell.

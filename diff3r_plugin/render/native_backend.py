@@ -49,7 +49,7 @@ def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
         >>> means, covariances = torch.tensor([[[0.0, 0, 4]]]), 0.1 * torch.eye(3).expand(1, 1, 3, 3)
         >>> g = Gaussians(means, covariances, torch.ones(1, 1), torch.ones(1, 1, 3, 1))
         >>> K = torch.tensor([[32.0, 0, 16], [0, 32, 16], [0, 0, 1]]).expand(1, 1, 3, 3)
-        >>> views = Views(None, torch.eye(4).expand(1, 1, 4, 4), K, image_size=(32, 32))
+        >>> views = Views(torch.eye(4).expand(1, 1, 4, 4), K, image_size=(32, 32))
         >>> lin = native_backend.linearize(g, views) if native_backend.is_available() else None
         >>> lin is None or lin.image.shape == (1, 1, 3, 32, 32)
         True

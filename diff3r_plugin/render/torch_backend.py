@@ -69,13 +69,13 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
     columns = (rotations[:, :, None, :, j] * means[:, None, :, None, j] for j in range(3))
     camera_means = sum(columns) + translations[:, :, None]
     depths = camera_means[..., 2]
-    in_range = finite[:, None] & (depths > views.near[..., None]) & (depths < views.far[..., None])  # type: ignore[index]
+    in_range = finite[:, None] & (depths > views.near[..., None]) & (depths < views.far[..., None])
     # Values that are not rendered are replaced before they can divide by zero: NaN times zero is NaN in a gradient.
     camera_means = torch.where(in_range[..., None], camera_means, camera_means.new_tensor([0.0, 0.0, 1.0]))
     x, y, z = camera_means.unbind(-1)
 
     fx, fy, cx, cy = (views.intrinsics[..., i, j, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    H, W = views.image_size  # type: ignore[misc]
+    H, W = views.image_size
     means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], -1)
 
     margin_x, margin_y = FRUSTUM_MARGIN * 0.5 * W / fx, FRUSTUM_MARGIN * 0.5 * H / fy
@@ -117,8 +117,8 @@ def composite(splats: Splats, views: Views) -> Float[Tensor, "B V 3 H W"]:
     for pixels in _pixel_chunks(splats, views):
         weights, _, transmittance = blending_weights(splats, pixels)
         foreground = einsum(weights, splats.colors, "b v p n, b v n c -> b v c p")
-        chunks.append(foreground + transmittance[..., None, :] * views.background[:, None])  # type: ignore[call-overload]
-    H, W = views.image_size  # type: ignore[misc]
+        chunks.append(foreground + transmittance[..., None, :] * views.background[:, None])
+    H, W = views.image_size
     return rearrange(torch.cat(chunks, -1), "b v c (h w) -> b v c h w", h=H, w=W)
 
 
@@ -218,7 +218,7 @@ def splat_gram(splats: Splats, views: Views, pixel_weights: Float[Tensor, "B V H
         weights, alphas, left_over = blending_weights(splats, pixels)
         contributions = einsum(weights, splats.colors, "b v p n, b v n c -> b v p n c")
         in_front = contributions.cumsum(-2)
-        total_color = in_front[..., -1:, :] + (left_over[..., None] * views.background)[..., None, :]  # type: ignore[call-overload]
+        total_color = in_front[..., -1:, :] + (left_over[..., None] * views.background)[..., None, :]
         behind = total_color - in_front
         # dI/dalpha: what the splat adds, less what it takes from everything behind it.
         transmittance = torch.where(alphas > 0, weights / alphas.clamp_min(ALPHA_SKIP), 0)
@@ -247,7 +247,7 @@ def splat_gram(splats: Splats, views: Views, pixel_weights: Float[Tensor, "B V H
 
 
 def _pixel_chunks(splats: Splats, views: Views) -> Iterator[Float[Tensor, "P 2"]]:
-    H, W = views.image_size  # type: ignore[misc]
+    H, W = views.image_size
     like = splats.means2d
     y, x = torch.meshgrid(
         torch.arange(H, dtype=like.dtype, device=like.device) + 0.5,

@@ -29,9 +29,9 @@ def scene() -> SavedScene:
 
     def part(which: slice) -> Views:
         return Views(
-            images[:, which],
             views.world_to_camera[:, which],
             views.intrinsics[:, which],
+            images[:, which],
             near=0.05,
             background=views.background,
         )

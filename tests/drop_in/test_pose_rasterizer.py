@@ -30,7 +30,7 @@ def scene():
     generator = torch.Generator().manual_seed(2)
     quats = torch.nn.functional.normalize(torch.randn(1, 8, 4, generator=generator), dim=-1)
     scales = 0.05 + 0.2 * torch.rand(1, 8, 3, generator=generator)
-    return Gaussians(random.means, None, random.opacities, random.harmonics, scales, quats), views.world_to_camera
+    return Gaussians.from_scales(random.means, scales, quats, random.opacities, random.harmonics), views.world_to_camera
 
 
 def rasterize(package, scene, world_to_camera):
@@ -62,7 +62,7 @@ def rasterize(package, scene, world_to_camera):
 
 def views_of(world_to_camera):
     intrinsics = torch.tensor([[[[W / 1.0, 0, W / 2], [0, H / 0.8, H / 2], [0, 0, 1]]]])
-    return Views(None, world_to_camera, intrinsics, near=0.2, image_size=(H, W), background=(0.1, 0.2, 0.3))
+    return Views(world_to_camera, intrinsics, near=0.2, image_size=(H, W), background=(0.1, 0.2, 0.3))
 
 
 def test_it_renders_what_the_renderer_does_with_all_gradients(package, scene):

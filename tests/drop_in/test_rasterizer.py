@@ -59,7 +59,7 @@ def unpacked(s):
 def views():
     intrinsics = torch.tensor([[W / (2 * TAN), 0, W / 2], [0, H / (2 * TAN), H / 2], [0, 0, 1]])
     return Views(
-        None, torch.eye(4)[None, None], intrinsics[None, None], near=0.2, image_size=(H, W), background=(0.1, 0.2, 0.3)
+        torch.eye(4)[None, None], intrinsics[None, None], near=0.2, image_size=(H, W), background=(0.1, 0.2, 0.3)
     )
 
 

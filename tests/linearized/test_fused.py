@@ -26,13 +26,13 @@ def _scene(form: str, degree: int, dtype=torch.float64) -> tuple[Gaussians, View
     scales[:, 2] = 0
     harmonics = 0.3 * torch.randn(2, GAUSSIANS, 3, (degree + 1) ** 2)
     means[1, 3], harmonics[1, 4] = float("nan"), float("inf")
-    g = Gaussians(means, None, opacities, harmonics, scales=scales, quats=quats).to(dtype)
+    g = Gaussians.from_scales(means, scales, quats, opacities, harmonics).to(dtype)
     if form == "covariances":
         g = g.with_covariances()
     K = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]], dtype=dtype).expand(2, 2, 3, 3)
     poses = torch.eye(4, dtype=dtype).repeat(2, 2, 1, 1)
     poses[:, 1, 0, 3] = 0.3
-    return g, Views(None, poses, K, image_size=(24, 32))
+    return g, Views(poses, K, image_size=(24, 32))
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> None:

@@ -36,7 +36,7 @@ def prediction(cameras, depths, samples: int = 1) -> tuple[Gaussians, Views]:
     scene = Gaussians(means, covariances, torch.full((1, n), 0.9), torch.zeros(1, n, 3, 1))
     world_to_camera = torch.stack(list(cameras))[None]
     intrinsics = INTRINSICS.expand(1, len(cameras), 3, 3)
-    return scene, Views(None, world_to_camera, intrinsics, image_size=(SIZE, SIZE))
+    return scene, Views(world_to_camera, intrinsics, image_size=(SIZE, SIZE))
 
 
 def random_depths(views: int, seed: int = 0) -> torch.Tensor:
@@ -134,9 +134,7 @@ def test_a_scene_without_poses_says_why_and_disturbs_no_other(trouble):
         torch.cat([opacities, scene.opacities]),
         scene.harmonics.repeat(2, 1, 1, 1),
     )
-    two = Views(
-        None, views.world_to_camera.repeat(2, 1, 1, 1), views.intrinsics.repeat(2, 1, 1, 1), image_size=(SIZE, SIZE)
-    )
+    two = Views(views.world_to_camera.repeat(2, 1, 1, 1), views.intrinsics.repeat(2, 1, 1, 1), image_size=(SIZE, SIZE))
     found = estimate_poses(both, two)
     assert found.failed.tolist() == [True, False] and "view 1" in found.failures[0]
     assert torch.equal(found.world_to_camera[0], torch.eye(4).expand(2, 4, 4)), "finite, for the head's residuals"

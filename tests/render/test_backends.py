@@ -194,7 +194,7 @@ def test_render_is_a_differentiable_function_in_both_modes(backend, check_forwar
 def test_scales_and_quats_render_as_their_covariances_do(backend):
     scene, views = random_scene()
     scales, quats = 0.05 + 0.2 * torch.rand(1, 12, 3).double(), torch.randn(1, 12, 4).double()
-    by_scales = Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats)
+    by_scales = Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics)
     torch.testing.assert_close(render(by_scales, views, backend), render(by_scales.with_covariances(), views, backend))
 
 

@@ -89,7 +89,7 @@ def test_the_product_subtracts_its_own_weights_from_its_own_rendering():
 def test_a_splat_that_just_reaches_the_cap_has_no_derivative_of_alpha(gsplat_backend_on_cpu):
     """As in the reference: alpha is free below the cap only. (Nothing but the center's pixel is covered.)"""
     K = torch.tensor([[1e3, 0, 0.5], [0, 1e3, 0.5], [0, 0, 1.0]]).double()[None, None]
-    views = Views(None, torch.eye(4).double()[None, None], K, image_size=(1, 1))
+    views = Views(torch.eye(4).double()[None, None], K, image_size=(1, 1))
     one = torch.tensor([[[0.0, 0, 1]]]).double()
     opacity, color = torch.tensor([[ALPHA_CAP]]).double(), torch.ones(1, 1, 3, 1).double()
     scene = Gaussians(one, 1e-8 * torch.eye(3).double()[None, None], opacity, color)

@@ -150,7 +150,7 @@ def test_works_in_inference_mode_and_on_scales_and_quats():
         scene, views = random_scene()
         B, N = scene.opacities.shape
         scales, quats = torch.rand(B, N, 3, dtype=torch.float64), torch.randn(B, N, 4, dtype=torch.float64)
-        scene = Gaussians(scene.means, None, scene.opacities, scene.harmonics, scales, quats)
+        scene = Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics)
         expected = native_backend.render_image(scene.with_covariances(), views)
         assert torch.equal(native_backend.render_image(scene, views), expected)
         assert native_backend.linearize(scene, views).vjp(torch.ones_like(expected)).means.isfinite().all()

@@ -86,9 +86,7 @@ def test_nothing_to_do_is_done(dtype, batch, views, gaussians, size):
         torch.zeros(batch, gaussians, 3, 4, dtype=dtype),
     )
     eye = torch.eye(4, dtype=dtype).expand(batch, views, 4, 4)
-    cameras = Views(
-        None, eye, torch.eye(3, dtype=dtype).expand(batch, views, 3, 3), image_size=size, background=(1, 0, 0.5)
-    )
+    cameras = Views(eye, torch.eye(3, dtype=dtype).expand(batch, views, 3, 3), image_size=size, background=(1, 0, 0.5))
     results = all_results(scene, cameras)
     assert results["image"].shape == (batch, views, 3, *size)
     assert all(not t.count_nonzero() for name, t in results.items() if name != "image")

@@ -70,7 +70,7 @@ def test_the_oracle_leaves_out_what_was_spoiled_and_nothing_else(tmp_path):
     index, kinds = json.loads(place.index.read_text()), kinds_of(tmp_path, "test")
     notes = json.loads((tmp_path / "outliers_test.json").read_text())
     known = oracle(place)
-    views = Views(torch.rand(1, 2, 3, 16, 16), torch.eye(4).expand(1, 2, 4, 4), torch.eye(3).expand(1, 2, 3, 3))
+    views = Views(torch.eye(4).expand(1, 2, 4, 4), torch.eye(3).expand(1, 2, 3, 3), torch.rand(1, 2, 3, 16, 16))
     gaussians = Gaussians(
         torch.zeros(1, 1, 3), torch.eye(3).expand(1, 1, 3, 3), torch.ones(1, 1), torch.zeros(1, 1, 3, 1)
     )

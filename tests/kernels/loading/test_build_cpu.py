@@ -190,7 +190,7 @@ def test_without_a_compiler_one_warning_and_the_torch_backend(tmp_path):
         from diff3r_plugin.render import available_backends, linearize, render
         g = Gaussians(torch.tensor([[[0.0, 0, 4]]]), torch.eye(3)[None, None], torch.ones(1, 1), torch.ones(1, 1, 3, 1))
         K = torch.tensor([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]])[None, None]
-        views = Views(None, torch.eye(4)[None, None], K, image_size=(8, 8))
+        views = Views(torch.eye(4)[None, None], K, image_size=(8, 8))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             image = render(g, views)
