@@ -112,7 +112,7 @@ def test_weights_are_flattened_in_the_order_of_theta():
     ("changes", "message"),
     [
         (dict(inner_solver="newton"), r"inner_solver='newton' is not one of gauss_newton, adam"),
-        (dict(backward_mode="magic"), "implicit, unroll, truncated, first_order"),
+        (dict(backward_mode="magic"), "implicit, stepwise, unroll, truncated, first_order"),
         (dict(inner_steps=-1), "inner_steps=-1 must be a whole number of at least 0"),
         (dict(pcg_iterations=2.5), "pcg_iterations=2.5"),
         (dict(pcg_tolerance=1.5), r"\[0, 1\)"),
