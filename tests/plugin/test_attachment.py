@@ -259,6 +259,18 @@ def test_other_ranks_write_files_of_their_own_and_print_nothing(tmp_path, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["diff3r_scores_rank1.json"] and capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("step", "alone"), [("training_step", False), ("validation_step", True)])
+def test_validation_waits_for_no_other_rank(tmp_path, step, alone):
+    """Hosts validate on the first rank only: a logger that gathers figures there would wait for ever."""
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model, logged = wrapper_class(), {}
+        model.log = lambda name, value, **options: logged.setdefault(name, options)
+        getattr(model, step)(stub_host.batch(), 0)
+    own = [options["rank_zero_only"] for name, options in logged.items() if name.startswith("diff3r/")]
+    assert own and set(own) == {alone}
+
+
 def test_a_warning_is_given_once_in_many_steps(tmp_path):
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path, stationarity_warning=1e-9) as said:
