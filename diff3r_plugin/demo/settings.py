@@ -45,7 +45,7 @@ class DemoSettings:
 
     out: Path = Path("outputs/demo")
     seed: int = 1
-    steps: int = 200
+    steps: int = 150
     fine_tune: bool = True
     learning_rate: float = 2e-4
     lr_warm_up_steps: int = 10
