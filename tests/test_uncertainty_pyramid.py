@@ -36,6 +36,15 @@ def test_each_grid_has_weights_of_its_own():
     assert parts[1].unique().item() == pytest.approx(torch.e) and parts[0].unique().item() == pytest.approx(0.01)
 
 
+def test_each_head_sees_the_gaussians_of_its_own_grid():
+    scene, views = scene_of(GRIDS)
+    head, seen = PyramidHead(("means",), GRIDS), []
+    for part in head.heads:
+        part.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].means))
+    head(scene, views)
+    assert all(torch.equal(s, part) for s, part in zip(seen, scene.means.split(COUNTS, 1), strict=True))
+
+
 def test_one_grid_of_full_resolution_is_the_ordinary_head():
     scene, views = scene_of((PixelGrid(),))
     pyramid, plain = PyramidHead(("means",), (PixelGrid(),)), UncertaintyHead(("means",))
