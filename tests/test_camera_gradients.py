@@ -36,7 +36,7 @@ def layer(groups=GROUPS, backend=BACKEND):
 
 def loss_of(start, views, refine):
     """Something that depends on the refined scene and on its cameras."""
-    weights = {group: 1.0 if group == "poses" else 0.05 for group in refine.config.groups}
+    weights = {group: 1.0 if group == "poses" else 0.05 for group in refine.groups}
     refined, info = refine(start, views, weights)
     loss = refined.means.square().sum() + refined.harmonics[..., 0].sin().sum() + refined.opacities.sum()
     cameras = info.world_to_camera
@@ -84,5 +84,5 @@ def test_a_broken_camera_gives_the_others_their_gradient():
 
 def test_cameras_without_a_graph_cost_nothing(monkeypatch):
     start, views = problem()
-    monkeypatch.setattr("diff3r_plugin.layer.images_with_camera_graph", pytest.fail)
+    monkeypatch.setattr("diff3r_plugin.backward.mode.images_with_camera_graph", pytest.fail)
     loss_of(start.map(lambda t: t.clone().requires_grad_()), views, layer()).backward()

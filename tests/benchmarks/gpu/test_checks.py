@@ -42,16 +42,16 @@ def test_behavior_of_the_cpu_backend():
 def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
     if TESTED.backend != "native":
         pytest.skip("the CPU kernels cannot be compiled here")
-    from diff3r_plugin.render.native_backend import NativeLinearization
+    from diff3r_plugin.linearized.fused import FusedLinearization
 
     assert all(c.passed for c in behavior.check_layer(TESTED))
-    right = NativeLinearization.gauss_newton_product
+    right = FusedLinearization.gauss_newton_product
 
-    def wrong(self, tangent, weights):
+    def wrong(self, tangent, *rest, **named):
         scale = 1.05 if tangent.dtype == torch.float32 else 1.0  # the reference computes in float64
-        return right(self, tangent, weights).map(lambda t: scale * t)
+        return scale * right(self, tangent, *rest, **named)
 
-    monkeypatch.setattr(NativeLinearization, "gauss_newton_product", wrong)
+    monkeypatch.setattr(FusedLinearization, "gauss_newton_product", wrong)
     found = by_name(behavior.check_layer)
     assert found["layer, energies"].passed is False and found["layer, gradient to means"].passed is False
 
