@@ -230,21 +230,35 @@ def _cholesky(
     movable = finite & (trace > torch.finfo(covariances.dtype).tiny)
     size = torch.where(movable, trace, 1)
     floor = (RELATIVE_PIVOT_FLOOR**2) * size
-    # Rounding may push a pivot below zero; more than rounding means the matrix is not a covariance.
-    tolerance = -1e3 * torch.finfo(covariances.dtype).eps * size
 
-    def pivot(squared: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.maximum(torch.where(movable, squared, 1), floor).sqrt(), squared >= tolerance
+    def pivot(squared: Tensor) -> Tensor:
+        return torch.maximum(torch.where(movable, squared, 1), floor).sqrt()
 
-    l11, valid1 = pivot(a)
+    l11 = pivot(a)
     l21, l31 = b / l11, c / l11
-    l22, valid2 = pivot(d - l21 * l21)
+    l22 = pivot(d - l21 * l21)
     l32 = (e - l31 * l21) / l22
-    l33, valid3 = pivot(f - l31 * l31 - l32 * l32)
-    valid = finite & ((valid1 & valid2 & valid3) | ~movable) & (trace >= 0)
+    l33 = pivot(f - l31 * l31 - l32 * l32)
+    valid = finite & (_semidefinite((a, b, c, d, e, f), size) | ~movable) & (trace >= 0)
     movable = movable & valid
     l11, l21, l31, l22, l32, l33 = (torch.where(movable, x, 0) for x in (l11, l21, l31, l22, l32, l33))
     return [[l11, None, None], [l21, l22, None], [l31, l32, l33]], valid, movable
+
+
+def _semidefinite(entries: tuple[Tensor, ...], size: Tensor) -> Bool[Tensor, "B N"]:
+    """Whether matrices are positive semidefinite but for rounding, which their own pivots cannot tell.
+
+    A pivot that is all cancellation makes the next one anything. With a thousand roundings of the size added to the
+    diagonal no pivot is: they are positive if and only if no eigenvalue is more negative than that.
+    """
+    shift = 1e3 * torch.finfo(size.dtype).eps * size
+    a, b, c, d, e, f = entries
+    a, d, f = a + shift, d + shift, f + shift
+    first = torch.where(a > 0, a, 1)
+    rest = d - b * b / first
+    second = torch.where(rest > 0, rest, 1)
+    last = f - c * c / first - (e - b * c / first) ** 2 / second
+    return (a > 0) & (rest > 0) & (last > 0)
 
 
 def _inverse_lower(factor: Matrix3, movable: Bool[Tensor, "B N"]) -> Matrix3:

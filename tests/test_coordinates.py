@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scenes import inner, random_scene
 
@@ -101,6 +101,7 @@ def test_units_do_not_matter():
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0), st.integers(0, 100), st.sampled_from([torch.float32, torch.float64]))
+@example(flat=0.84765625, thin=1e-5, seed=5, dtype=torch.float32)  # its third pivot cancels
 def test_thin_gaussians_survive(flat, thin, seed, dtype):
     generator = torch.Generator().manual_seed(seed)
     axes = rotation_matrices(torch.randn(1, 1, 4, generator=generator))
