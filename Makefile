@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt setup.py packaging_backend/diff3r_build
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[demo,dev,docs]" -c constraints.txt
 	@touch $(STAMP)
 
-demo: $(STAMP) ## fine-tune the miniature host with and without the plugin and compare (at most 15 minutes)
+demo: $(STAMP) ## fine-tune the miniature host with and without the plugin and compare
 	$(BIN)/diff3r demo $(ARGS)
 
 demo-quick: $(STAMP) ## the same structure, everything tiny (two minutes)

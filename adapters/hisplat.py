@@ -22,7 +22,6 @@ class HiSplat(PixelSplatFamily):
 
     name = "hisplat"
     repository = "https://github.com/Open3DVLab/HiSplat"
-    verified_commits = ("1d08e7699882",)
     scale_invariant = False
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (

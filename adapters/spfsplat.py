@@ -26,7 +26,6 @@ class SPFSplat(PixelSplatFamily):
 
     name = "spfsplat"
     repository = "https://github.com/ranrhuang/SPFSplat"
-    verified_commits = ("15e158d8c473",)
     encoder_sees_poses = False
     predicts_poses = True
     e3nn_harmonics = False
