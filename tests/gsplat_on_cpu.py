@@ -140,7 +140,9 @@ def _tile(x: Tensor, y: Tensor, splats: list[Tensor], ids: list[int], alpha_cap:
         alpha = (opacities[i] * torch.exp(-sigma)).clamp(max=alpha_cap)
         visible = (sigma >= 0) & (alpha >= semantics.ALPHA_SKIP) & going
         after = left * (1 - alpha)
-        stops = visible & (after < semantics.TRANSMITTANCE_STOP)
+        # gsplat's own rule in its own precision; in float64, which it does not have, the rule of the other backends.
+        ends = after <= 1e-4 if x.dtype == torch.float32 else after < semantics.TRANSMITTANCE_STOP
+        stops = visible & ends
         taken = visible & ~stops
         going = going & ~stops
         color = color + torch.where(taken, left * alpha, 0)[..., None] * colors[i]

@@ -17,7 +17,8 @@ TRANSMITTANCE_STOP = 1.00001e-4
 
 A hundred-thousandth above the 1e-4 of 3D Gaussian splatting: two saturated splats leave (1 - ALPHA_CAP)², which is 1e-4
 to the last digit, and rounding alone would decide whether the second one is rendered. In float32 the rasterizers of
-hosts and gsplat stop there (1 - 0.99 rounds down); with the margin every backend does, in every precision.
+hosts and gsplat stop there (1 - 0.99 rounds down); with the margin ``native`` and ``torch`` do, in every precision. The
+``gsplat`` backend follows gsplat, which renders in float32 and goes on above 1e-4 itself.
 """
 
 FRUSTUM_MARGIN = 0.3

@@ -36,6 +36,33 @@ def _opaque() -> tuple[Gaussians, object]:
     return Gaussians(scene.means, scene.covariances, torch.ones_like(scene.opacities), scene.harmonics), views
 
 
+def test_the_products_follow_gsplats_stop_rule_in_its_precision():
+    """Four splats of alpha 0.9 leave 1.00000085e-4 in float32: gsplat renders the fourth, so it has derivatives."""
+    scene, views = random_scene(gaussians=5, views=1, size=(4, 4), degree=0)
+    means = torch.tensor([0.0, 0.0, 1.0]) * torch.arange(2, 7)[None, :, None]
+    wide = 1e8 * torch.eye(3).expand(1, 5, 3, 3)
+    scene = Gaussians(means, wide, torch.full((1, 5), 0.9), scene.harmonics).to(torch.float32)
+    views = views.replace(world_to_camera=torch.eye(4)[None, None]).to(torch.float32)
+    lin = on_cpu(scene, views)
+    colored = (on_cpu(_recolored(scene, 3), views).image - lin.image).abs().amax()
+    assert colored > 0, "gsplat must render the fourth splat for this test to say anything"
+    cotangent = torch.ones_like(lin.image)
+    seen = lin.vjp(cotangent).harmonics[0, :, :, 0].abs().sum(-1) > 0
+    assert seen.tolist() == [True, True, True, True, False]
+    tangent = scene.map(torch.zeros_like)
+    tangent.harmonics[0, 3] = 1.0
+    assert (lin.jvp(tangent) != 0).all()
+    product = lin.gauss_newton_product(tangent, cotangent[:, :, 0]).harmonics[0, :, 0, 0]
+    assert (product[:4] > 0).all() and product[4] == 0
+    assert (lin.gram(cotangent[:, :, 0]).core[0, :, 10, 10] > 0).tolist() == [True, True, True, True, False]
+
+
+def _recolored(scene: Gaussians, index: int) -> Gaussians:
+    harmonics = scene.harmonics.clone()
+    harmonics[0, index] += 1.0
+    return Gaussians(scene.means, scene.covariances, scene.opacities, harmonics)
+
+
 def test_the_products_follow_the_rasterizers_alpha_cap():
     """With another cap than ours, J v must be the derivative of that rasterizer's image, not of our own."""
     scene, views = _opaque()

@@ -17,6 +17,11 @@ constexpr int WARP = 32;
 constexpr unsigned EVERY_LANE = 0xffffffffu;
 constexpr int VISIBLE = 8;            // bit of `flags`
 
+// Products must be those of gsplat's rendering. gsplat renders in float32, where a ray goes on above 1e-4f, that is from the
+// next number on; in float64, in which only tests run, the rule is that of the other backends.
+template <class T> struct RayStop { static constexpr T value = T(TRANSMITTANCE_STOP); };
+template <> struct RayStop<float> { static constexpr float value = 1e-4f + 0x1p-37f; };
+
 template <class T> struct DeviceScene : Inputs<T> {
     int64_t intersections;
     T alpha_cap;

@@ -37,7 +37,7 @@ template <class T> struct TangentPass {
                              pair(s.b[slot], 3), pair(s.c[slot], 4), pair(s.opacity[slot], 5)};
         const Coverage<D> covered = cover(f, D(x), D(y), scene.alpha_cap);
         if (!covered.visible) return true;
-        const Blend<D> step = blend(transmittance, covered.alpha, covered.visible);
+        const Blend<D> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         for (int c = 0; c < 3; ++c) {
             color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
             primal[c] += step.weight.v * s.color[c][slot];
@@ -74,7 +74,7 @@ template <class T> struct CotangentPass {
     __device__ __forceinline__ void load(int, int) {}
     __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
-        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         // Votes and sums are over the whole warp, so no lane may leave on its own.
         if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
         T sums[16] = {};

@@ -19,7 +19,7 @@ template <class T> struct Gram {
     __device__ __forceinline__ void load(int, int) {}
     __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
-        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
         static_assert(GRAM_NUMBERS == WARP + 2, "summed in two parts");
         T sums[GRAM_NUMBERS] = {};

@@ -52,11 +52,11 @@ template <class S> struct Blend {
 
 // One step from front to back. The sign of the transmittance says whether the ray goes on: a splat that would bring
 // it below the stop threshold does not contribute and turns it negative, and nothing contributes from there on.
-template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha, const MaskOf<S>& visible) {
+template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha, const MaskOf<S>& visible, Real<S> stop = Real<S>(TRANSMITTANCE_STOP)) {
     using R = Real<S>;
     const S next = transmittance * (R(1) - alpha);
     const auto reached = both(visible, value(transmittance) > R(0));
-    const auto goes_on = value(next) >= R(TRANSMITTANCE_STOP);
+    const auto goes_on = value(next) >= stop;
     Blend<S> r;
     r.taken = both(reached, goes_on);
     r.weight = select(r.taken, transmittance * alpha, S(R(0)));
