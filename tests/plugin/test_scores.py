@@ -39,6 +39,17 @@ def test_ssim_is_its_definition():
     assert ssim(x, x).item() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("size", [(11, 11), (24, 40)])
+def test_ssim_is_that_of_scikit_image(size):
+    from skimage.metrics import structural_similarity
+
+    truth = torch.rand(2, 3, *size, dtype=torch.float64)
+    rendered = (truth + 0.2 * torch.randn_like(truth)).clamp(0, 1)
+    options = dict(win_size=11, gaussian_weights=True, channel_axis=0, data_range=1.0)
+    for ours, x, y in zip(ssim(truth, rendered), truth, rendered, strict=True):
+        assert ours.item() == pytest.approx(structural_similarity(x.numpy(), y.numpy(), **options), abs=1e-6)
+
+
 def test_ssim_of_pictures_smaller_than_the_window_is_nan():
     assert ssim(torch.rand(2, 3, 8, 20), torch.rand(2, 3, 8, 20)).isnan().all()
 
