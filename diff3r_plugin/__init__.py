@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from diff3r_plugin.backward import FirstOrder, Implicit, Stepwise, Truncated, Unroll
     from diff3r_plugin.config import TTOConfig
     from diff3r_plugin.gaussians import Gaussians
+    from diff3r_plugin.heads.uncertainty import UncertaintyHead
     from diff3r_plugin.info import Outcome, StationarityWarning, TTOInfo
     from diff3r_plugin.layer import TTOLayer
     from diff3r_plugin.optimize import Adam, GaussNewton
     from diff3r_plugin.proximal import ProximalWeights
     from diff3r_plugin.render import linearize
-    from diff3r_plugin.uncertainty import UncertaintyHead
     from diff3r_plugin.views import Views
 
 __all__ = [
@@ -59,7 +59,7 @@ _HOMES = {
     "TTOConfig": "config",
     "TTOInfo": "info",
     "TTOLayer": "layer",
-    "UncertaintyHead": "uncertainty",
+    "UncertaintyHead": "heads.uncertainty",
     "Views": "views",
     "linearize": "render",
 }

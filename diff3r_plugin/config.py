@@ -15,7 +15,9 @@ BackwardModeName = Literal["implicit", "stepwise", "unroll", "truncated", "first
 BACKWARD_MODES = get_args(BackwardModeName)
 PreconditionerName = Literal["jacobi", "block_jacobi", "none"]
 PRECONDITIONERS = get_args(PreconditionerName)
-BACKENDS = ("auto", "gsplat", "native", "torch")
+RENDERERS = ("gsplat", "native", "torch")
+"""``render.NAME_backend`` each, the preferred one first."""
+BACKENDS = ("auto", *RENDERERS)
 GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", "poses")
 
 DEFAULT_LEARNING_RATES = MappingProxyType(

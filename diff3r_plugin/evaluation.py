@@ -131,9 +131,7 @@ def evaluate(
         pixel_weights = scene.confidence if pixel_weights is None else pixel_weights
         refined, info = TTOLayer(config)(scene.gaussians, scene.context, weights, pixel_weights)
         known = dict(before) if before is not None else score(scene, scene.gaussians, config.backend)
-        if info.world_to_camera is not None:
-            scene = replace(scene, context=scene.context.replace(world_to_camera=info.world_to_camera))
-        return SceneScores(known, score(scene, refined, config.backend), info)
+        return SceneScores(known, score(replace(scene, context=info.views), refined, config.backend), info)
 
 
 def score(scene: SavedScene, gaussians: Gaussians, backend: str = "auto") -> dict[str, float]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diff3r_plugin.linalg import PCGReason, PCGResult
+from diff3r_plugin.views import Views
 
 
 class Outcome(str, Enum):
@@ -81,7 +82,7 @@ class BackwardRecord:
 
 @dataclass(frozen=True, eq=False)
 class TTOInfo:
-    """Statistics of one call of :class:`~diff3r_plugin.TTOLayer`, per scene; all but the cameras without a graph.
+    """Statistics of one call of :class:`~diff3r_plugin.TTOLayer`, per scene; all but the views without a graph.
 
     Args:
         energy: Lowest energy so far after each inner step, ``[steps + 1, B]``; never rises.
@@ -91,8 +92,8 @@ class TTOInfo:
         pcg_relative_residual: Of the last inner linear solve, ``[B]``; NaN where there was none.
         pcg_reasons: Why the last inner linear solve of each scene ended; None where there was none.
         outcomes: What became of each scene.
-        world_to_camera: Refined cameras ``[B, V, 4, 4]`` where poses move, else None; with a graph to whatever the
-            given cameras, the scenes and the weights depend on.
+        views: The context views that belong to the refined scene: those that were given, with refined cameras where
+            poses move. These have a graph to whatever the given cameras, the scenes and the weights depend on.
         seconds: Wall-clock time of the inner solve.
         record: Where the backward leaves its statistics; see :attr:`backward`.
     """
@@ -104,7 +105,7 @@ class TTOInfo:
     pcg_relative_residual: Float[Tensor, "B"]
     pcg_reasons: tuple[PCGReason | None, ...]
     outcomes: tuple[Outcome, ...]
-    world_to_camera: Float[Tensor, "B V 4 4"] | None
+    views: Views
     seconds: float
     record: BackwardRecord
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diff3r_plugin.backward import BackwardMode, FirstOrder, Implicit, InnerProblem, Stepwise, Truncated, Unroll
@@ -130,7 +130,7 @@ class TTOLayer(nn.Module):
     ) -> tuple[Gaussians, TTOInfo]:
         started = time.perf_counter()
         dtype = torch.promote_types(given.dtype, torch.float32)
-        gaussians = given.map(lambda t: ordinary(t).to(dtype))
+        asked, gaussians = views, given.map(lambda t: ordinary(t).to(dtype))
         given_views = with_graph(views, dtype)
         views, images = ordinary_views(views, dtype)
 
@@ -174,11 +174,7 @@ class TTOLayer(nn.Module):
                 tuple(PCGReason)[code] if code >= 0 else None for code in solution.pcg_reason_codes.tolist()
             ),
             outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
-            world_to_camera=carried_along(
-                coordinates.decode_cameras(theta, views).world_to_camera, given_views.world_to_camera
-            )
-            if "poses" in coordinates.shapes
-            else None,
+            views=_refined_views(asked, coordinates, theta, views, given_back),
             seconds=time.perf_counter() - started,
             record=solved.record,
         )
@@ -206,6 +202,18 @@ class TTOLayer(nn.Module):
                 raise ValueError(f"pixel_weights must have shape {[B, V, H, W]}, got {list(pixel_weights.shape)}.")
             if pixel_weights.numel() and not pixel_weights.min() >= 0:
                 raise ValueError(f"pixel_weights must not be negative or NaN, got {pixel_weights.min().item():g}.")
+
+
+def _refined_views(
+    asked: Views, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, kept: Bool[Tensor, "B"]
+) -> Views:
+    """The views that belong to the scenes at θ; those of scenes that are given back stay as they were."""
+    if "poses" not in coordinates.shapes:
+        return asked
+    given = ordinary(asked.world_to_camera)
+    start = torch.where(like(kept, given), views.world_to_camera, given.to(views.dtype))
+    moved = carried_along(coordinates.decode_cameras(theta, views).world_to_camera, start).to(given.dtype)
+    return asked.replace(world_to_camera=torch.where(like(kept, given), given, moved))
 
 
 def _outcomes(invalid: Tensor, invalid_views: Tensor, nothing: Tensor, stuck: Tensor) -> tuple[Outcome, ...]:

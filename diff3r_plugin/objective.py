@@ -102,11 +102,11 @@ class LinearizedObjective:
         cotangent = objective.pixel_weights[:, :, None] * self.residual
         return self._render.gradient(cotangent, objective.proximal_weights, objective.theta0)
 
-    def push(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
+    def jvp(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
         """J v: change of the renderings."""
         return self._render.jvp(tangent)
 
-    def pull(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B P"]:
+    def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B P"]:
         """Jᵀ u."""
         return self._render.vjp(cotangent)
 

@@ -39,8 +39,9 @@ def loss_of(start, views, refine):
     weights = {group: 1.0 if group == "poses" else 0.05 for group in refine.groups}
     refined, info = refine(start, views, weights)
     loss = refined.means.square().sum() + refined.harmonics[..., 0].sin().sum() + refined.opacities.sum()
-    cameras = info.world_to_camera
-    return loss if cameras is None else loss + (cameras[..., :3, 3] * torch.arange(3)).sum()
+    if "poses" not in refine.groups:
+        return loss
+    return loss + (info.views.world_to_camera[..., :3, 3] * torch.arange(3)).sum()
 
 
 def tracked(views, names=CAMERAS):

@@ -264,10 +264,20 @@ def test_poses_move_when_asked(backend):
     config = TTOConfig(groups=("sh_dc", "poses"), inner_steps=10, pcg_iterations=30, backend=backend)
     weights = ProximalWeights(sh_dc=1.0, poses=1e-3)
     _, info = TTOLayer(config)(scene, views.replace(world_to_camera=wrong), weights)
-    error = (info.world_to_camera - views.world_to_camera)[0].abs()
+    error = (info.views.world_to_camera - views.world_to_camera)[0].abs()
     assert error.max() < 0.005
     fixed = TTOLayer(TTOConfig(inner_steps=2, backend=backend))(scene, views, 1.0)[1]
-    assert fixed.world_to_camera is None
+    assert fixed.views is views
+
+
+def test_a_scene_that_is_given_back_keeps_its_cameras():
+    scene, views = random_scene(batch=2, views=2, gaussians=8, size=(8, 8))
+    scene.means[1, 0] = torch.nan
+    layer = TTOLayer(TTOConfig(groups=("means", "poses"), inner_steps=2, stationarity_warning=None))
+    _, info = layer(scene, views, {"means": 0.1, "poses": 1e-3})
+    assert info.outcomes[1] is Outcome.INVALID_GAUSSIANS
+    assert torch.equal(info.views.world_to_camera[1], views.world_to_camera[1])
+    assert not torch.equal(info.views.world_to_camera[0], views.world_to_camera[0])
 
 
 class TestTroubleStaysInItsScene:

@@ -41,7 +41,7 @@ def test_gauss_newton_product_is_the_matrix_of_the_linearized_residuals(backend,
     here = objective.linearize(theta)
     v, u = torch.randn_like(theta), torch.randn_like(theta)
     w = objective.pixel_weights[:, :, None]
-    expected = (w * here.push(v) * here.push(u)).sum() + (objective.proximal_weights * v * u).sum()
+    expected = (w * here.jvp(v) * here.jvp(u)).sum() + (objective.proximal_weights * v * u).sum()
     torch.testing.assert_close((here.gauss_newton_product(v) * u).sum(), expected)
 
 

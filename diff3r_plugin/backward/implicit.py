@@ -124,7 +124,7 @@ class _ImplicitSolution(Function):
         # A broken scene must not reach the network that all scenes share.
         residual = torch.where(solve.residual.isfinite().all(-1, keepdim=True), solve.residual, 0)
         wants_theta0, wants_weights, wants_images, wants_pixels = ctx.needs_input_grad[:4]
-        change = here.push(v) if wants_images or wants_pixels else None
+        change = here.jvp(v) if wants_images or wants_pixels else None
         return (
             proximal_weights * v + residual if wants_theta0 else None,
             -(here.theta - theta0) * v if wants_weights else None,

@@ -175,11 +175,11 @@ class _SteppedSolution(Function):
                 to_weights -= (step.end - objective.theta0) * w
             if to_images is None and to_pixels is None:
                 continue
-            change = here.push(w)
+            change = here.jvp(w)
             if to_images is not None:
                 to_images += objective.pixel_weights[:, :, None] * change
             if to_pixels is not None:
-                predicted = here.residual + here.push(step.end - step.theta)
+                predicted = here.residual + here.jvp(step.end - step.theta)
                 to_pixels -= (change * predicted).sum(2)
         if solves:
             ctx.record.info = BackwardInfo.over(solves)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.coordinates import Coordinates, LocalCoordinates
 from diff3r_plugin.render import GaussianGram, linearize
 from diff3r_plugin.views import Views
 
@@ -22,19 +22,19 @@ class ComposedLinearization:
     """
 
     def __init__(self, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, backend: str) -> None:
-        self._theta, self._local = theta, coordinates.at(theta)
+        self._theta, self._local = theta, LocalCoordinates(coordinates, theta)
         self._render = linearize(self._local.gaussians, coordinates.decode_cameras(theta, views), backend)
         self.image: Float[Tensor, "B V 3 H W"] = self._render.image
         self._gram: tuple[Tensor, GaussianGram] | None = None
 
     def jvp(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:
-        cameras = self._local.push_cameras(tangent) if self._local.moves_cameras else None
-        return self._render.jvp(self._local.push(tangent), cameras)
+        cameras = self._local.jvp_cameras(tangent) if self._local.moves_cameras else None
+        return self._render.jvp(self._local.jvp(tangent), cameras)
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B P"]:
         if self._local.moves_cameras:
-            return self._local.pull(*self._render.vjp_cameras(cotangent))
-        return self._local.pull(self._render.vjp(cotangent))
+            return self._local.vjp(*self._render.vjp_cameras(cotangent))
+        return self._local.vjp(self._render.vjp(cotangent))
 
     def gradient(
         self, cotangent: Float[Tensor, "B V 3 H W"], weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]
@@ -54,7 +54,7 @@ class ComposedLinearization:
         if self._local.moves_cameras:
             product = self.vjp(pixel_weights[:, :, None] * self.jvp(tangent))
         else:
-            product = self._local.pull(self._render.gauss_newton_product(self._local.push(tangent), pixel_weights))
+            product = self._local.vjp(self._render.gauss_newton_product(self._local.jvp(tangent), pixel_weights))
         return torch.addcmul(product, diagonal, tangent)
 
     def gram_diagonal(self, pixel_weights: Float[Tensor, "B V H W"]) -> Float[Tensor, "B P"]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.coordinates import Coordinates, LocalCoordinates
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.loading.library_cpu import Library, Systems, load
 from diff3r_plugin.kernels.loading.structures import CHART_GROUPS, INPUTS, Chart, Inputs, Vector
@@ -107,7 +107,7 @@ class FusedLinearization:
     def gram_blocks(
         self, pixel_weights: Float[Tensor, "B V H W"]
     ) -> tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]]:
-        return self._coordinates.at(self._theta).gram_blocks(self._render.gram(pixel_weights))
+        return LocalCoordinates(self._coordinates, self._theta).gram_blocks(self._render.gram(pixel_weights))
 
     def _run(self, kernel, *tensors: Tensor | None) -> None:
         scene = self._render.scene
@@ -121,7 +121,7 @@ class FusedLinearization:
     def _moved_cameras(self, tangent: Tensor) -> Float[Tensor, "B V 4 4"] | None:
         if self._poses is None:
             return None
-        return self._poses.push(self._coordinates.split(tangent)["poses"]).contiguous()
+        return self._poses.jvp(self._coordinates.split(tangent)["poses"]).contiguous()
 
     def _camera_cotangents(self) -> Float[Tensor, "B V 4 4"] | None:
         scene = self._render.scene
@@ -131,7 +131,7 @@ class FusedLinearization:
         """The poses stand last in θ; their gradient comes from that of the cameras."""
         if self._poses is not None:
             assert cameras is not None
-            out[:, self._last] = self._poses.pull(cameras).flatten(1)
+            out[:, self._last] = self._poses.vjp(cameras).flatten(1)
         return out
 
 

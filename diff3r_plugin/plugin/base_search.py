@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.uncertainty import UncertaintyHead
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
-from diff3r_plugin.uncertainty import UncertaintyHead
 from diff3r_plugin.views import Views
 
 FACTORS = (0.6, 1 / 0.6)

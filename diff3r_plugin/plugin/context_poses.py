@@ -13,12 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.pose_estimation import opencv
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
-from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS
 
 FIRST_VIEW_WEIGHT = 1e8
 """Proximal weight of the first view's pose where poses are estimated.

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.confidence import ConfidenceHead, without_the_hopeless
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.confidence import ConfidenceHead, without_the_hopeless
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.views import Views
 

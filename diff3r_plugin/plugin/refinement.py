@@ -59,10 +59,7 @@ class Refinement:
     @property
     def refined_views(self) -> Views:
         """The context views with the cameras that belong to the refined scene."""
-        cameras = self.info.world_to_camera
-        if cameras is None:
-            return self.views
-        return self.views.replace(world_to_camera=cameras.detach().to(self.views.dtype))
+        return self.info.views.detach()
 
     @property
     def without_poses(self) -> Bool[Tensor, "B"]:

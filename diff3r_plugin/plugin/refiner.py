@@ -98,9 +98,10 @@ class Refiner:
                 placed = tracked if poses is None else views.replace(world_to_camera=poses.or_nan())
                 refined, info = self.layer_with_poses(gaussians, placed, weights, confidence)
         seconds = time.perf_counter() - started
+        cameras = info.views.world_to_camera if source == "predicted" else None
         return Refinement(
             before=output,
-            after=adapter.with_gaussians(output, refined, info.world_to_camera if source == "predicted" else None),
+            after=adapter.with_gaussians(output, refined, cameras),
             gaussians=gaussians.detach(),
             refined=refined.detach(),
             views=views,

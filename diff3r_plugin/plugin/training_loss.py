@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diff3r_plugin.confidence import supervision_loss
+from diff3r_plugin.heads.confidence import supervision_loss
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.step import Step

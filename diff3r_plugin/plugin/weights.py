@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.pyramid import PyramidHead
+from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.proximal import ProximalWeights
-from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, UncertaintyHead
-from diff3r_plugin.uncertainty_pyramid import PyramidHead
 from diff3r_plugin.views import Views
 
 HEAD_SEED = 20260401

@@ -7,22 +7,23 @@ and own CUDA kernels, the default on a GPU).
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.config import RENDERERS
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.render import gsplat_backend, native_backend, torch_backend
 from diff3r_plugin.render.differentiable import render_differentiably
 from diff3r_plugin.render.linearization import GaussianGram, Linearization
 from diff3r_plugin.views import Views
 
 __all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
 
-BACKENDS: dict[str, ModuleType] = {"gsplat": gsplat_backend, "native": native_backend, "torch": torch_backend}
-"""By name, the preferred one first."""
+BACKENDS: dict[str, ModuleType] = {name: import_module(f"{__name__}.{name}_backend") for name in RENDERERS}
+"""Each renderer's module by its name, the preferred one first."""
 
 
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:

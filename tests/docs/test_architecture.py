@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = {"diff3r_plugin": ROOT / "diff3r_plugin", "diff3r_adapters": ROOT / "adapters"}
 STARTUP = ROOT / "diff3r_startup"
-LONGEST = 400
+LONGEST = 300
 
 
 def layers() -> dict[str, int]:

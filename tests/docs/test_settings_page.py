@@ -11,9 +11,9 @@ import yaml
 
 from diff3r_plugin import config
 from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS, RANGE
 from diff3r_plugin.plugin import settings
 from diff3r_plugin.plugin.settings import PluginSettings
-from diff3r_plugin.uncertainty import DEFAULT_WEIGHTS, RANGE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 

@@ -59,7 +59,7 @@ def test_no_step_of_a_solve_has_a_matrix_product_in_float32(objective, scales):
         here = problem.linearize(problem.theta0 + 0.01)
         for kind in ("jacobi", "none"):
             pcg(here.gauss_newton_product, -here.gradient, preconditioner=here.preconditioner(kind), max_iterations=3)
-        here.push(here.gradient)
+        here.jvp(here.gradient)
         problem.energy(here.theta)
     assert refuse.seen == []
 
@@ -78,6 +78,6 @@ def test_products_stay_adjoint_where_the_host_asks_for_speed(objective):
         problem = objective(False)
         here = problem.linearize(problem.theta0 + 0.01)
         v, u = torch.randn_like(here.theta), torch.randn_like(here.residual)
-        torch.testing.assert_close((here.push(v) * u).sum(), (here.pull(u) * v).sum(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close((here.jvp(v) * u).sum(), (here.vjp(u) * v).sum(), rtol=1e-4, atol=1e-4)
     finally:
         torch.set_float32_matmul_precision(before)

@@ -96,7 +96,7 @@ def test_a_single_view_is_trusted_and_said_to_be_so_once(wrapper_class, tmp_path
 
 
 def test_a_scene_without_confidence_keeps_its_prediction_and_is_counted(wrapper_class, tmp_path, monkeypatch):
-    from diff3r_plugin.confidence import ConfidenceHead
+    from diff3r_plugin.heads.confidence import ConfidenceHead
 
     monkeypatch.setattr(
         ConfidenceHead, "logits", lambda self, g, v, *_: v.images[:, :, 0] * 0 - 20 + self.to_view.bias * 0

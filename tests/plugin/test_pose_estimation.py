@@ -195,6 +195,6 @@ def test_refining_poses_with_the_scene_brings_them_nearer():
     weights = with_pose_weights(ProximalWeights(means=0.01, covariance=0.01, opacity=0.01), PluginSettings(), 1, 2)
     layer = TTOLayer(TTOConfig(groups=tuple(weights.tensors()), inner_steps=8, stationarity_warning=None))
     _, info = layer(predicted, views.replace(world_to_camera=start), weights)
-    before, after = (pose_errors(found, views.world_to_camera) for found in (start, info.world_to_camera))
+    before, after = (pose_errors(found, views.world_to_camera) for found in (start, info.views.world_to_camera))
     assert before[0] > 1 and after[0] < 0.75 * before[0] and after[1] < 0.75 * before[1]
-    assert torch.allclose(info.world_to_camera[0, 0], torch.eye(4), atol=1e-4), "the frame of the targets stays"
+    assert torch.allclose(info.views.world_to_camera[0, 0], torch.eye(4), atol=1e-4), "the frame of the targets stays"

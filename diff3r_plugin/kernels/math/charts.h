@@ -1,4 +1,4 @@
-// The unknowns θ of one Gaussian and its numbers: every formula of coordinates.py and charts.py, for the kernels.
+// The unknowns θ of one Gaussian and its numbers: every formula of the package coordinates, for the kernels.
 //   means       μ = μ₀ + s₀ θ
 //   covariance  relative log-Cholesky Σ = L₀ M Mᵀ L₀ᵀ, or scales s₀ exp θ₁₋₃ and the rotation of q₀ (1, θ₄₋₆/2)
 //   opacity     o = sigmoid(logit o₀ + θ)

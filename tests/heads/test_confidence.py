@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scenes import random_scene
 
 from diff3r_plugin import Outcome, TTOConfig, TTOLayer
-from diff3r_plugin.confidence import INITIAL, ConfidenceHead, supervision_loss, without_the_hopeless
+from diff3r_plugin.heads.confidence import INITIAL, ConfidenceHead, supervision_loss, without_the_hopeless
 from diff3r_plugin.render import render
 
 H, W = 6, 8

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diff3r_plugin.cross_view import CHANNELS, cross_view_maps
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
@@ -38,7 +38,7 @@ class ConfidenceHead(nn.Module):
     Example:
         >>> import torch
         >>> from diff3r_plugin import Gaussians, Views
-        >>> from diff3r_plugin.confidence import ConfidenceHead
+        >>> from diff3r_plugin.heads.confidence import ConfidenceHead
         >>> means = torch.rand(1, 2 * 8 * 8, 3) + torch.tensor([0, 0, 2.0])
         >>> g = Gaussians(means, 0.01 * torch.eye(3).expand(1, 128, 3, 3), torch.full((1, 128), 0.5),
         ...               torch.zeros(1, 128, 3, 1))
@@ -151,7 +151,7 @@ def without_the_hopeless(confidence: Float[Tensor, "B V H W"]) -> tuple[Float[Te
 
     Example:
         >>> import torch
-        >>> from diff3r_plugin.confidence import without_the_hopeless
+        >>> from diff3r_plugin.heads.confidence import without_the_hopeless
         >>> w, hopeless = without_the_hopeless(torch.tensor([1e-5, 0.5]).reshape(2, 1, 1, 1))
         >>> w.flatten().tolist(), hopeless.tolist()
         ([0.0, 0.5], [True, False])

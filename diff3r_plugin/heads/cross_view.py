@@ -38,7 +38,7 @@ def render_from_others(
     Example:
         >>> import torch
         >>> from diff3r_plugin import Gaussians, Views
-        >>> from diff3r_plugin.cross_view import render_from_others
+        >>> from diff3r_plugin.heads.cross_view import render_from_others
         >>> means, covariances = torch.tensor([[[0.0, 0, 2], [0.1, 0, 2]]]), 0.01 * torch.eye(3).expand(1, 2, 3, 3)
         >>> g = Gaussians(means, covariances, torch.full((1, 2), 0.5), torch.zeros(1, 2, 3, 1))
         >>> K = torch.tensor([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]]).expand(1, 2, 3, 3)

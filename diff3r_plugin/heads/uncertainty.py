@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diff3r_plugin.config import GROUPS
-from diff3r_plugin.cross_view import CHANNELS, cross_view_maps
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views

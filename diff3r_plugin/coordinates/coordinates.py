@@ -20,20 +20,19 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.charts import CholeskyChart, CovarianceChart, LocalPose, PoseChart, ScaleRotationChart
 from diff3r_plugin.config import GROUPS
+from diff3r_plugin.coordinates.cholesky import CholeskyChart
+from diff3r_plugin.coordinates.covariance import CovarianceChart
+from diff3r_plugin.coordinates.poses import LocalPose, PoseChart
+from diff3r_plugin.coordinates.scale_rotation import ScaleRotationChart
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.linalg.small import product
-from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
 LARGEST_LOGIT = 30.0
 """Logits change by at most this; exp of more overflows float32 and renders the same image."""
-
-CORE_COLUMNS = {"means": (0, 3), "covariance": (3, 9), "opacity": (9, 10), "sh_dc": (10, 13)}
 
 
 class Coordinates:
@@ -70,21 +69,21 @@ class Coordinates:
         self.shapes: dict[str, tuple[int, int]] = {
             g: (N, sizes[g]) for g in GROUPS if g in groups and sizes.get(g, 0) > 0
         }
-        self._poses: PoseChart | None = None
+        self.pose_chart: PoseChart | None = None
         if "poses" in groups:
             if views is None:
                 raise ValueError("To move the group 'poses', Coordinates need the views.")
-            self._poses = PoseChart(views.world_to_camera.detach())
+            self.pose_chart = PoseChart(views.world_to_camera.detach())
             self.shapes["poses"] = (views.num_views, 6)
         self.num_unknowns = sum(n * d for n, d in self.shapes.values())
 
         chart = CholeskyChart if reference.scales is None else ScaleRotationChart
-        self._covariance: CovarianceChart = chart(reference)
+        self.covariance_chart: CovarianceChart = chart(reference)
         finite = torch.stack([t.isfinite().reshape(B, N, -1).all(-1) for t in reference.tensors()]).all(0)
-        self.movable: Bool[Tensor, "B N"] = self._covariance.movable & finite
-        self.valid: Bool[Tensor, "B N"] = self._covariance.valid & finite
-        self._scale = torch.where(self.movable, self._covariance.mean_scale, 0)[..., None]
-        self._batch = B
+        self.movable: Bool[Tensor, "B N"] = self.covariance_chart.movable & finite
+        self.valid: Bool[Tensor, "B N"] = self.covariance_chart.valid & finite
+        self.scale = torch.where(self.movable, self.covariance_chart.mean_scale, 0)[..., None]
+        self.batch_size = B
 
     def split(self, theta: Float[Tensor, "B P"]) -> dict[str, Float[Tensor, "B M d"]]:
         """θ as one tensor ``[B, N, d]`` a group (``[B, V, 6]`` for poses); views, not copies."""
@@ -93,7 +92,7 @@ class Coordinates:
 
     def join(self, parts: dict[str, Float[Tensor, "B M d"]]) -> Float[Tensor, "B P"]:
         """The inverse of :meth:`split`."""
-        return torch.cat([parts[g].reshape(self._batch, -1) for g in self.shapes], dim=1)
+        return torch.cat([parts[g].reshape(self.batch_size, -1) for g in self.shapes], dim=1)
 
     def decode(self, theta: Float[Tensor, "B P"]) -> Gaussians:
         """The scene at θ, in the form (covariances, or scales and quats) of the reference; differentiable."""
@@ -103,23 +102,23 @@ class Coordinates:
             name: getattr(reference, name) for name in ("covariances", "scales", "quats")
         }
         if "means" in parts:
-            means = means + self._scale * parts["means"]
+            means = means + self.scale * parts["means"]
         if "covariance" in parts:
-            shape = self._covariance.decode(parts["covariance"])
+            shape = self.covariance_chart.decode(parts["covariance"])
         if "opacity" in parts:
             # sigmoid(logit o + θ), written so that θ = 0 gives o to the last digit and o = 0, 1 stay.
             growth = torch.expm1(parts["opacity"][..., 0].clamp(-LARGEST_LOGIT, LARGEST_LOGIT))
             change = opacities * (1 - opacities) * growth / (1 + opacities * growth)
-            opacities = torch.where(self._opacity_moves, opacities + change, opacities)
+            opacities = torch.where(self.opacity_moves, opacities + change, opacities)
         if "sh_dc" in parts or "sh_rest" in parts:
-            harmonics = harmonics + self._harmonics(parts)
+            harmonics = harmonics + self.harmonics_change(parts)
         return Gaussians(means, opacities=opacities, harmonics=harmonics, **shape)
 
     def decode_cameras(self, theta: Float[Tensor, "B P"], views: Views) -> Views:
         """The views at θ: moved if poses are among the unknowns."""
-        if self._poses is None:
+        if self.pose_chart is None:
             return views
-        return views.replace(world_to_camera=self._poses.decode(self.split(theta)["poses"]))
+        return views.replace(world_to_camera=self.pose_chart.decode(self.split(theta)["poses"]))
 
     def encode(self, gaussians: Gaussians) -> Float[Tensor, "B P"]:
         """θ of the reference as a function of the scene it was taken from: zero, with the exact derivative.
@@ -128,13 +127,13 @@ class Coordinates:
         """
         parts: dict[str, Tensor] = {}
         if "means" in self.shapes:
-            inverse = torch.where(self._scale > 0, 1 / self._scale, 0)
+            inverse = torch.where(self.scale > 0, 1 / self.scale, 0)
             parts["means"] = (gaussians.means - self.reference.means) * inverse
         if "covariance" in self.shapes:
-            parts["covariance"] = self._covariance.encode(gaussians)
+            parts["covariance"] = self.covariance_chart.encode(gaussians)
         if "opacity" in self.shapes:
-            slope = self._opacity_slope(self.reference.opacities)
-            inverse = torch.where(self._opacity_moves, 1 / torch.where(slope > 0, slope, 1), 0)
+            slope = opacity_slope(self.reference.opacities)
+            inverse = torch.where(self.opacity_moves, 1 / torch.where(slope > 0, slope, 1), 0)
             parts["opacity"] = ((gaussians.opacities - self.reference.opacities) * inverse)[..., None]
         moved = (gaussians.harmonics - self.reference.harmonics) * self.movable[..., None, None]
         if "sh_dc" in self.shapes:
@@ -142,7 +141,7 @@ class Coordinates:
         if "sh_rest" in self.shapes:
             parts["sh_rest"] = moved[..., 1:].flatten(2)
         if "poses" in self.shapes:
-            parts["poses"] = gaussians.means.new_zeros(self._batch, *self.shapes["poses"])
+            parts["poses"] = gaussians.means.new_zeros(self.batch_size, *self.shapes["poses"])
         return self.join(parts)
 
     def apply(self, theta: Float[Tensor, "B P"], gaussians: Gaussians) -> Gaussians:
@@ -152,7 +151,7 @@ class Coordinates:
         still = ~self.movable
         means = torch.where(still[..., None], gaussians.means, means) if "means" in self.shapes else gaussians.means
         opacities = (
-            torch.where(self._opacity_moves, opacities, gaussians.opacities)
+            torch.where(self.opacity_moves, opacities, gaussians.opacities)
             if "opacity" in self.shapes
             else gaussians.opacities
         )
@@ -172,13 +171,13 @@ class Coordinates:
     @cached_property
     def anchors(self) -> Float[Tensor, "B N 9"]:
         """What kernels know of the reference: whether it moves, its own size, and its covariance's chart."""
-        movable = self.movable[..., None].to(self._scale.dtype)
-        return torch.cat([movable, self._scale, self._covariance.anchors()], -1).contiguous()
+        movable = self.movable[..., None].to(self.scale.dtype)
+        return torch.cat([movable, self.scale, self.covariance_chart.anchors()], -1).contiguous()
 
     @property
     def covariance_kind(self) -> int:
         """Which chart the covariances have, as the kernels number them."""
-        return self._covariance.kind
+        return self.covariance_chart.kind
 
     @cached_property
     def plain_reference(self) -> Gaussians:
@@ -196,21 +195,13 @@ class Coordinates:
 
     def poses_at(self, theta: Float[Tensor, "B P"]) -> LocalPose | None:
         """The derivative of θ → cameras at θ, if they move."""
-        return None if self._poses is None else self._poses.at(self.split(theta)["poses"])
-
-    def at(self, theta: Float[Tensor, "B P"]) -> LocalCoordinates:
-        """The scene at θ with the derivative of :meth:`decode` there."""
-        return LocalCoordinates(self, theta)
+        return None if self.pose_chart is None else self.pose_chart.at(self.split(theta)["poses"])
 
     @property
-    def _opacity_moves(self) -> Bool[Tensor, "B N"]:
-        return self.movable & (self._opacity_slope(self.reference.opacities) > 0)
+    def opacity_moves(self) -> Bool[Tensor, "B N"]:
+        return self.movable & (opacity_slope(self.reference.opacities) > 0)
 
-    @staticmethod
-    def _opacity_slope(opacities: Tensor) -> Tensor:
-        return opacities * (1 - opacities)
-
-    def _harmonics(self, parts: dict[str, Tensor]) -> Float[Tensor, "B N 3 K"]:
+    def harmonics_change(self, parts: dict[str, Tensor]) -> Float[Tensor, "B N 3 K"]:
         """Change of the SH coefficients from the two SH groups."""
         reference = self.reference.harmonics
         dc, rest = parts.get("sh_dc"), parts.get("sh_rest")
@@ -223,112 +214,6 @@ class Coordinates:
         return torch.cat(bands, -1) * self.movable[..., None, None]
 
 
-class LocalCoordinates:
-    """The derivative of θ → scene at one θ: ``push`` for tangents, ``pull`` for cotangents, and its use on Grams.
-
-    Args:
-        coordinates: The chart.
-        theta: Where, ``[B, P]``.
-    """
-
-    def __init__(self, coordinates: Coordinates, theta: Float[Tensor, "B P"]) -> None:
-        self._coordinates = coordinates
-        self.gaussians = coordinates.decode(theta).with_covariances()
-        parts = coordinates.split(theta)
-        self._covariance = coordinates._covariance.at(parts["covariance"]) if "covariance" in parts else None
-        self._poses = coordinates._poses.at(parts["poses"]) if coordinates._poses is not None else None
-        slope = coordinates._opacity_slope(self.gaussians.opacities)
-        self._opacity_slope = torch.where(coordinates._opacity_moves, slope, 0)
-
-    @property
-    def moves_cameras(self) -> bool:
-        return self._poses is not None
-
-    def push(self, tangent: Float[Tensor, "B P"]) -> Gaussians:
-        """Change of the scene for a change of θ."""
-        c, scene = self._coordinates, self.gaussians
-        parts = c.split(tangent)
-        assert scene.covariances is not None
-        return Gaussians(
-            c._scale * parts["means"] if "means" in parts else torch.zeros_like(scene.means),
-            torch.zeros_like(scene.covariances)
-            if self._covariance is None
-            else self._covariance.push(parts["covariance"]),
-            self._opacity_slope * parts["opacity"][..., 0] if "opacity" in parts else torch.zeros_like(scene.opacities),
-            c._harmonics(parts),
-        )
-
-    def push_cameras(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 4 4"]:
-        """Change of ``world_to_camera`` for a change of θ."""
-        assert self._poses is not None
-        return self._poses.push(self._coordinates.split(tangent)["poses"])
-
-    def pull(self, cotangent: Gaussians, cameras: Float[Tensor, "B V 4 4"] | None = None) -> Float[Tensor, "B P"]:
-        """Gradient with respect to θ from a gradient with respect to the scene (and the cameras)."""
-        c = self._coordinates
-        parts: dict[str, Tensor] = {}
-        if "means" in c.shapes:
-            parts["means"] = c._scale * cotangent.means
-        if self._covariance is not None:
-            assert cotangent.covariances is not None
-            parts["covariance"] = self._covariance.pull(cotangent.covariances)
-        if "opacity" in c.shapes:
-            parts["opacity"] = (self._opacity_slope * cotangent.opacities)[..., None]
-        harmonics = cotangent.harmonics * c.movable[..., None, None]
-        if "sh_dc" in c.shapes:
-            parts["sh_dc"] = harmonics[..., 0]
-        if "sh_rest" in c.shapes:
-            parts["sh_rest"] = harmonics[..., 1:].flatten(2)
-        if self._poses is not None:
-            assert cameras is not None
-            parts["poses"] = self._poses.pull(cameras)
-        return c.join(parts)
-
-    def gram_diagonal(self, gram: GaussianGram) -> Float[Tensor, "B P"]:
-        """The exact diagonal of JᵀWJ in θ (0 for poses, which the Gram does not know)."""
-        c = self._coordinates
-        core = gram.core.diagonal(dim1=-2, dim2=-1)
-        parts: dict[str, Tensor] = {}
-        for g, (n, d) in c.shapes.items():
-            if g == "covariance":
-                assert self._covariance is not None
-                C = self._covariance.matrix
-                parts[g] = (C * product(gram.core[..., 3:9, 3:9], C)).sum(-2)
-            elif g == "sh_rest":
-                parts[g] = (gram.sh_rest * c.movable[..., None, None]).flatten(2)
-            elif g == "poses":
-                parts[g] = core.new_zeros(c._batch, n, d)
-            else:
-                first, last = CORE_COLUMNS[g]
-                parts[g] = core[..., first:last] * self._slope(g) ** 2
-        return c.join(parts)
-
-    def gram_blocks(self, gram: GaussianGram) -> tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]]:
-        """The exact per-Gaussian blocks of JᵀWJ in θ without ``sh_rest``, and where their unknowns stand in θ."""
-        c = self._coordinates
-        groups = [g for g in CORE_COLUMNS if g in c.shapes]
-
-        def derivative(block: Tensor, g: str) -> Tensor:
-            """One group's core numbers, the last axis, exchanged for its unknowns."""
-            part = block[..., slice(*CORE_COLUMNS[g])]
-            if g == "covariance":
-                assert self._covariance is not None
-                return product(part, self._covariance.matrix)
-            return part * self._slope(g)[..., None]
-
-        half = torch.cat([derivative(gram.core, g) for g in groups], -1) if groups else gram.core[..., :0]
-        blocks = torch.cat([derivative(half.mT, g) for g in groups], -1) if groups else gram.core[..., :0, :0]
-        positions, start = [], 0
-        for g, (n, d) in c.shapes.items():
-            if g in CORE_COLUMNS:
-                positions.append(start + torch.arange(n * d, device=blocks.device).reshape(n, d))
-            start += n * d
-        empty = torch.zeros(self.gaussians.num_gaussians, 0, dtype=torch.long, device=blocks.device)
-        return blocks, torch.cat(positions, 1) if positions else empty
-
-    def _slope(self, group: str) -> Float[Tensor, "B N 1"]:
-        """d(core number) / dθ of a group in which that is one number per Gaussian."""
-        c = self._coordinates
-        if group == "means":
-            return c._scale
-        return (self._opacity_slope if group == "opacity" else c.movable.to(c._scale.dtype))[..., None]
+def opacity_slope(opacities: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """d opacity / d logit."""
+    return opacities * (1 - opacities)

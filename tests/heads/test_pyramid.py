@@ -6,7 +6,7 @@ from scenes import random_scene
 
 from diff3r_plugin import UncertaintyHead
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.uncertainty_pyramid import PyramidHead, at_resolution
+from diff3r_plugin.heads.pyramid import PyramidHead, at_resolution
 
 H, W, V = 8, 12, 2
 GRIDS = (PixelGrid(4), PixelGrid(2, per_pixel=3), PixelGrid())

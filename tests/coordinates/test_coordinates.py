@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scenes import inner, random_scene
 
 from diff3r_plugin import Gaussians
-from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.coordinates import Coordinates, LocalCoordinates
 from diff3r_plugin.gaussians import rotation_matrices
 from diff3r_plugin.render import linearize
 
@@ -43,7 +43,7 @@ def test_push_is_the_derivative_of_decode_and_pull_its_transpose(scene_and_views
     coordinates = Coordinates(scene, views, (*ALL, "poses"))
     theta = 0.3 * torch.randn(2, coordinates.num_unknowns, dtype=torch.float64)
     change = torch.randn_like(theta)
-    local, step = coordinates.at(theta), 1e-6
+    local, step = LocalCoordinates(coordinates, theta), 1e-6
 
     def at(s):
         moved = theta + s * change
@@ -51,7 +51,7 @@ def test_push_is_the_derivative_of_decode_and_pull_its_transpose(scene_and_views
         return (*coordinates.decode(moved).with_covariances().tensors(), cameras)
 
     numeric = [(a - b) / (2 * step) for a, b in zip(at(step), at(-step), strict=True)]
-    tangent, cameras = local.push(change), local.push_cameras(change)
+    tangent, cameras = local.jvp(change), local.jvp_cameras(change)
     for a, b in zip((*tangent.tensors(), cameras), numeric, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
@@ -60,7 +60,7 @@ def test_push_is_the_derivative_of_decode_and_pull_its_transpose(scene_and_views
     cotangent = Gaussians(cotangent.means, symmetric, cotangent.opacities, cotangent.harmonics)
     camera_cotangent = torch.randn_like(cameras)
     forward = inner(cotangent, tangent) + (camera_cotangent * cameras).sum()
-    torch.testing.assert_close(forward, (local.pull(cotangent, camera_cotangent) * change).sum())
+    torch.testing.assert_close(forward, (local.vjp(cotangent, camera_cotangent) * change).sum())
 
 
 def test_encode_is_zero_with_the_inverse_derivative(scene_and_views):
@@ -160,7 +160,7 @@ def test_gram_becomes_the_diagonal_and_blocks_in_theta(scene_and_views):
     scene, views = scene_and_views
     coordinates = Coordinates(scene, views, ALL)
     theta = 0.1 * torch.randn(2, coordinates.num_unknowns, dtype=torch.float64)
-    local = coordinates.at(theta)
+    local = LocalCoordinates(coordinates, theta)
     lin = linearize(local.gaussians, views, "torch")
     weights = torch.rand_like(views.images[:, :, 0])
     gram = lin.gram(weights)
@@ -169,7 +169,7 @@ def test_gram_becomes_the_diagonal_and_blocks_in_theta(scene_and_views):
     def column(i):
         unit = torch.zeros_like(theta)
         unit[:, i] = 1
-        return local.pull(lin.gauss_newton_product(local.push(unit), weights))
+        return local.vjp(lin.gauss_newton_product(local.jvp(unit), weights))
 
     for i in range(0, coordinates.num_unknowns, 7):
         torch.testing.assert_close(diagonal[:, i], column(i)[:, i], rtol=1e-8, atol=1e-10)

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.uncertainty import UncertaintyHead
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
-from diff3r_plugin.uncertainty import UncertaintyHead
 from diff3r_plugin.views import Views
 
 
@@ -34,7 +34,7 @@ class PyramidHead(nn.Module):
 
     Example:
         >>> from diff3r_plugin.alignment import PixelGrid
-        >>> from diff3r_plugin.uncertainty_pyramid import PyramidHead
+        >>> from diff3r_plugin.heads.pyramid import PyramidHead
         >>> len(PyramidHead(("means",), (PixelGrid(stride=2), PixelGrid())).heads)
         2
     """

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scenes import random_scene
 
-from diff3r_plugin.cross_view import cross_view_maps, render_from_others
+from diff3r_plugin.heads.cross_view import cross_view_maps, render_from_others
 from diff3r_plugin.render import render
 
 H, W, V = 6, 8, 3

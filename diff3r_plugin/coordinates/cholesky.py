@@ -1,0 +1,123 @@
+"""The chart of covariances that hosts hand out as matrices."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diff3r_plugin.coordinates.covariance import CovarianceChart, LocalCovariance, symmetric_derivative
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.linalg.small import (
+    SYMMETRIC_ENTRIES,
+    Matrix3,
+    entries3,
+    matmul3,
+    stack3,
+    subtract,
+    transpose3,
+)
+
+RELATIVE_PIVOT_FLOOR = 1e-4
+"""Smallest Cholesky pivot relative to the Gaussian's size: a thinner Gaussian moves as if it were this thick."""
+
+_LOWER = ((0, 0), (1, 1), (2, 2), (1, 0), (2, 0), (2, 1))
+
+
+class CholeskyChart(CovarianceChart):
+    """Relative log-Cholesky: Σ = L₀ M Mᵀ L₀ᵀ, M lower triangular, diagonal exp θ₁₋₃, below (2,1) (3,1) (3,2) θ₄₋₆.
+
+    No gauge freedom, no quaternion, and one formula for every host that hands out covariances
+    (log-Cholesky metric: Lin 2019).
+    """
+
+    kind = 0
+
+    def __init__(self, reference: Gaussians) -> None:
+        assert reference.covariances is not None
+        self._reference = reference.covariances
+        self._factor, self.valid, self.movable = _cholesky(self._reference)
+        trace = self._reference.diagonal(dim1=-2, dim2=-1).sum(-1)
+        self.mean_scale = torch.where(self.movable, trace.clamp_min(0) / 3, 0).sqrt()
+
+    def decode(self, theta):
+        L = self._factor
+        factor = matmul3(L, _lower_triangular(theta))
+        # Added to the reference, so that θ = 0 gives back its very digits even where L₀L₀ᵀ does not.
+        now, before = matmul3(factor, transpose3(factor)), matmul3(L, transpose3(L))
+        change = [
+            [subtract(a, b) for a, b in zip(row, other, strict=True)] for row, other in zip(now, before, strict=True)
+        ]
+        return {"covariances": self._reference + stack3(change), "scales": None, "quats": None}
+
+    def encode(self, gaussians):
+        assert gaussians.covariances is not None
+        change = torch.where(self.movable[..., None, None], gaussians.covariances - self._reference, 0)
+        # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
+        change = entries3(0.5 * (change + change.mT))  # type: ignore[assignment]
+        inverse = _inverse_lower(self._factor, self.movable)
+        relative = matmul3(matmul3(inverse, change), transpose3(inverse))  # type: ignore[arg-type]
+        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)  # type: ignore[misc, operator]
+
+    def at(self, theta):
+        factor = matmul3(self._factor, _lower_triangular(theta))
+        slopes = (*theta[..., :3].exp().unbind(-1), None, None, None)
+        return LocalCovariance(symmetric_derivative(self._factor, transpose3(factor), _LOWER, slopes))
+
+    def anchors(self):
+        (a, _, _), (b, c, _), (d, e, f) = self._factor
+        return torch.stack([a, b, c, d, e, f, torch.zeros_like(a)], -1)  # type: ignore[list-item, arg-type]
+
+
+def _cholesky(
+    covariances: Float[Tensor, "B N 3 3"],
+) -> tuple[Matrix3, Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
+    """Lower factors (0 where not movable), validity and movability."""
+    a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in SYMMETRIC_ENTRIES)
+    trace = a + d + f
+    finite = torch.stack([a, b, c, d, e, f]).isfinite().all(0)
+    movable = finite & (trace > torch.finfo(covariances.dtype).tiny)
+    size = torch.where(movable, trace, 1)
+    floor = (RELATIVE_PIVOT_FLOOR**2) * size
+
+    def pivot(squared: Tensor) -> Tensor:
+        return torch.maximum(torch.where(movable, squared, 1), floor).sqrt()
+
+    l11 = pivot(a)
+    l21, l31 = b / l11, c / l11
+    l22 = pivot(d - l21 * l21)
+    l32 = (e - l31 * l21) / l22
+    l33 = pivot(f - l31 * l31 - l32 * l32)
+    valid = finite & (_semidefinite((a, b, c, d, e, f), size) | ~movable) & (trace >= 0)
+    movable = movable & valid
+    l11, l21, l31, l22, l32, l33 = (torch.where(movable, x, 0) for x in (l11, l21, l31, l22, l32, l33))
+    return [[l11, None, None], [l21, l22, None], [l31, l32, l33]], valid, movable
+
+
+def _semidefinite(entries: tuple[Tensor, ...], size: Tensor) -> Bool[Tensor, "B N"]:
+    """Whether matrices are positive semidefinite but for rounding, which their own pivots cannot tell.
+
+    A pivot that is all cancellation makes the next one anything. With a thousand roundings of the size added to the
+    diagonal no pivot is: they are positive if and only if no eigenvalue is more negative than that.
+    """
+    shift = 1e3 * torch.finfo(size.dtype).eps * size
+    a, b, c, d, e, f = entries
+    a, d, f = a + shift, d + shift, f + shift
+    first = torch.where(a > 0, a, 1)
+    rest = d - b * b / first
+    second = torch.where(rest > 0, rest, 1)
+    last = f - c * c / first - (e - b * c / first) ** 2 / second
+    return (a > 0) & (rest > 0) & (last > 0)
+
+
+def _inverse_lower(factor: Matrix3, movable: Bool[Tensor, "B N"]) -> Matrix3:
+    """Inverse of a lower triangular matrix; the identity where not movable."""
+    d1, d2, d3 = (torch.where(movable, factor[i][i], 1).reciprocal() for i in range(3))  # type: ignore[arg-type]
+    a, b, c = factor[1][0], factor[2][0], factor[2][1]
+    return [[d1, None, None], [-a * d1 * d2, d2, None], [(a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3]]  # type: ignore[operator]
+
+
+def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Matrix3:
+    d1, d2, d3 = theta[..., :3].exp().unbind(-1)
+    a, b, c = theta[..., 3:].unbind(-1)
+    return [[d1, None, None], [a, d2, None], [b, c, d3]]
