@@ -103,7 +103,7 @@ class Refiner:
             features = None if self.tap is None else usable(self.tap.take(batch, seen.num_views, height, width))
             self._check_rays(gaussians, seen, stage)
             weights = self.weights(gaussians, seen, features, count)
-            confidence, hopeless = self.confidence(gaussians, views, features)
+            confidence, untrusted = self.confidence(gaussians, views, features)
             if source == "batch":
                 refined, info = self.layer(gaussians, views, weights, confidence)
             else:
@@ -120,7 +120,7 @@ class Refiner:
             views=views,
             weights=weights,
             confidence=confidence,
-            hopeless=hopeless,
+            untrusted=untrusted,
             info=info,
             seconds=seconds,
             poses=poses,
