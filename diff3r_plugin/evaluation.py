@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
@@ -58,11 +59,11 @@ class SavedScene:
 
     def save(self, path: Path | str) -> None:
         """Write plain tensors with ``torch.save``."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         parts = {kind: _tensors(getattr(self, kind)) for kind in ("gaussians", "context", "target")}
         more = {} if self.confidence is None else {"confidence": self.confidence.cpu().clone()}
-        torch.save({"format": FORMAT, "name": self.name, "weights": dict(self.weights), **parts, **more}, path)
+        content = {"format": FORMAT, "name": self.name, "weights": dict(self.weights), **parts, **more}
+        with atomic_write(path) as file:
+            torch.save(content, file)
 
     @classmethod
     def load(cls, path: Path | str) -> SavedScene:
@@ -140,9 +141,9 @@ def score(scene: SavedScene, gaussians: Gaussians, backend: str = "auto") -> dic
         target = render(gaussians, scene.target.replace(images=None), backend)
         context = render(gaussians, scene.context.replace(images=None), backend)
     return {
-        "psnr": float(psnr(scene.target.given_images, target).mean()),
-        "ssim": float(ssim(scene.target.given_images, target).mean()),
-        "psnr_context": float(psnr(scene.context.given_images, context).mean()),
+        "psnr": float(psnr(scene.target.images, target).mean()),  # type: ignore[arg-type]
+        "ssim": float(ssim(scene.target.images, target).mean()),  # type: ignore[arg-type]
+        "psnr_context": float(psnr(scene.context.images, context).mean()),  # type: ignore[arg-type]
     }
 
 

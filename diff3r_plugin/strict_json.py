@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from diff3r_plugin.atomic import atomic_write
 
 
 def strict(value: Any) -> Any:
@@ -29,7 +30,5 @@ def strict(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write :func:`strict` of a value; a file is replaced in one go, so that a reader never meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(strict(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(scratch, path)
+    with atomic_write(path) as file:
+        file.write((json.dumps(strict(value), indent=1, allow_nan=False) + "\n").encode())

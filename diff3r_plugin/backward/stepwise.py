@@ -34,7 +34,7 @@ from diff3r_plugin.linalg import PCGResult, pcg
 from diff3r_plugin.objective import Objective, ThetaGram
 from diff3r_plugin.optimize import GaussNewton, InnerSolver, minimize
 from diff3r_plugin.optimize.gauss_newton import GaussNewtonState
-from diff3r_plugin.ranges import require_pcg
+from diff3r_plugin.ranges import require_choice, require_share, require_whole
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class Stepwise:
     preconditioner: str = "jacobi"
 
     def __post_init__(self) -> None:
-        require_pcg(self.pcg_iterations, self.pcg_tolerance, self.preconditioner)
+        require_whole("pcg_iterations", self.pcg_iterations, 1)
+        require_share("pcg_tolerance", self.pcg_tolerance)
+        require_choice("preconditioner", self.preconditioner, ("jacobi", "block_jacobi", "none"))
 
     def solve(self, problem: InnerProblem, solver: InnerSolver) -> Solved:
         """See :class:`~diff3r_plugin.backward.BackwardMode`."""

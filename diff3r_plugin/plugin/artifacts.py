@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
 import torch
@@ -12,8 +10,10 @@ from torch import Tensor
 
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.io import write_image, write_ply
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.strict_json import write_json
 from diff3r_plugin.views import Views
 
 
@@ -57,7 +57,7 @@ def write(
             maps_of_groups = weight_maps(refinement, index)
             if maps_of_groups:
                 ranges = {group: [float(maps.min()), float(maps.max())] for group, maps in maps_of_groups.items()}
-                (place / "weight_ranges.json").write_text(json.dumps(ranges))
+                write_json(place / "weight_ranges.json", ranges)
             for group, maps in maps_of_groups.items():
                 logs = maps.log10()
                 for view, image in enumerate(logs):
@@ -92,12 +92,7 @@ def heat(values: Float[Tensor, "H W"], low: float, high: float) -> Float[Tensor,
 
 def save_image(image: Float[Tensor, "3 H W"], path: Path) -> None:
     """Write an image in [0, 1] as PNG."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (image.detach().float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().cpu()
-    height, width, _ = pixels.shape
-    Image.frombytes("RGB", (width, height), bytes(pixels.flatten().tolist())).save(path)
+    write_image(path, image)
 
 
 def save_scene(refinement: Refinement, targets: Views, index: int, name: str, path: Path) -> None:
@@ -127,43 +122,5 @@ def _scene_of(views: Views, one: slice) -> Views:
 
 
 def save_ply(scenes: Gaussians, index: int, path: Path) -> None:
-    """Write one scene in the PLY layout that 3D Gaussian splatting viewers read (log scales, logit opacities)."""
-    covariances = scenes.with_covariances().covariances
-    assert covariances is not None
-    variances, axes = torch.linalg.eigh(covariances[index].double())
-    axes = axes * torch.linalg.det(axes).sign()[:, None, None]
-    harmonics = scenes.harmonics[index].double()
-    columns = {
-        **dict(zip("xyz", scenes.means[index].double().unbind(-1), strict=True)),
-        **{f"f_dc_{c}": harmonics[:, c, 0] for c in range(3)},
-        **{f"f_rest_{i}": v for i, v in enumerate(harmonics[:, :, 1:].flatten(1).unbind(-1))},
-        "opacity": torch.logit(scenes.opacities[index].double(), eps=1e-6),
-        **{f"scale_{i}": v for i, v in enumerate(variances.clamp_min(1e-20).sqrt().log().unbind(-1))},
-        **{f"rot_{i}": v for i, v in enumerate(quaternions(axes).unbind(-1))},
-    }
-    table = torch.stack(list(columns.values()), -1).float().cpu()
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
-    header += [f"property float {name}" for name in columns] + ["end_header", ""]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    flat = table.flatten().tolist()
-    path.write_bytes("\n".join(header).encode() + struct.pack(f"<{len(flat)}f", *flat))
-
-
-def quaternions(rotations: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N 4"]:
-    """Unit wxyz quaternions of rotation matrices (the largest component, found first, keeps the division safe)."""
-    r = rotations
-    trace = r.diagonal(dim1=-2, dim2=-1)
-    x, y, z = trace.unbind(-1)
-    squares = torch.stack([1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z], -1).clamp_min(0)
-    candidates = torch.stack(
-        [
-            torch.stack([squares[:, 0], r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1]], -1),
-            torch.stack([r[:, 2, 1] - r[:, 1, 2], squares[:, 1], r[:, 1, 0] + r[:, 0, 1], r[:, 0, 2] + r[:, 2, 0]], -1),
-            torch.stack([r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] + r[:, 0, 1], squares[:, 2], r[:, 2, 1] + r[:, 1, 2]], -1),
-            torch.stack([r[:, 1, 0] - r[:, 0, 1], r[:, 0, 2] + r[:, 2, 0], r[:, 2, 1] + r[:, 1, 2], squares[:, 3]], -1),
-        ],
-        1,
-    )
-    best = squares.argmax(-1)
-    chosen = candidates[torch.arange(len(best), device=best.device), best]
-    return chosen / chosen.norm(dim=-1, keepdim=True)
+    """Write one scene in the PLY layout that 3D Gaussian splatting viewers read."""
+    write_ply(path, scenes.map(lambda tensor: tensor[index : index + 1]))
