@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,7 @@ class DepthSplat(PixelSplatFamily):
         scene, count = self.scene(output), refined.batch_size
         final = super().with_gaussians(_last(scene, count), refined)
         if len(scene.means) > count:
-            joined = {
-                field.name: torch.cat([getattr(scene, field.name)[:-count], getattr(final, field.name)])
-                for field in dataclasses.fields(scene)
-            }
+            joined = {name: torch.cat([value[:-count], getattr(final, name)]) for name, value in _tensors(scene)}
             final = dataclasses.replace(scene, **joined)
         return self.with_scene(output, final)
 
@@ -74,9 +72,12 @@ def _last(scene: Any, count: int) -> Any:
     """The last scenes of a batch; the batch itself where it holds no others."""
     if len(scene.means) == count:
         return scene
-    return dataclasses.replace(
-        scene, **{field.name: getattr(scene, field.name)[-count:] for field in dataclasses.fields(scene)}
-    )
+    return dataclasses.replace(scene, **{name: value[-count:] for name, value in _tensors(scene)})
+
+
+def _tensors(scene: Any) -> Iterator[tuple[str, Tensor]]:
+    """The fields of a scene that hold a batch; variants of the host keep notes beside them."""
+    return ((name, value) for name, value in vars(scene).items() if isinstance(value, Tensor))
 
 
 @hookimpl

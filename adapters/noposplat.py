@@ -23,6 +23,7 @@ class NoPoSplat(PixelSplatFamily):
     repository = "https://github.com/cvg/NoPoSplat"
     verified_commits = ("9b04307ebe17",)
     encoder_sees_poses = False
+    along_rays = False  # the network predicts points
     e3nn_harmonics = False
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (

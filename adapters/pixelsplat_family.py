@@ -36,6 +36,7 @@ class PixelSplatFamily(HostAdapter):
 
     e3nn_harmonics: bool = True
     scale_invariant: bool = True
+    along_rays = True
     unrefined = ("render_video_generic", "encoder_visualizer.visualize")
     fingerprints = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
     expectations = (

@@ -27,6 +27,7 @@ class SPFSplat(PixelSplatFamily):
     name = "spfsplat"
     repository = "https://github.com/ranrhuang/SPFSplat"
     encoder_sees_poses = False
+    along_rays = False  # the network predicts points
     predicts_poses = True
     e3nn_harmonics = False
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)

@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
+from diff3r_plugin.ranges import (
+    PRECONDITIONERS,
+    PreconditionerName,
+    require_choice,
+    require_positive,
+    require_share,
+    require_whole,
+)
 
 SolverName = Literal["gauss_newton", "adam"]
 INNER_SOLVERS = get_args(SolverName)
 BackwardModeName = Literal["implicit", "stepwise", "unroll", "truncated", "first_order"]
 BACKWARD_MODES = get_args(BackwardModeName)
-PreconditionerName = Literal["jacobi", "block_jacobi", "none"]
-PRECONDITIONERS = get_args(PreconditionerName)
 RENDERERS = ("gsplat", "native", "torch")
 """``render.NAME_backend`` each, the preferred one first."""
 BACKENDS = ("auto", *RENDERERS)

@@ -20,8 +20,7 @@ def ordinary(tensor: Tensor) -> Tensor:
 
 def ordinary_views(views: Views, dtype: torch.dtype) -> tuple[Views, Tensor]:
     """Views without a graph in the layer's precision, and their images with the graph they came with."""
-    assert views.images is not None
-    images = ordinary(views.images).to(dtype)
+    images = ordinary(views.given_images).to(dtype)
     detached = {
         name: ordinary(getattr(views, name)).detach().to(dtype)
         for name in ("world_to_camera", "intrinsics", "near", "far", "background")

@@ -141,9 +141,9 @@ def score(scene: SavedScene, gaussians: Gaussians, backend: str = "auto") -> dic
         target = render(gaussians, scene.target.replace(images=None), backend)
         context = render(gaussians, scene.context.replace(images=None), backend)
     return {
-        "psnr": float(psnr(scene.target.images, target).mean()),  # type: ignore[arg-type]
-        "ssim": float(ssim(scene.target.images, target).mean()),  # type: ignore[arg-type]
-        "psnr_context": float(psnr(scene.context.images, context).mean()),  # type: ignore[arg-type]
+        "psnr": float(psnr(scene.target.given_images, target).mean()),
+        "ssim": float(ssim(scene.target.given_images, target).mean()),
+        "psnr_context": float(psnr(scene.context.given_images, context).mean()),
     }
 
 

@@ -119,6 +119,13 @@ class Gaussians:
         """Of the means."""
         return self.means.device
 
+    @property
+    def covariance_matrices(self) -> Float[Tensor, "B N 3 3"]:
+        """The covariances, multiplied out where the scene has scales and quats."""
+        covariances = self.with_covariances().covariances
+        assert covariances is not None
+        return covariances
+
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
         """Apply ``function`` to every tensor that is present."""
         return Gaussians(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, get_args
+
+PreconditionerName = Literal["jacobi", "block_jacobi", "none"]
+PRECONDITIONERS: tuple[str, ...] = get_args(PreconditionerName)
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
@@ -30,3 +33,10 @@ def require_positive(name: str, value: float) -> None:
     """Raise ValueError unless ``value`` is positive and finite."""
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name}={value!r} must be positive and finite.")
+
+
+def require_pcg(iterations: int, tolerance: float, preconditioner: str, name: str = "pcg_iterations") -> None:
+    """Raise ValueError unless these are settings of conjugate gradients; ``name`` is that of the iterations."""
+    require_whole(name, iterations, 1)
+    require_share("pcg_tolerance", tolerance)
+    require_choice("preconditioner", preconditioner, PRECONDITIONERS)

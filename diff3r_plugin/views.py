@@ -104,6 +104,17 @@ class Views:
         """Of the cameras."""
         return self.world_to_camera.device
 
+    @property
+    def given_images(self) -> Float[Tensor, "B V 3 H W"]:
+        """The images, for who cannot do without.
+
+        Raises:
+            ValueError: if the views have none.
+        """
+        if self.images is None:
+            raise ValueError("These Views have images=None, but images are needed here: Views(..., images=...).")
+        return self.images
+
     def replace(self, **changes) -> Views:
         """A copy with some fields changed."""
         return replace(self, **changes)

@@ -29,7 +29,7 @@ from diff3r_plugin.backward.mode import InnerProblem, Solved
 from diff3r_plugin.info import BackwardInfo, BackwardRecord, StationarityWarning
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.optimize import InnerSolution, InnerSolver, minimize
-from diff3r_plugin.ranges import require_choice, require_share, require_whole
+from diff3r_plugin.ranges import require_pcg
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,7 @@ class Implicit:
     stationarity_warning: float | None = 0.3
 
     def __post_init__(self) -> None:
-        require_whole("pcg_iterations", self.pcg_iterations, 1)
-        require_share("pcg_tolerance", self.pcg_tolerance)
-        require_choice("preconditioner", self.preconditioner, ("jacobi", "block_jacobi", "none"))
+        require_pcg(self.pcg_iterations, self.pcg_tolerance, self.preconditioner)
         if self.stationarity_warning is not None and not self.stationarity_warning >= 0:
             raise ValueError(f"stationarity_warning={self.stationarity_warning!r} must not be negative; None: never.")
 

@@ -34,7 +34,7 @@ from diff3r_plugin.linalg import PCGResult, pcg
 from diff3r_plugin.objective import Objective, ThetaGram
 from diff3r_plugin.optimize import GaussNewton, InnerSolver, minimize
 from diff3r_plugin.optimize.gauss_newton import GaussNewtonState
-from diff3r_plugin.ranges import require_choice, require_share, require_whole
+from diff3r_plugin.ranges import require_pcg
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class Stepwise:
     preconditioner: str = "jacobi"
 
     def __post_init__(self) -> None:
-        require_whole("pcg_iterations", self.pcg_iterations, 1)
-        require_share("pcg_tolerance", self.pcg_tolerance)
-        require_choice("preconditioner", self.preconditioner, ("jacobi", "block_jacobi", "none"))
+        require_pcg(self.pcg_iterations, self.pcg_tolerance, self.preconditioner)
 
     def solve(self, problem: InnerProblem, solver: InnerSolver) -> Solved:
         """See :class:`~diff3r_plugin.backward.BackwardMode`."""

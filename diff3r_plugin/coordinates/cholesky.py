@@ -34,8 +34,7 @@ class CholeskyChart(CovarianceChart):
     kind = 0
 
     def __init__(self, reference: Gaussians) -> None:
-        assert reference.covariances is not None
-        self._reference = reference.covariances
+        self._reference = reference.covariance_matrices
         self._factor, self.valid, self.movable = _cholesky(self._reference)
         trace = self._reference.diagonal(dim1=-2, dim2=-1).sum(-1)
         self.mean_scale = torch.where(self.movable, trace.clamp_min(0) / 3, 0).sqrt()
@@ -51,8 +50,7 @@ class CholeskyChart(CovarianceChart):
         return {"covariances": self._reference + stack3(change), "scales": None, "quats": None}
 
     def encode(self, gaussians):
-        assert gaussians.covariances is not None
-        change = torch.where(self.movable[..., None, None], gaussians.covariances - self._reference, 0)
+        change = torch.where(self.movable[..., None, None], gaussians.covariance_matrices - self._reference, 0)
         # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
         change = entries3(0.5 * (change + change.mT))  # type: ignore[assignment]
         inverse = _inverse_lower(self._factor, self.movable)

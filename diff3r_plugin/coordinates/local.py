@@ -40,10 +40,9 @@ class LocalCoordinates:
         """Change of the scene for a change of θ."""
         c, scene = self._coordinates, self.gaussians
         parts = c.split(tangent)
-        assert scene.covariances is not None
         return Gaussians(
             c.scale * parts["means"] if "means" in parts else torch.zeros_like(scene.means),
-            torch.zeros_like(scene.covariances)
+            torch.zeros_like(scene.covariance_matrices)
             if self._covariance is None
             else self._covariance.jvp(parts["covariance"]),
             self._opacity_slope * parts["opacity"][..., 0] if "opacity" in parts else torch.zeros_like(scene.opacities),
@@ -62,8 +61,7 @@ class LocalCoordinates:
         if "means" in c.shapes:
             parts["means"] = c.scale * cotangent.means
         if self._covariance is not None:
-            assert cotangent.covariances is not None
-            parts["covariance"] = self._covariance.vjp(cotangent.covariances)
+            parts["covariance"] = self._covariance.vjp(cotangent.covariance_matrices)
         if "opacity" in c.shapes:
             parts["opacity"] = (self._opacity_slope * cotangent.opacities)[..., None]
         harmonics = cotangent.harmonics * c.movable[..., None, None]

@@ -168,7 +168,6 @@ def _draw(scene: Gaussians, views: Views, shift: Tensor | None) -> Float[Tensor,
 def _radii(scene: Gaussians, views: Views) -> Int[Tensor, "N"]:
     """Three standard deviations of each splat in whole pixels; 0 where it is not rendered."""
     rotation, translation = views.world_to_camera[0, 0, :3, :3], views.world_to_camera[0, 0, :3, 3]
-    assert scene.covariances is not None
     H, W = views.image_size
     fx, fy = views.intrinsics[0, 0, 0, 0], views.intrinsics[0, 0, 1, 1]
     x, y, z = (scene.means[0] @ rotation.mT + translation).unbind(-1)
@@ -178,7 +177,7 @@ def _radii(scene: Gaussians, views: Views) -> Int[Tensor, "N"]:
     slope_x, slope_y = (x / z).clamp(-limit_x, limit_x), (y / z).clamp(-limit_y, limit_y)
     to_x = (fx / z)[:, None] * (rotation[0] - slope_x[:, None] * rotation[2])
     to_y = (fy / z)[:, None] * (rotation[1] - slope_y[:, None] * rotation[2])
-    covariances = scene.covariances[0]
+    covariances = scene.covariance_matrices[0]
     through_x, through_y = (covariances @ to_x[..., None])[..., 0], (covariances @ to_y[..., None])[..., 0]
     xx = (to_x * through_x).sum(-1) + DILATION
     yy = (to_y * through_y).sum(-1) + DILATION

@@ -121,20 +121,18 @@ class ConfidenceHead(nn.Module):
     def _inputs(
         self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str
     ) -> Float[Tensor, "B V C H W"]:
-        assert views.images is not None
         found = 0 if features is None else features.shape[2]
         if found != self.feature_channels:
             raise ValueError(f"The confidence head was made for {self.feature_channels} feature channels, got {found}.")
         parameter = self.to_view.weight
         scene, views = gaussians.detach().with_covariances(), views.detach()
-        assert views.images is not None
-        residual = render(scene, views.replace(images=None), backend) - views.images
-        maps = [views.images - 0.5, 4 * residual, 4 * cross_view_maps(scene, views, backend)]
+        residual = render(scene, views.replace(images=None), backend) - views.given_images
+        maps = [views.given_images - 0.5, 4 * residual, 4 * cross_view_maps(scene, views, backend)]
         maps[-1][:, :, 3:] -= 2
         if features is not None:
             resized = functional.interpolate(
                 features.detach().flatten(0, 1).to(parameter.dtype),
-                size=views.images.shape[-2:],
+                size=views.given_images.shape[-2:],
                 mode="bilinear",
                 align_corners=False,
             )
@@ -143,7 +141,9 @@ class ConfidenceHead(nn.Module):
         return torch.nan_to_num(inputs, 0.0, 0.0, 0.0)  # a scene the network broke has no part in the others' training
 
 
-def without_the_hopeless(confidence: Float[Tensor, "B V H W"]) -> tuple[Float[Tensor, "B V H W"], Bool[Tensor, "B"]]:
+def silence_untrusted(
+    confidence: Float[Tensor, "B V H W"],
+) -> tuple[Float[Tensor, "B V H W"], Bool[Tensor, "B"]]:
     """Confidence with exact zeros in scenes where next to nothing is trusted, and which scenes those are.
 
     On pixel weights of zero the energy asks for no change, so such a scene keeps its prediction instead of being
@@ -151,13 +151,13 @@ def without_the_hopeless(confidence: Float[Tensor, "B V H W"]) -> tuple[Float[Te
 
     Example:
         >>> import torch
-        >>> from diff3r_plugin.heads.confidence import without_the_hopeless
-        >>> w, hopeless = without_the_hopeless(torch.tensor([1e-5, 0.5]).reshape(2, 1, 1, 1))
-        >>> w.flatten().tolist(), hopeless.tolist()
+        >>> from diff3r_plugin.heads.confidence import silence_untrusted
+        >>> w, untrusted = silence_untrusted(torch.tensor([1e-5, 0.5]).reshape(2, 1, 1, 1))
+        >>> w.flatten().tolist(), untrusted.tolist()
         ([0.0, 0.5], [True, False])
     """
-    hopeless = confidence.detach().flatten(1).amax(1) < NEGLIGIBLE
-    return torch.where(hopeless[:, None, None, None], 0.0, confidence), hopeless
+    untrusted = confidence.detach().flatten(1).amax(1) < NEGLIGIBLE
+    return torch.where(untrusted[:, None, None, None], 0.0, confidence), untrusted
 
 
 def supervision_loss(confidence: Float[Tensor, "B V H W"], spoiled: Bool[Tensor, "B V H W"]) -> Float[Tensor, ""]:

@@ -81,7 +81,6 @@ class PyramidHead(nn.Module):
         Raises:
             ValueError: if the number of Gaussians does not fit the grids, or the images do not divide by a stride.
         """
-        assert views.images is not None
         height, width = views.image_size
         counts = [grid.count(views.num_views, height, width) for grid in self.grids]
         if sum(counts) != gaussians.num_gaussians:
@@ -113,13 +112,12 @@ def at_resolution(views: Views, stride: int) -> Views:
     """
     if stride == 1:
         return views
-    assert views.images is not None
     height, width = views.image_size
     if height % stride or width % stride:
         raise ValueError(f"Images of {height}x{width} do not divide by the stride {stride} of a grid.")
     scale = views.intrinsics.new_tensor([1 / stride, 1 / stride, 1.0])[:, None]
     return views.replace(
-        images=_pooled(views.images, stride),
+        images=_pooled(views.given_images, stride),
         image_size=(height // stride, width // stride),
         intrinsics=views.intrinsics * scale,
     )

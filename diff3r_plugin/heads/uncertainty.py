@@ -136,7 +136,6 @@ class UncertaintyHead(nn.Module):
     def _inputs(
         self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str, rendered: Tensor | None
     ) -> Float[Tensor, "B V C H W"]:
-        assert views.images is not None
         (H, W), V, s = views.image_size, views.num_views, self.gaussians_per_pixel
         if gaussians.num_gaussians != V * H * W * s:
             raise ValueError(
@@ -149,10 +148,9 @@ class UncertaintyHead(nn.Module):
             raise ValueError(f"The head was made for {self.feature_channels} feature channels, got {found}.")
         parameter = self.log_base
         scene = gaussians.detach().with_covariances()
-        assert scene.covariances is not None
         if rendered is None:
             rendered = render(scene, views.detach(), backend)
-        residual = rendered - views.images
+        residual = rendered - views.given_images
 
         def as_map(values: Float[Tensor, "B N"]) -> Float[Tensor, "B V s H W"]:
             return rearrange(values, "b (v h w s) -> b v s h w", v=V, h=H, w=W)
@@ -163,11 +161,11 @@ class UncertaintyHead(nn.Module):
         depth = (per_view * forward[:, :, None]).sum(-1) + offset[..., None]
         depth = rearrange(depth, "b v n -> b (v n)").clamp_min(1e-6)
         log_depth = depth.log()
-        variance = scene.covariances.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-20)
+        variance = scene.covariance_matrices.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-20)
         focal = views.intrinsics[:, :, 0, 0].mean(1, keepdim=True)
         pixels = 0.5 * variance.log() - log_depth + focal.log()
         maps = [
-            views.images - 0.5,
+            views.given_images - 0.5,
             4 * residual,
             as_map(scene.opacities - 0.5),
             as_map(pixels.clamp(-5, 5)),

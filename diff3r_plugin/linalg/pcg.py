@@ -130,7 +130,7 @@ def solve(
     iterations = torch.zeros_like(reason)
 
     for k in range(1, max_iterations + 1):
-        # On a GPU the question would stop the queue, and finished systems cost nothing extra there.
+        # Asking would make the host wait for a GPU, and finished systems cost nothing extra there.
         if b.device.type == "cpu" and not active.any():
             break
         Ap = matvec(p)

@@ -73,7 +73,7 @@ class TorchUpdates:
         return x_new, self.measure(torch.addcmul(r, alpha[:, None], Ap, value=-1))
 
     def restore(self, good: Tensor, new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor) -> tuple[Tensor, Tensor]:
-        # On a GPU the question would stop the queue; on a CPU it saves two passes.
+        # Asking would make the host wait for a GPU; on a CPU it saves two passes.
         if good.device.type == "cpu" and good.all():
             return new, r_new
         return torch.where(good[:, None], new, old), torch.where(good[:, None], r_new, r_old)

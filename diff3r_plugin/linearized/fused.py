@@ -138,7 +138,6 @@ class FusedLinearization:
 def _decode(coordinates: Coordinates, chart: Chart, kernel, loaded: Library) -> Gaussians:
     """The scene at the chart's θ; what does not move is the reference's own tensor."""
     reference = coordinates.plain_reference
-    assert reference.covariances is not None
     B, N, K = reference.batch_size, reference.num_gaussians, reference.harmonics.shape[-1]
 
     def room(like: Tensor, *groups: str) -> Tensor:
@@ -148,11 +147,10 @@ def _decode(coordinates: Coordinates, chart: Chart, kernel, loaded: Library) -> 
 
     scene = Gaussians(
         loaded.empty((B, N, 3), reference.dtype),
-        room(reference.covariances, "covariance"),
+        room(reference.covariance_matrices, "covariance"),
         loaded.empty((B, N), reference.dtype),
         room(reference.harmonics, "sh_dc", "sh_rest"),
     )
-    assert scene.covariances is not None
     own = reference.tensors()
     out = [None if a is b else a.data_ptr() for a, b in zip(scene.tensors(), own, strict=True)]
     # Decoding reads no camera.

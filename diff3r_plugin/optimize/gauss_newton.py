@@ -11,7 +11,7 @@ from torch import Tensor
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 from diff3r_plugin.optimize.minimize import SolverState
-from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
+from diff3r_plugin.ranges import require_pcg, require_positive, require_share, require_whole
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
 
@@ -75,9 +75,7 @@ class GaussNewton:
 
     def __post_init__(self) -> None:
         require_whole("inner_steps", self.steps, 0)
-        require_whole("inner_pcg_iterations", self.pcg_iterations, 1)
-        require_share("pcg_tolerance", self.pcg_tolerance)
-        require_choice("preconditioner", self.preconditioner, ("jacobi", "block_jacobi", "none"))
+        require_pcg(self.pcg_iterations, self.pcg_tolerance, self.preconditioner, "inner_pcg_iterations")
         require_positive("damping", self.damping)
         require_share("stationarity_tolerance", self.stationarity_tolerance)
 

@@ -2,8 +2,9 @@
 
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.checkout import Checkout, Expectation
+from diff3r_plugin.plugin.chosen_views import ViewChoice
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import Tap
 from diff3r_plugin.plugin.hookspecs import hookimpl, hookspec
 
-__all__ = ["Checkout", "Expectation", "HostAdapter", "PluginError", "Tap", "hookimpl", "hookspec"]
+__all__ = ["Checkout", "Expectation", "HostAdapter", "PluginError", "Tap", "ViewChoice", "hookimpl", "hookspec"]

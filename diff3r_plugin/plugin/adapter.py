@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.checkout import Checkout, Expectation
+from diff3r_plugin.plugin.chosen_views import ViewChoice
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import Tap
 from diff3r_plugin.views import Views
@@ -26,9 +27,13 @@ class HostAdapter(ABC):
         repository: Where the host's source can be had.
         verified_commits: Commits this adapter was run against (first characters are enough).
         fingerprints: Files that all exist in the host's checkout.
+        marks: What tells the host from a relative with the same files; where adapters derived from one another fit,
+            the most derived one is taken.
         expectations: What the adapter relies on, checked by ``diff3r doctor``.
         wrapper: ``module:class`` of the host's LightningModule.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
+        chosen_views: Where the encoder says which context views its Gaussians stand on; None: all of them.
+        along_rays: Whether every Gaussian lies on the ray through its pixel, which is then checked once a stage.
         encoder_sees_poses: Whether the host's encoder is given the context poses that the refinement uses.
         predicts_poses: Whether the encoder's output holds the poses of the context views.
         unrefined: Dotted methods of the LightningModule within which encoder calls are left alone.
@@ -40,9 +45,12 @@ class HostAdapter(ABC):
     repository: str = ""
     verified_commits: tuple[str, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    marks: tuple[Expectation, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     wrapper: str = "src.model.model_wrapper:ModelWrapper"
     tap: Tap | None = None
+    chosen_views: ViewChoice | None = None
+    along_rays: bool = False
     encoder_sees_poses: bool = True
     predicts_poses: bool = False
     unrefined: tuple[str, ...] = ()
@@ -50,7 +58,9 @@ class HostAdapter(ABC):
     @classmethod
     def recognizes(cls, checkout: Checkout) -> bool:
         """Whether a checkout is this host (or a close variant of it)."""
-        return bool(cls.fingerprints) and checkout.has(*cls.fingerprints)
+        if not cls.fingerprints or not checkout.has(*cls.fingerprints):
+            return False
+        return all(mark.problem(checkout) is None for mark in cls.marks)
 
     def problems(self, checkout: Checkout) -> list[str]:
         """What in a checkout differs from what this adapter relies on."""
@@ -86,7 +96,10 @@ class HostAdapter(ABC):
         return arguments[0] if arguments else named["context"]
 
     def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...]:
-        """The pixel grids over all context views that the Gaussians stand on, in the order of the Gaussians."""
+        """The pixel grids that the Gaussians stand on, in the order of the Gaussians.
+
+        They lie over all context views, or over those that `chosen_views` tells.
+        """
         return (PixelGrid(per_pixel=self.gaussians_per_pixel(encoder)),)
 
     def batch_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:

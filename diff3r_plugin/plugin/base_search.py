@@ -114,7 +114,6 @@ class BaseSearch:
         for scene in self._memory:
             weights = ProximalWeights(**{n: w * (bases[n] / scene.bases[n]) for n, w in scene.weights.items()})
             refined, _ = self.layer(scene.gaussians, scene.context, weights, scene.confidence)
-            assert scene.target.images is not None
             rendered = render(refined, scene.target.replace(images=None), self.context.settings.tto.backend)
-            errors.append(float((rendered - scene.target.images).square().mean()))
+            errors.append(float((rendered - scene.target.given_images).square().mean()))
         return sum(errors) / len(errors)

@@ -87,11 +87,11 @@ def solver_figures(refinement: Refinement) -> dict[str, float]:
         "fallbacks": float(len(fallen_back(refinement))),
     }
     figures |= {name: _mean(values) for name, values in refinement.pose_figures().items()}
-    if refinement.confidence is not None and refinement.hopeless is not None:
+    if refinement.confidence is not None and refinement.untrusted is not None:
         per_view = refinement.confidence.detach().mean((2, 3))
         figures["confidence"] = _mean(per_view)
         figures["confidence_worst_view"] = _mean(per_view.amin(1))
-        figures["without_confidence"] = float(refinement.hopeless.sum())
+        figures["without_confidence"] = float(refinement.untrusted.sum())
     for group, weight in refinement.weights.tensors().items():
         if group == "poses" and (refinement.poses is not None or refinement.predicted):
             weight = torch.as_tensor(weight)[:, 1:]  # the first view is held by a weight that nobody chose

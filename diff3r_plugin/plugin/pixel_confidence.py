@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.heads.confidence import ConfidenceHead, without_the_hopeless
+from diff3r_plugin.heads.confidence import ConfidenceHead, silence_untrusted
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.views import Views
 
@@ -42,4 +42,4 @@ class PixelConfidence:
         if views.num_views < 2 and not self._told:
             self._told = True
             self._say("diff3r.confidence=learned: one context view has no other to be judged by; all of it is trusted.")
-        return without_the_hopeless(self.head(gaussians, views, features, self.backend))
+        return silence_untrusted(self.head(gaussians, views, features, self.backend))

@@ -29,7 +29,7 @@ class Refinement:
         views: The context views.
         weights: The proximal weights.
         confidence: The pixel weights of the context views, in [0, 1]; None where all count alike.
-        hopeless: Scenes that keep their prediction because next to no pixel is trusted; None where all count alike.
+        untrusted: Scenes that keep their prediction because next to no pixel is trusted; None where all count alike.
         info: What the solver reports.
         seconds: Wall-clock time of conversion, poses, head and solver together.
         poses: What became of the poses where they were estimated; None where those of the data were used.
@@ -44,7 +44,7 @@ class Refinement:
     views: Views
     weights: ProximalWeights
     confidence: Float[Tensor, "B V H W"] | None
-    hopeless: Bool[Tensor, "B"] | None
+    untrusted: Bool[Tensor, "B"] | None
     info: TTOInfo
     seconds: float
     poses: PoseEstimate | None
@@ -85,5 +85,4 @@ class Refinement:
     @property
     def context_images(self) -> Float[Tensor, "B V 3 H W"]:
         """The images of the context views."""
-        assert self.views.images is not None
-        return self.views.images
+        return self.views.given_images

@@ -13,16 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
+from diff3r_plugin.plugin.chosen_views import ChosenViews
 from diff3r_plugin.plugin.context_poses import poses_of_stages, with_pose_weights
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import FeatureTap, usable
 from diff3r_plugin.plugin.pixel_confidence import PixelConfidence
 from diff3r_plugin.plugin.pose_estimation import estimate_poses
+from diff3r_plugin.plugin.ray_check import distance_from_pixels, tolerance
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.weights import Weights
 from diff3r_plugin.render import resolve_backend
+from diff3r_plugin.views import Views
 
 
 class Refiner:
@@ -52,9 +56,16 @@ class Refiner:
         tap = adapter.tap if "learned" in (settings.head, settings.confidence) else None
         self.tap = None if tap is None else FeatureTap(encoder, tap)
         channels = 0 if self.tap is None else self.tap.channels
-        self.weights = Weights(context, channels, adapter.alignment(encoder))
+        self.chosen = ChosenViews(encoder, adapter.chosen_views if settings.head == "learned" else None)
+        if self.chosen.active and settings.confidence == "learned":
+            raise PluginError(
+                f"diff3r.confidence=learned does not fit adapter {adapter.name!r}: this encoder predicts Gaussians for "
+                "some of the context views only, and the others have none to be judged by. Leave the setting out."
+            )
+        self.grids = adapter.alignment(encoder)
+        self.weights = Weights(context, channels, self.grids)
         self.confidence = PixelConfidence(context, channels)
-        self._checked: set[str] = set()
+        self._checked: set[tuple[str, str]] = set()
 
     def before_encoder(self) -> None:
         """Drop features of an earlier call."""
@@ -88,9 +99,11 @@ class Refiner:
                 poses = estimate_poses(gaussians, views)
                 views = views.replace(world_to_camera=poses.world_to_camera)
             batch, count, _, height, width = images.shape
-            features = None if self.tap is None else usable(self.tap.take(batch, count, height, width))
-            weights = self.weights(gaussians, views, features)
-            confidence, hopeless = self.confidence(gaussians, views, features)
+            seen = self.chosen.of(views)  # those that the Gaussians stand on
+            features = None if self.tap is None else usable(self.tap.take(batch, seen.num_views, height, width))
+            self._check_rays(gaussians, seen, stage)
+            weights = self.weights(gaussians, seen, features, count)
+            confidence, untrusted = self.confidence(gaussians, views, features)
             if source == "batch":
                 refined, info = self.layer(gaussians, views, weights, confidence)
             else:
@@ -107,7 +120,7 @@ class Refiner:
             views=views,
             weights=weights,
             confidence=confidence,
-            hopeless=hopeless,
+            untrusted=untrusted,
             info=info,
             seconds=seconds,
             poses=poses,
@@ -147,7 +160,7 @@ class Refiner:
 
     def _check_images(self, images: Tensor, stage: str) -> None:
         """Once a stage: an image range that the adapter does not expect would make every result meaningless."""
-        if stage in self._checked:
+        if not self._first("images", stage):
             return
         low, high = float(images.min()), float(images.max())
         if not (-1e-3 <= low and high <= 1 + 1e-3):
@@ -155,7 +168,28 @@ class Refiner:
                 f"context images must lie in [0, 1] for the refinement, but range from {low:.3g} to {high:.3g}. "
                 f"Does the host normalize them before the encoder? Then adapter {self.adapter.name!r} must undo it."
             )
-        self._checked.add(stage)
+
+    def _check_rays(self, gaussians: Gaussians, views: Views, stage: str) -> None:
+        """Once a stage: a relative of the host that reorders its Gaussians, or those of other views, is found out."""
+        if self.settings.head == "fixed" or not self.adapter.along_rays or not self._first("rays", stage):
+            return
+        grids = self.grids
+        if sum(grid.count(views.num_views, *views.image_size) for grid in grids) != gaussians.num_gaussians:
+            return  # fewer samples a pixel, or an error of the head's own
+        distance, allowed = distance_from_pixels(gaussians, views, grids), tolerance(views, grids)
+        if distance > allowed:
+            raise PluginError(
+                f"the Gaussians of this host do not lie on the rays through their pixels, as adapter "
+                f"{self.adapter.name!r} says: their median distance is {distance:.1f} pixels, expected was at most "
+                f"{allowed:.1f}. Is this {self.adapter.repository}, or a relative of it? diff3r.head=fixed works "
+                "whatever the Gaussians' order; otherwise it needs an adapter that declares its alignment."
+            )
+
+    def _first(self, check: str, stage: str) -> bool:
+        """Whether a check has not been made in this stage yet."""
+        known = (check, stage) in self._checked
+        self._checked.add((check, stage))
+        return not known
 
 
 def described(output: Any) -> str:

@@ -99,7 +99,7 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
         return known[name](), Checkout(root)
     for candidate in folders:
         checkout = Checkout(candidate)
-        matches = [adapter for adapter in known.values() if adapter.recognizes(checkout)]
+        matches = _most_derived([adapter for adapter in known.values() if adapter.recognizes(checkout)])
         if len(matches) > 1:
             raise PluginError(
                 f"{candidate} looks like several hosts: {', '.join(a.name for a in matches)}. "
@@ -114,11 +114,18 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
     )
 
 
+def _most_derived(matches: list[type[HostAdapter]]) -> list[type[HostAdapter]]:
+    """Without those that another one derives from: a variant of a host has the host's files, and marks of its own."""
+    return [a for a in matches if not any(a is not b and issubclass(b, a) for b in matches)]
+
+
 def _nearest(known: dict[str, type[HostAdapter]], folders: list[Path]) -> str:
     """What the hosts of which most files are there lack; empty where nothing resembles any."""
     lacking: dict[str, tuple[float, list[str]]] = {}
     for name, adapter in known.items():
-        for checkout in map(Checkout, folders if adapter.fingerprints else ()):
+        if adapter.marks or not adapter.fingerprints:  # a variant has the files of the host it derives from
+            continue
+        for checkout in map(Checkout, folders):
             absent = [file for file in adapter.fingerprints if not checkout.has(file)]
             share = 1 - len(absent) / len(adapter.fingerprints)
             if share > lacking.get(name, (0.0, []))[0]:

@@ -71,19 +71,32 @@ class Weights:
         )
 
     def __call__(
-        self, gaussians: Gaussians, views: Views, features: Float[Tensor, "B V C h w"] | None
+        self,
+        gaussians: Gaussians,
+        views: Views,
+        features: Float[Tensor, "B V C h w"] | None,
+        context_views: int | None = None,
     ) -> ProximalWeights:
-        """Weights of a scene; with a graph to the head's parameters where gradients are on."""
+        """Weights of a scene; with a graph to the head's parameters where gradients are on.
+
+        Args:
+            gaussians: The scene.
+            views: The context views that the Gaussians stand on.
+            features: The tapped feature map.
+            context_views: How many context views there are, where those are not all of them.
+        """
         if self.head is None:
             return self.fixed
         gaussians = gaussians.detach()
-        height, width = views.image_size or (0, 0)
         # Some hosts render fewer samples a pixel when asked for a deterministic answer; the head sees each repeatedly.
-        expected = sum(grid.count(views.num_views, height, width) for grid in self.grids)
+        expected = sum(grid.count(views.num_views, *views.image_size) for grid in self.grids)
         repeats = expected // max(gaussians.num_gaussians, 1) if len(self.grids) == 1 else 1
-        if repeats <= 1:
-            return self.head(gaussians, views, features, self.backend)
-        weights = self.head(gaussians.map(lambda t: t.repeat_interleave(repeats, 1)), views, features, self.backend)
-        return ProximalWeights(
-            **{group: w if group == "poses" else w[:, ::repeats] for group, w in weights.tensors().items()}
-        )
+        if repeats > 1:
+            gaussians = gaussians.map(lambda t: t.repeat_interleave(repeats, 1))
+        weights = self.head(gaussians, views, features, self.backend).tensors()
+        for group, weight in weights.items():
+            if group != "poses":
+                weights[group] = weight[:, :: max(repeats, 1)]
+            elif context_views is not None:  # the same for every view, so those without Gaussians have it, too
+                weights[group] = weight[:, :1].expand(-1, context_views, -1)
+        return ProximalWeights(**weights)

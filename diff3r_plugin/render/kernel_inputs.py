@@ -44,7 +44,7 @@ class KernelInputs:
             raise ValueError(f"image_size {views.image_size} must be two numbers from 0 to {2**19 - 1}.")
         given: dict[str, Tensor] = {
             "means": gaussians.means,
-            "covariances": gaussians.covariances,  # type: ignore[dict-item]
+            "covariances": gaussians.covariance_matrices,
             "opacities": gaussians.opacities,
             "harmonics": gaussians.harmonics,
             "world_to_camera": views.world_to_camera,

@@ -56,12 +56,11 @@ def project(gaussians: Gaussians, views: Views) -> Splats:
 
 def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[Tensor, "B V N"]]:
     """Splats in the order of the Gaussians, and the depths to sort them by."""
-    assert gaussians.covariances is not None
     rotations, translations = views.world_to_camera[..., :3, :3], views.world_to_camera[..., :3, 3]
     finite = torch.stack([t.isfinite().flatten(2).all(-1) for t in _at_least_3d(gaussians)]).all(0)
     means, covariances, opacities, harmonics = (
         torch.where(rearrange(finite, f"b n -> b n {'1 ' * (t.ndim - 2)}"), t, 0)
-        for t in (gaussians.means, gaussians.covariances, gaussians.opacities, gaussians.harmonics)
+        for t in (gaussians.means, gaussians.covariance_matrices, gaussians.opacities, gaussians.harmonics)
     )
 
     # By entries: a matrix product may round equal means differently from row to row, and equal depths are sorted in

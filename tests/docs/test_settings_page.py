@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from diff3r_plugin import config
+from diff3r_plugin import config, ranges
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS, RANGE
 from diff3r_plugin.plugin import settings
@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="
 CHOICES = {
     "inner_solver": config.INNER_SOLVERS,
     "backward_mode": config.BACKWARD_MODES,
-    "preconditioner": config.PRECONDITIONERS,
+    "preconditioner": ranges.PRECONDITIONERS,
     "backend": config.BACKENDS,
     "groups": config.GROUPS,
     "refine": settings.STAGES,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scenes import random_scene
 
 from diff3r_plugin import Outcome, TTOConfig, TTOLayer
-from diff3r_plugin.heads.confidence import INITIAL, ConfidenceHead, supervision_loss, without_the_hopeless
+from diff3r_plugin.heads.confidence import INITIAL, ConfidenceHead, silence_untrusted, supervision_loss
 from diff3r_plugin.render import render
 
 H, W = 6, 8
@@ -98,8 +98,8 @@ def test_learns_from_the_refined_scene_alone_not_to_follow_a_spoiled_view():
 
 def test_a_scene_without_any_confidence_keeps_its_prediction():
     gaussians, views = scene()
-    confidence, hopeless = without_the_hopeless(torch.stack([torch.full((2, H, W), 1e-6), torch.ones(2, H, W)]))
-    assert hopeless.tolist() == [True, False]
+    confidence, untrusted = silence_untrusted(torch.stack([torch.full((2, H, W), 1e-6), torch.ones(2, H, W)]))
+    assert untrusted.tolist() == [True, False]
     refined, info = TTOLayer(TTOConfig(inner_steps=2))(gaussians, views, 0.1, confidence)
     assert info.outcomes == (Outcome.NOTHING_TO_GAIN, Outcome.REFINED)
     assert torch.equal(refined.means[0], gaussians.means[0]) and not torch.equal(refined.means[1], gaussians.means[1])

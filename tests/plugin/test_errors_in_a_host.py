@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import host_stubs as stub
 import lightning.pytorch
 import pytest
 import torch
@@ -46,7 +47,7 @@ def quaternions_missing(attachment):
 
 
 def weights_that_are_none(attachment):
-    attachment.refiner.weights = lambda scene, views, features: ProximalWeights.of(-1.0)
+    attachment.refiner.weights = lambda *call: ProximalWeights.of(-1.0)
 
 
 TROUBLE = {
@@ -76,6 +77,30 @@ def train(folder: Path, trouble, said: list[str] | None = None) -> None:
 def test_what_an_adapter_gets_wrong_names_the_adapter(tmp_path, trouble):
     with pytest.raises(PluginError, match=f"adapter 'stub'.*{TROUBLE[trouble]}"):
         train(tmp_path, trouble)
+
+
+class ReorderingEncoder(stub_host.StubEncoder):
+    """As many Gaussians as the host has, in another order: columns before rows."""
+
+    def forward(self, *arguments):
+        scene = super().forward(*arguments)
+
+        def turned(value):
+            return value.unflatten(1, (stub.V, stub.H, stub.W)).transpose(2, 3).flatten(1, 3)
+
+        return stub.HostGaussians(**{name: turned(value) for name, value in vars(scene).items()})
+
+
+def test_gaussians_in_another_order_are_found_out_where_the_order_matters(tmp_path):
+    def fit(**settings):
+        wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule, ReorderingEncoder)
+        with stub_host.plugged_in(wrapper_class, tmp_path, **settings):
+            trainer = stub_host.make_trainer(lightning.pytorch, tmp_path, max_steps=1)
+            trainer.fit(wrapper_class(), stub_host.loader(1))
+
+    with pytest.raises(PluginError, match=r"do not lie on the rays through their pixels.*diff3r\.head=fixed works"):
+        fit()
+    fit(head="fixed")
 
 
 class AnotherHostsEncoder(stub_host.StubEncoder):

@@ -16,6 +16,7 @@ from plugin.stub_host import StubAdapter, StubEncoder
 
 from diff3r_adapters.hisplat import HiSplat
 from diff3r_plugin.alignment import PixelGrid
+from diff3r_plugin.plugin import ViewChoice
 from diff3r_plugin.plugin.wrapper_patches import attachment_of
 
 
@@ -85,6 +86,28 @@ class PyramidEncoder(StubEncoder):
         stages, _ = output
         assert set(stages["stage1"]) == {"gaussians", "depths"}
         return stages["stage1"]["gaussians"]
+
+
+class CentersAdapter(StubAdapter):
+    """ZPressor: Gaussians for some of the views, which the encoder chooses."""
+
+    chosen_views = ViewChoice("zipmatch", 1)
+
+
+class Chooser(torch.nn.Module):
+    def forward(self, images):
+        centers = torch.tensor([[1], [0]])  # another view for each scene
+        return images[torch.arange(2)[:, None], centers], centers
+
+
+class CentersEncoder(StubEncoder):
+    def __init__(self):
+        super().__init__()
+        self.zipmatch = Chooser()
+
+    def forward(self, context, *arguments):
+        images, _ = self.zipmatch(context["image"])
+        return super().forward({**context, "image": images}, *arguments)
 
 
 class NormalizingAdapter(StubAdapter):
@@ -159,6 +182,7 @@ VARIANTS = {
     "dict": (DictEncoder, DictAdapter),
     "tuple": (TupleEncoder, TupleAdapter),
     "two grids": (PyramidEncoder, PyramidAdapter),
+    "Gaussians of chosen views": (CentersEncoder, CentersAdapter),
     "images in [-1, 1]": (NormalizingEncoder, NormalizingAdapter),
     "three Gaussians a pixel": (ThreefoldEncoder, ThreefoldAdapter),
     "intermediate scenes": (IntermediateEncoder, IntermediateAdapter),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from diff3r_plugin.plugin import HostAdapter, PluginError, hookimpl, registry
+from diff3r_plugin.plugin import Expectation, HostAdapter, PluginError, hookimpl, registry
 
 MINI_HOST = Path(__file__).parents[2] / "examples" / "mini_host"
 
@@ -74,6 +74,20 @@ def test_an_adapter_can_be_forced(tmp_path):
 def test_an_unknown_adapter_name_names_the_nearest():
     with pytest.raises(PluginError, match=r"unknown adapter 'mvsplatt'. Did you mean 'mvsplat'"):
         registry.choose("mvsplatt", MINI_HOST)
+
+
+def test_a_variant_with_the_files_of_its_host_is_told_from_it_by_its_marks(registered, tmp_path):
+    host = adapter_class("host", "net.py")
+
+    class Variant(host):
+        name = "variant"
+        marks = (Expectation("net.py", "Config", ("use_cluster",), "telling it from its host"),)
+
+    registered(host, Variant)
+    (tmp_path / "net.py").write_text("class Config:\n    width: int\n")
+    assert registry.choose("auto", tmp_path)[0].name == "host"
+    (tmp_path / "net.py").write_text("class Config:\n    width: int\n    use_cluster: bool\n")
+    assert registry.choose("auto", tmp_path)[0].name == "variant"
 
 
 def test_third_party_adapters_take_part(registered, tmp_path):

@@ -103,7 +103,7 @@ def test_an_image_larger_than_one_batch_of_splats_in_shared_memory():
 
 
 def test_the_product_subtracts_its_own_weights_from_its_own_rendering():
-    """gsplat's picture is rounded otherwise; behind an opaque splat the difference would grow by α / (1 - α)."""
+    """gsplat's rendering is rounded otherwise; behind an opaque splat the difference would grow by α / (1 - α)."""
     scene, views = random_scene(gaussians=9, views=2, size=(16, 16))
     lin, tangent = on_cpu(scene, views), random_tangent(scene)
     weights = torch.rand_like(lin.image[:, :, 0])

@@ -21,7 +21,7 @@ template <class S> struct Coverage {
 };
 
 // Half the squared Mahalanobis distance. Of a needle its terms nearly cancel, so that their order shows: on a GPU it must
-// be gsplat's, whose pictures ours are subtracted from. The other one saves the CPU two multiplications.
+// be gsplat's, whose renderings ours are subtracted from. The other one saves the CPU two multiplications.
 template <class S> DIFF3R_INLINE S squared_distance(const Footprint<S>& splat, const S& dx, const S& dy) {
     using R = Real<S>;
 #if defined(__CUDACC__) || defined(DIFF3R_CUDA_ON_HOST)
