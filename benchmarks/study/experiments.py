@@ -15,7 +15,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo import data
 from diff3r_plugin.demo.data import TestData
 from diff3r_plugin.demo.flag import tto_config
-from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS
+from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 
 HEAD_RATE = "diff3r.head_lr_multiplier=5"
 """A fine-tuning's learning rate is small and its steps are few: at the default multiple the heads would not move."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
-from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS
+from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,28 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diff3r_plugin.config import GROUPS
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
+from diff3r_plugin.heads.weight_head import WeightHead, starting_at_zero
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
-DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "means": 0.01,
-    "covariance": 0.01,
-    "opacity": 0.01,
-    "sh_dc": 0.1,
-    "sh_rest": 0.1,
-    "poses": 100.0,
-}
-"""Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
 
-RANGE = 3.0
-"""A pixel's weights stay within exp(± RANGE) of their group's base."""
-
-
-class UncertaintyHead(nn.Module):
+class UncertaintyHead(WeightHead):
     """A small convolutional head for hosts with pixel-aligned Gaussians, in the order (view, row, column, surface).
 
     Its input per context view: the image, the residual of the unrefined rendering, and maps of the initial
@@ -47,7 +33,7 @@ class UncertaintyHead(nn.Module):
         gaussians_per_pixel: How many Gaussians a pixel has.
         hidden: Channels of the hidden layers.
         cross_view: Also see where the other views' predictions cover a view, and which color they give it.
-        initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
+        initial_weights: Starting weight per group; missing groups take `weight_head.DEFAULT_WEIGHTS`.
 
     Raises:
         ValueError: for an unknown group, or a starting weight that is not positive and finite.
@@ -69,35 +55,17 @@ class UncertaintyHead(nn.Module):
         cross_view: bool = False,
         initial_weights: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__()
-        wrong = [g for g in (*groups, *(initial_weights or {})) if g not in GROUPS]
-        if wrong:
-            raise ValueError(f"Unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
-        start = {**DEFAULT_WEIGHTS, **(initial_weights or {})}
-        self.groups = tuple(g for g in GROUPS if g in groups)
-        bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
-        if bad:
-            raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
+        super().__init__(groups, initial_weights)
         self.cross_view = cross_view
         self.feature_channels, self.gaussians_per_pixel = feature_channels, gaussians_per_pixel
-        self._pixel_groups = tuple(g for g in self.groups if g != "poses")
-        self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
         inputs = feature_channels + 6 + 3 * gaussians_per_pixel + (CHANNELS if cross_view else 0)
         self.layers = nn.Sequential(
             nn.Conv2d(inputs, hidden, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(hidden, hidden, 3, padding=1),
             nn.GELU(),
-            nn.Conv2d(hidden, len(self._pixel_groups) * gaussians_per_pixel, 1),
+            starting_at_zero(nn.Conv2d(hidden, len(self.gaussian_groups) * gaussians_per_pixel, 1)),
         )
-        last = self.layers[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def base_weights(self) -> dict[str, float]:
-        """The learned weight of each group before any per-Gaussian change."""
-        return dict(zip(self.groups, self.log_base.detach().exp().tolist(), strict=True))
 
     def forward(
         self,
@@ -122,15 +90,8 @@ class UncertaintyHead(nn.Module):
         inputs = self._inputs(gaussians, views, features, backend, rendered)
         B, V = inputs.shape[:2]
         changes = self.layers(rearrange(inputs, "b v c h w -> (b v) c h w"))
-        changes = RANGE * torch.tanh(changes / RANGE)
-        changes = rearrange(changes, "(b v) (g s) h w -> g b (v h w s) 1", b=B, v=V, g=len(self._pixel_groups))
-        weights: dict[str, Tensor] = {}
-        for i, group in enumerate(self.groups):
-            if group == "poses":
-                weights[group] = self.log_base[i].exp().expand(B, V, 1)
-            else:
-                weights[group] = (self.log_base[i] + changes[self._pixel_groups.index(group)]).exp()
-        return ProximalWeights(**weights)
+        changes = rearrange(changes, "(b v) (g s) h w -> g b (v h w s)", b=B, v=V, g=len(self.gaussian_groups))
+        return self.changed_by(changes, V)
 
     @torch.no_grad()
     def _inputs(

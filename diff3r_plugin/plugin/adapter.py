@@ -95,10 +95,10 @@ class HostAdapter(ABC):
         """The context views among the arguments of an encoder call."""
         return arguments[0] if arguments else named["context"]
 
-    def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...]:
-        """The pixel grids that the Gaussians stand on, in the order of the Gaussians.
+    def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...] | None:
+        """The pixel grids that the Gaussians stand on, in the order of the Gaussians; None: they stand on no grid.
 
-        They lie over all context views, or over those that `chosen_views` tells.
+        Grids lie over all context views, or over those that `chosen_views` tells.
         """
         return (PixelGrid(per_pixel=self.gaussians_per_pixel(encoder)),)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.heads.uncertainty import UncertaintyHead
+from diff3r_plugin.heads.weight_head import WeightHead
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.run_context import RunContext
@@ -55,7 +55,7 @@ class BaseSearch:
 
     def __init__(self, wrapper: Any, context: RunContext, head: object) -> None:
         settings = context.settings
-        if not isinstance(head, UncertaintyHead):
+        if not isinstance(head, WeightHead):
             raise PluginError(
                 "diff3r.base_search_every searches the bases of the uncertainty head; "
                 f"{'diff3r.head=fixed has none' if head is None else f'{type(head).__name__} has none'}. Set it to 0."

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS
+from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.pose_estimation import opencv

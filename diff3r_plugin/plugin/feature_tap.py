@@ -107,7 +107,8 @@ def _channels(module: nn.Module, tap: Tap) -> int:
     layers = [m for m in module.modules() if any(isinstance(getattr(m, n, None), int) for n in names)]
     if not layers:
         raise PluginError(
-            f"cannot tell how many channels the {tap.side} of {', '.join(tap.modules)} has; state Tap.channels."
+            f"cannot tell how many channels the {tap.side} of {', '.join(tap.modules)} has; state Tap.channels. "
+            "diff3r.head=fixed does without features."
         )
     layer = layers[0] if tap.side == "input" else layers[-1]
     return next(getattr(layer, n) for n in names if isinstance(getattr(layer, n, None), int))

@@ -63,6 +63,11 @@ class Refiner:
                 "some of the context views only, and the others have none to be judged by. Leave the setting out."
             )
         self.grids = adapter.alignment(encoder)
+        if self.grids is None and "estimate" in self.poses.values():
+            raise PluginError(
+                f"diff3r.context_poses=estimate does not fit adapter {adapter.name!r}: poses are estimated from "
+                "pixel-aligned Gaussians, and this host's stand on no grid. Use diff3r.context_poses=batch."
+            )
         self.weights = Weights(context, channels, self.grids)
         self.confidence = PixelConfidence(context, channels)
         self._checked: set[tuple[str, str]] = set()
@@ -173,9 +178,9 @@ class Refiner:
         """Once a stage: a relative of the host that reorders its Gaussians, or those of other views, is found out."""
         if self.settings.head == "fixed" or not self.adapter.along_rays or not self._first("rays", stage):
             return
-        grids = self.grids
+        grids = self.grids or ()
         if sum(grid.count(views.num_views, *views.image_size) for grid in grids) != gaussians.num_gaussians:
-            return  # fewer samples a pixel, or an error of the head's own
+            return  # on no grid, fewer samples a pixel, or an error of the head's own
         distance, allowed = distance_from_pixels(gaussians, views, grids), tolerance(views, grids)
         if distance > allowed:
             raise PluginError(

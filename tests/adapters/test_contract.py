@@ -1,5 +1,7 @@
 """Every adapter of this package keeps the contract, on outputs shaped like its host's."""
 
+from dataclasses import dataclass
+
 import host_stubs as stub
 import torch
 
@@ -9,6 +11,7 @@ from diff3r_adapters.mvsplat import MVSplat
 from diff3r_adapters.noposplat import NoPoSplat
 from diff3r_adapters.pixelsplat import PixelSplat
 from diff3r_adapters.transplat import TransPlat
+from diff3r_adapters.zpressor import ZPressorDepthSplat, ZPressorMVSplat
 from diff3r_plugin.plugin.contract import AdapterContract, Example
 
 
@@ -30,6 +33,24 @@ class TestTransPlat(AdapterContract):
 class TestPixelSplatWithThreeSamples(AdapterContract):
     def example(self):
         return Example(PixelSplat(), stub.wrapper(), stub.context(), stub.host_gaussians(per_pixel=3), stub.B, 3)
+
+
+class TestZPressorWithOneCenterOfTwoViews(AdapterContract):
+    def example(self):
+        return Example(ZPressorMVSplat(), stub.wrapper(), stub.context(), stub.host_gaussians(views=1), stub.B, None)
+
+
+class TestZPressorDepthSplatWithIntermediateDepths(AdapterContract):
+    def example(self):
+        scene = stub.host_gaussians(2 * stub.B, coefficients=9, views=1)
+        noted = WithNotes(**vars(scene), extra_info={"center_views": torch.zeros(stub.B, 1, dtype=torch.long)})
+        output = {"gaussians": noted, "depths": torch.rand(2 * stub.B, 1, 6, 8)}
+        return Example(ZPressorDepthSplat(), stub.wrapper(), stub.context(), output, stub.B, None)
+
+
+@dataclass
+class WithNotes(stub.HostGaussians):
+    extra_info: dict | None = None
 
 
 class TestNoPoSplat(AdapterContract):

@@ -10,7 +10,7 @@ from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.demo.flag import fixed_weights, learned_weights, tto_config
 from diff3r_plugin.demo.grid import GridPoint, search, search_steps
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
-from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS
+from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.render import render

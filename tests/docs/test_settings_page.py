@@ -11,7 +11,7 @@ import yaml
 
 from diff3r_plugin import config, ranges
 from diff3r_plugin.config import TTOConfig
-from diff3r_plugin.heads.uncertainty import DEFAULT_WEIGHTS, RANGE
+from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS, RANGE
 from diff3r_plugin.plugin import settings
 from diff3r_plugin.plugin.settings import PluginSettings
 

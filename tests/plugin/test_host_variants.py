@@ -110,6 +110,24 @@ class CentersEncoder(StubEncoder):
         return super().forward({**context, "image": images}, *arguments)
 
 
+class UnalignedAdapter(StubAdapter):
+    """AnySplat: one Gaussian for every voxel that anything fell into, and padding."""
+
+    def alignment(self, encoder):
+        return None
+
+
+class MergingEncoder(StubEncoder):
+    def forward(self, *arguments):
+        scene = super().forward(*arguments)
+
+        def pairs(value):
+            merged = value.unflatten(1, (-1, 2)).mean(2)
+            return torch.cat([merged, torch.zeros_like(merged[:, :5])], 1)
+
+        return stub.HostGaussians(**{name: pairs(value) for name, value in vars(scene).items()})
+
+
 class NormalizingAdapter(StubAdapter):
     """NoPoSplat: the context alone in [-1, 1], changed in place."""
 
@@ -183,6 +201,7 @@ VARIANTS = {
     "tuple": (TupleEncoder, TupleAdapter),
     "two grids": (PyramidEncoder, PyramidAdapter),
     "Gaussians of chosen views": (CentersEncoder, CentersAdapter),
+    "Gaussians on no grid": (MergingEncoder, UnalignedAdapter),
     "images in [-1, 1]": (NormalizingEncoder, NormalizingAdapter),
     "three Gaussians a pixel": (ThreefoldEncoder, ThreefoldAdapter),
     "intermediate scenes": (IntermediateEncoder, IntermediateAdapter),

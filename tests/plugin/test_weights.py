@@ -9,7 +9,7 @@ from plugin.stub_host import StubAdapter, run_context
 from torch import nn
 
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.plugin import hookimpl, registry
+from diff3r_plugin.plugin import PluginError, hookimpl, registry
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.plugin.weights import Weights
 from diff3r_plugin.proximal import ProximalWeights
@@ -50,6 +50,22 @@ def test_training_starts_from_the_given_weights():
 def test_fewer_samples_a_pixel_than_the_head_was_made_for(predicted):
     weights = make_weights(SETTINGS, 0, 3)(*scene(per_pixel=predicted), None)
     assert weights.opacity.shape == (stub.B, stub.V * stub.H * stub.W * predicted, 1)
+
+
+def test_gaussians_on_no_grid_get_the_head_that_looks_where_they_project():
+    weights = Weights(run_context(StubAdapter(), **SETTINGS), 0, None)
+    gaussians, views = scene()
+    some = gaussians.map(lambda t: t[:, 3:40])
+    assert torch.allclose(weights(some, views, None).means, torch.tensor(3.0))
+    assert weights(some, views, None).means.shape == (stub.B, 37, 1)
+
+
+@pytest.mark.parametrize("grids", [None, (PixelGrid(2), PixelGrid())], ids=["none", "two"])
+@pytest.mark.parametrize("setting", [{"head_cross_view": True}, {"confidence": "learned"}], ids=str)
+def test_what_compares_views_needs_one_grid(grids, setting):
+    declared = "none" if grids is None else "2"
+    with pytest.raises(PluginError, match=rf"need one Gaussian grid.*declares {declared}\. Leave"):
+        Weights(run_context(StubAdapter(), **setting), 0, grids)
 
 
 def test_fixed_weights_are_the_same_everywhere():

@@ -1,0 +1,79 @@
+"""What heads that predict proximal weights share: a learned base for each group, a bounded change for each Gaussian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diff3r_plugin.config import GROUPS
+from diff3r_plugin.proximal import ProximalWeights
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "means": 0.01,
+    "covariance": 0.01,
+    "opacity": 0.01,
+    "sh_dc": 0.1,
+    "sh_rest": 0.1,
+    "poses": 100.0,
+}
+"""Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
+
+RANGE = 3.0
+"""A Gaussian's weights stay within exp(± RANGE) of their group's base."""
+
+
+class WeightHead(nn.Module):
+    """Base of the heads: one positive weight per Gaussian and group, exp(base + change).
+
+    Args:
+        groups: Which groups need weights.
+        initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
+
+    Raises:
+        ValueError: for an unknown group, or a starting weight that is not positive and finite.
+
+    Attributes:
+        groups: The groups, in the order of :data:`~diff3r_plugin.config.GROUPS`.
+        gaussian_groups: Those of them that each Gaussian has a weight of its own for: all but the poses.
+        log_base: Logarithm of each group's base, learned.
+    """
+
+    def __init__(self, groups: Sequence[str], initial_weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        wrong = [g for g in (*groups, *(initial_weights or {})) if g not in GROUPS]
+        if wrong:
+            raise ValueError(f"Unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
+        start = {**DEFAULT_WEIGHTS, **(initial_weights or {})}
+        self.groups = tuple(g for g in GROUPS if g in groups)
+        bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
+        if bad:
+            raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
+        self.gaussian_groups = tuple(g for g in self.groups if g != "poses")
+        self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
+
+    def base_weights(self) -> dict[str, float]:
+        """The learned weight of each group before any per-Gaussian change."""
+        return dict(zip(self.groups, self.log_base.detach().exp().tolist(), strict=True))
+
+    def changed_by(self, changes: Float[Tensor, "G B N"], num_views: int) -> ProximalWeights:
+        """Weights from one number for each group of ``gaussian_groups`` and each Gaussian; zero is the base itself."""
+        bounded = RANGE * torch.tanh(changes / RANGE)
+        weights: dict[str, Tensor] = {}
+        for base, group in zip(self.log_base, self.groups, strict=True):
+            if group == "poses":
+                weights[group] = base.exp().expand(changes.shape[1], num_views, 1)
+            else:
+                weights[group] = (base + bounded[self.gaussian_groups.index(group)]).exp()[..., None]
+        return ProximalWeights(**weights)
+
+
+def starting_at_zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """The last layer of a head, which changes nothing before it is trained."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
