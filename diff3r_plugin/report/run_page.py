@@ -1,0 +1,174 @@
+"""Writes the page about a host's test with the plugin."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from diff3r_plugin.mean_and_error import MeanAndError
+from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.report import run_figures
+from diff3r_plugin.report.headline import Headline
+from diff3r_plugin.report.run_folder import SceneRecord, TestRun
+from diff3r_plugin.report.scene_images import SceneImages
+from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
+
+METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4), "psnr_context": ("context PSNR", 2)}
+"""What metrics are called, and with how many digits they are written."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric: its key, its title and its digits."""
+
+    key: str
+    title: str
+    digits: int
+
+    @classmethod
+    def of(cls, key: str) -> Column:
+        """The column of a metric; one that is not known here goes by its key."""
+        title, digits = METRICS.get(key, (key.replace("_", " "), 4))
+        return cls(key, title, digits)
+
+    def summary(self, scenes: list[SceneRecord]) -> list[str]:
+        """Mean with standard error over all scenes: before, after, gain."""
+        values = ([s.before[self.key] for s in scenes], [s.after[self.key] for s in scenes])
+        gains = [scene.gain(self.key) for scene in scenes]
+        return [
+            *(MeanAndError.of(side).text(self.digits) for side in values),
+            MeanAndError.of(gains).text(self.digits, sign=True),
+        ]
+
+
+def write_run_page(
+    folder: Path | str, page: Path | None = None, *, scenes: int = 12, views: int = 3, interactive: int = 4
+) -> Path:
+    """Write one HTML page with everything inside; returns its path.
+
+    Args:
+        folder: What a test wrote to, or a folder above it.
+        page: Where to; by default ``diff3r_report.html`` beside the scores.
+        scenes: How many scenes are shown with images, spread evenly from the largest to the smallest gain.
+        views: How many target views are shown of each.
+        interactive: How many of them can be seen in 3D.
+
+    Raises:
+        ReportError: if there are no scores.
+    """
+    run = TestRun.read(folder)
+    shown = _shown(run, scenes, views, interactive)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("diff3r_plugin.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = _number
+    environment.filters["as_written"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]
+    text = environment.get_template("run.html.j2").render(
+        run=run,
+        headline=Headline.of(run.scenes),
+        facts=_facts(run),
+        columns=[Column.of(key) for key in run.metrics()],
+        figures=[Markup(run_figures.gains_figure(run.scenes)), Markup(run_figures.energy_figure(run.scenes))],
+        shown=shown.scenes,
+        scales=shown.scales,
+        advice=_advice(shown),
+        splats={f"splats-{n}": asdict(s.splats) for n, s in enumerate(shown.scenes) if s.splats is not None},
+        settings=_settings(run),
+    )
+    page = page or run.source.parent / "diff3r_report.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+@dataclass(frozen=True)
+class _Shown:
+    scenes: list[ShownScene]
+    scales: Scales
+
+
+def _shown(run: TestRun, count: int, views: int, interactive: int) -> _Shown:
+    """The scenes with images, the largest gain first, on color scales that all of them share."""
+    with_images = [scene for scene in run.scenes if scene.folder is not None]
+    ranked = sorted(with_images, key=lambda s: -s.gain("psnr") if math.isfinite(s.gain("psnr")) else math.inf)
+    chosen = [ranked[index] for index in spread(len(ranked), count)]
+    pairs = [(s, SceneImages.read(s.folder, run.settings)) for s in chosen if s.folder is not None]
+    pairs = [(record, images) for record, images in pairs if images.after and images.truth and images.before]
+    scales = Scales.of([images for _, images in pairs], views)
+    walked = set(spread(len(pairs), interactive))
+    return _Shown(
+        [ShownScene.of(record, images, scales, views, n in walked) for n, (record, images) in enumerate(pairs)], scales
+    )
+
+
+def _facts(run: TestRun) -> list[tuple[str, str]]:
+    """What was tested, for the line below the headline."""
+    header, settings = run.header, run.settings
+    known = {
+        "host": header.get("adapter"),
+        "checkpoint": header.get("checkpoint"),
+        "solver": f"{settings['inner_steps']} {settings.get('inner_solver', '')} steps"
+        if "inner_steps" in settings
+        else None,
+        "weights": {"learned": "predicted by the head", "fixed": "one per group"}.get(str(header.get("head"))),
+        "pixel weights": {"learned": "predicted"}.get(str(header.get("confidence"))),
+        "plugin": header.get("version"),
+        "written": datetime.fromtimestamp(run.source.stat().st_mtime).strftime("%Y-%m-%d %H:%M"),
+    }
+    facts = [(name, str(value)) for name, value in known.items() if value]
+    if header.get("head") == "learned" and header.get("head_from_checkpoint") is False:
+        facts.append(("careful", "the checkpoint had no trained head: its weights are the starting values"))
+    return facts
+
+
+def _advice(shown: _Shown) -> str:
+    """How to get what the page lacks."""
+    if not shown.scenes:
+        return (
+            "This test wrote no images. Run it with diff3r.save_pictures=true diff3r.save_scenes=true to see the "
+            "renderings, the maps and the scenes in 3D here."
+        )
+    if all(scene.splats is None for scene in shown.scenes):
+        return "To see the scenes in 3D here, run the test with diff3r.save_scenes=true."
+    return ""
+
+
+def _settings(run: TestRun) -> list[tuple[str, str, bool]]:
+    """Every effective setting: key, value, and whether it differs from the default."""
+    default = asdict(PluginSettings())
+    default |= default.pop("tto")
+    found = []
+    for key, value in run.settings.items():
+        value = tuple(value) if isinstance(value, list) else value
+        usual = dict(default[key]) if isinstance(default.get(key), dict) else default.get(key)
+        changed = key in default and key != "version" and value != usual
+        found.append((f"diff3r.{key}", _text(value), changed))
+    return found
+
+
+def _text(value: Any) -> str:
+    """A setting as one types it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {_text(v)}' for k, v in value.items())}}}"
+    return str(value) if value != "" else '""'
+
+
+def _number(value: Any, digits: int, sign: bool = False) -> str:
+    """A number with so many digits; a dash where it is not known."""
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        return "–"
+    return f"{value:{'+' if sign else ''}.{digits}f}"
