@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diff3r_plugin.config import TTOConfig
     from diff3r_plugin.gaussians import Gaussians
     from diff3r_plugin.heads.uncertainty import UncertaintyHead
-    from diff3r_plugin.info import Outcome, StationarityWarning, TTOInfo
+    from diff3r_plugin.info import FallbackWarning, Outcome, StationarityWarning, TTOInfo
     from diff3r_plugin.layer import TTOLayer
     from diff3r_plugin.optimize import Adam, GaussNewton
     from diff3r_plugin.proximal import ProximalWeights
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diff3r_plugin.views import Views
 
 __all__ = [
+    "FallbackWarning",
     "FirstOrder",
     "Truncated",
     "Unroll",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FallbackWarning": "info",
     "FirstOrder": "backward",
     "Truncated": "backward",
     "Unroll": "backward",

@@ -11,6 +11,7 @@ from diff3r_plugin.ranges import (
     PRECONDITIONERS,
     PreconditionerName,
     require_choice,
+    require_group_names,
     require_positive,
     require_share,
     require_whole,
@@ -81,6 +82,8 @@ class TTOConfig:
     stationarity_warning: float | None = 0.3
 
     def __post_init__(self) -> None:
+        require_group_names("groups", self.groups, GROUPS)
+        require_group_names("learning_rates", self.learning_rates, GROUPS)
         object.__setattr__(self, "groups", tuple(self.groups))
         object.__setattr__(self, "learning_rates", dict(self.learning_rates))
         for name, choices in (
@@ -102,15 +105,12 @@ class TTOConfig:
                 f"backward_mode='stepwise' reverses Gauss-Newton steps; got inner_solver={self.inner_solver!r}. Use "
                 "inner_solver='gauss_newton', or another backward_mode."
             )
-        for label, names in (("groups", self.groups), ("learning_rates", self.learning_rates)):
-            wrong = [g for g in names if g not in GROUPS]
-            if wrong:
-                raise ValueError(f"{label} has unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
         if not self.groups:
             raise ValueError(f"groups is empty; name at least one of {', '.join(GROUPS)}.")
-        bad = {g: r for g, r in self.learning_rates.items() if not r > 0}
-        if bad:
-            raise ValueError(f"learning_rates must be positive, got {bad}.")
+        for group, rate in self.learning_rates.items():
+            require_positive(f"learning_rates[{group!r}]", rate)
+        if self.stationarity_warning is not None:
+            require_positive("stationarity_warning", self.stationarity_warning)
 
     def learning_rate(self, group: str) -> float:
         """Adam's step for a group."""

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.argument_types import batch_hint, require_device, require_tensor
+
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
@@ -27,7 +29,9 @@ class Gaussians:
         quats: Rotations of the principal axes as wxyz quaternions, ``[B, N, 4]``; need not be normalized.
 
     Raises:
-        ValueError: if a shape does not fit the others, or neither (or both) of covariances and scales + quats is given.
+        TypeError: if something is no tensor, or does not hold floating-point numbers.
+        ValueError: if a shape or a device does not fit the others, or neither (or both) of covariances and
+            scales + quats is given.
 
     Example:
         >>> import torch
@@ -46,8 +50,14 @@ class Gaussians:
     quats: Float[Tensor, "B N 4"] | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.name in ("means", "opacities", "harmonics"):
+                require_tensor(field.name, value)
+                require_device(field.name, value, self.means.device, "means")
         if self.means.ndim != 3 or self.means.shape[-1] != 3:
-            raise ValueError(f"means must have shape [B, N, 3], got {list(self.means.shape)}.")
+            hint = batch_hint(self.means, 3)
+            raise ValueError(f"means must have shape [B, N, 3], got {list(self.means.shape)}.{hint}")
         B, N, _ = self.means.shape
         if (self.covariances is None) == (self.scales is None) or (self.scales is None) != (self.quats is None):
             raise ValueError("Give either covariances, or scales together with quats (wxyz).")
@@ -60,14 +70,15 @@ class Gaussians:
         for name, shape in expected.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
+                hint = " Drop the last dimension with [..., 0]." if tuple(value.shape) == (*shape, 1) else ""
                 raise ValueError(
-                    f"{name} must have shape {list(shape)} to match means {[B, N, 3]}, got {list(value.shape)}."
+                    f"{name} must have shape {list(shape)} to match means {[B, N, 3]}, got {list(value.shape)}.{hint}"
                 )
-        K = self.harmonics.shape[-1]
+        K = self.harmonics.shape[-1] if self.harmonics.ndim else 0
         if tuple(self.harmonics.shape) != (B, N, 3, K) or K not in (1, 4, 9, 16, 25):
             raise ValueError(
                 f"harmonics must have shape [{B}, {N}, 3, K] with K = (degree + 1)² in 1, 4, 9, 16, 25, "
-                f"got {list(self.harmonics.shape)}."
+                f"got {list(self.harmonics.shape)}.{_coefficients_hint(self.harmonics, (B, N))}"
             )
 
     @classmethod
@@ -157,6 +168,15 @@ class Gaussians:
         # Not a matrix product, which may be rounded to TF32.
         covariances = (factor[..., :, None, :] * factor[..., None, :, :]).sum(-1)
         return Gaussians(self.means, covariances, self.opacities, self.harmonics)
+
+
+def _coefficients_hint(harmonics: Tensor, scenes: tuple[int, int]) -> str:
+    """What to do with harmonics in the order of gsplat and of PLY readers, or with plain colors."""
+    if harmonics.ndim == 4 and harmonics.shape[-1] == 3 and tuple(harmonics.shape[:2]) == scenes:
+        return " Coefficients come last: transpose with harmonics.mT."
+    if tuple(harmonics.shape) == (*scenes, 3):
+        return " Plain colors are ((colors - 0.5) / 0.28209479)[..., None]."
+    return ""
 
 
 def rotation_matrices(quats: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,7 +26,7 @@ class Outcome(str, Enum):
     NOTHING_TO_GAIN = "nothing_to_gain"
     """The prediction is stationary already: it matches the images, or nothing of it is in view."""
     NO_DESCENT = "no_descent"
-    """No step lowered the energy."""
+    """No step lowered the energy, or it is too large for its type of numbers."""
 
     def __str__(self) -> str:
         return self.value
@@ -35,9 +36,41 @@ class Outcome(str, Enum):
         """Whether something was wrong, so that the scene kept its initial Gaussians."""
         return self not in (Outcome.REFINED, Outcome.NOTHING_TO_GAIN)
 
+    @property
+    def meaning(self) -> str:
+        """In words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Outcome.REFINED: "a step lowered the energy",
+    Outcome.INVALID_GAUSSIANS: "a Gaussian is not finite, or its covariance is not positive semidefinite",
+    Outcome.INVALID_VIEWS: "a camera or an image is not finite",
+    Outcome.NOTHING_TO_GAIN: "it matches the images already, or nothing of it is in view",
+    Outcome.NO_DESCENT: "no step lowered the energy, or it overflows",
+}
+
 
 class StationarityWarning(UserWarning):
     """The implicit gradient is taken far from a stationary point and may be wrong, even in sign."""
+
+
+class FallbackWarning(UserWarning):
+    """Something is wrong with a scene, which therefore kept its initial Gaussians."""
+
+
+def warn_of_fallbacks(outcomes: Sequence[Outcome]) -> None:
+    """Warn once of all scenes of a call that kept their initial Gaussians because something was wrong."""
+    fallen = [(index, outcome) for index, outcome in enumerate(outcomes) if outcome.fell_back]
+    if not fallen:
+        return
+    listed = ", ".join(f"scene {index} ({outcome}: {outcome.meaning})" for index, outcome in fallen[:3])
+    more = f" and {len(fallen) - 3} more" if len(fallen) > 3 else ""
+    warnings.warn(
+        f"{len(fallen)} of {len(outcomes)} scenes kept their initial Gaussians: {listed}{more}. Look at info.outcomes.",
+        FallbackWarning,
+        stacklevel=5,  # the line that calls the layer
+    )
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from diff3r_plugin.argument_types import require_instance
 from diff3r_plugin.backward import BackwardMode, FirstOrder, Implicit, InnerProblem, Stepwise, Truncated, Unroll
 from diff3r_plugin.camera_gradients import carried_along
 from diff3r_plugin.config import TTOConfig
@@ -25,10 +26,11 @@ from diff3r_plugin.containment import (
 )
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.info import Outcome, TTOInfo
+from diff3r_plugin.info import Outcome, TTOInfo, warn_of_fallbacks
 from diff3r_plugin.linalg import PCGReason
 from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolver
 from diff3r_plugin.proximal import ProximalWeights
+from diff3r_plugin.validation import check_inputs, require_something_to_refine
 from diff3r_plugin.views import Views
 
 
@@ -52,6 +54,9 @@ class TTOLayer(nn.Module):
         backward: :class:`Implicit`, :class:`Stepwise`, :class:`Unroll`, :class:`Truncated` or :class:`FirstOrder`.
         groups: What may move; see :class:`TTOConfig`.
         backend: "auto", "gsplat", "native" or "torch".
+        validate: Look for input in other conventions at every call (:func:`diff3r_plugin.validation.check_inputs`).
+        warn_of_fallbacks: Warn (:class:`FallbackWarning`) of scenes that keep their prediction because something is
+            wrong with them.
 
     Raises:
         ValueError: if settings are given both ways, or one of them is out of range.
@@ -78,8 +83,21 @@ class TTOLayer(nn.Module):
         backward: BackwardMode | None = None,
         groups: Sequence[str] | None = None,
         backend: str | None = None,
+        validate: bool = True,
+        warn_of_fallbacks: bool = True,
     ) -> None:
         super().__init__()
+        if config is not None:
+            require_instance("config", config, TTOConfig)
+        for name, value, example, key in (
+            ("solver", solver, "Adam(steps=8)", "inner_solver"),
+            ("backward", backward, "Implicit()", "backward_mode"),
+        ):
+            if isinstance(value, (str, type)):
+                raise TypeError(
+                    f"{name} must be an object with its settings, like {example}, got {value!r}. By name it is "
+                    f"TTOConfig({key}=...)."
+                )
         given = {"solver": solver, "backward": backward, "groups": groups, "backend": backend}
         named = [name for name, value in given.items() if value is not None]
         if config is not None and named:
@@ -93,6 +111,7 @@ class TTOLayer(nn.Module):
         self.solver = solver or _solver(config)
         self.backward = backward or _backward(config)
         self.groups, self.backend = config.groups, config.backend
+        self.validate, self.warn_of_fallbacks = validate, warn_of_fallbacks
 
     def forward(
         self,
@@ -114,16 +133,23 @@ class TTOLayer(nn.Module):
             :class:`TTOInfo`.
 
         Raises:
-            ValueError: for images outside [0, 1], shapes or devices that disagree, weights that are not
-                positive, or a backend that cannot do what the backward mode needs.
+            TypeError: for arguments that are something else.
+            ValueError: for shapes or devices that disagree, an empty batch, values in another convention (see
+                ``validate``), weights that are not positive, or a backend that cannot do what the backward mode needs.
         """
-        self._check(gaussians, views, pixel_weights)
+        require_something_to_refine(gaussians, views, pixel_weights)
+        if self.validate:
+            check_inputs(gaussians, views, pixel_weights)
+        weights = ProximalWeights.of(weights)
         # Validation and test loops run in inference mode, whose tensors cannot take part in any derivative.
         inference = torch.is_inference_mode_enabled()
         with torch.inference_mode(False), torch.autocast(gaussians.device.type, enabled=False):
             grad = torch.is_grad_enabled() and not inference
             with torch.set_grad_enabled(grad):
-                return self._refine(gaussians, views, ProximalWeights.of(weights), pixel_weights)
+                refined, info = self._refine(gaussians, views, weights, pixel_weights)
+        if self.warn_of_fallbacks:
+            warn_of_fallbacks(info.outcomes)
+        return refined, info
 
     def _refine(
         self, given: Gaussians, views: Views, weights: ProximalWeights, pixel_weights: Tensor | None
@@ -157,7 +183,8 @@ class TTOLayer(nn.Module):
         theta, solution = solved.theta, solved.solution
 
         stuck = (solution.accepted_steps == 0) & (self.solver.steps > 0)
-        nothing = stuck & solution.stationary_start
+        # Where the energy overflows, the gradient may come out as zero all the same.
+        nothing = stuck & solution.stationary_start & solution.energy[0].isfinite()
         refined = coordinates.apply(theta, gaussians_in)
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
         # its own, so what was given goes out as it came in.
@@ -178,30 +205,6 @@ class TTOLayer(nn.Module):
             seconds=time.perf_counter() - started,
             record=solved.record,
         )
-
-    def _check(self, gaussians: Gaussians, views: Views, pixel_weights: Tensor | None) -> None:
-        if gaussians.batch_size != views.batch_size:
-            raise ValueError(
-                f"Gaussians hold {gaussians.batch_size} scenes but Views {views.batch_size}; give each scene its views."
-            )
-        if views.images is None:
-            raise ValueError("TTOLayer needs images: these Views have images=None.")
-        if gaussians.device != views.device:
-            raise ValueError(f"Gaussians are on {gaussians.device}, Views on {views.device}; move one with .to(...).")
-        images = views.images
-        if images.numel():
-            low, high = (t.item() for t in torch.aminmax(torch.nan_to_num(images, 0.5)))
-            if low < -1e-4 or high > 1 + 1e-4:
-                raise ValueError(
-                    f"Images must lie in [0, 1], got [{low:.3g}, {high:.3g}]. Undo the network's normalization "
-                    "first (images in [-1, 1]: image * 0.5 + 0.5; in [0, 255]: image / 255)."
-                )
-        B, V, _, H, W = images.shape
-        if pixel_weights is not None:
-            if tuple(pixel_weights.shape) != (B, V, H, W):
-                raise ValueError(f"pixel_weights must have shape {[B, V, H, W]}, got {list(pixel_weights.shape)}.")
-            if pixel_weights.numel() and not pixel_weights.min() >= 0:
-                raise ValueError(f"pixel_weights must not be negative or NaN, got {pixel_weights.min().item():g}.")
 
 
 def _refined_views(

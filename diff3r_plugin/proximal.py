@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.argument_types import kind
 from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
 
@@ -31,6 +33,7 @@ class ProximalWeights:
         poses: ``[B, V, 1 | 6]``.
 
     Raises:
+        TypeError: if a weight is neither a number nor a tensor.
         ValueError: (when used) for a group that moves but has no weight, a weight that is not positive and finite,
             or a shape that does not broadcast.
 
@@ -57,7 +60,18 @@ class ProximalWeights:
             if unknown:
                 raise ValueError(f"Unknown group {unknown[0]!r} among the weights; known are {', '.join(GROUPS)}.")
             return cls(**weights)
-        return cls(**{g: weights for g in GROUPS})
+        if not isinstance(weights, (Real, Tensor)):
+            raise TypeError(
+                f"weights must be a number, a tensor, a mapping of groups or ProximalWeights, got {kind(weights)}. "
+                "One weight for each group: {'means': 0.01, 'opacity': 0.1, ...}."
+            )
+        return cls(**{g: weights for g in GROUPS})  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (Real, Tensor))):
+                raise TypeError(f"The weight of {field.name} must be a number or a tensor, got {kind(value)}.")
 
     def tensors(self) -> dict[str, Tensor | float]:
         """The groups that have a weight."""

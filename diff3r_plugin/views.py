@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from diff3r_plugin.argument_types import batch_hint, kind, require_device, require_tensor
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -24,7 +27,8 @@ class Views:
         background: Color behind all Gaussians, ``[3]`` tensor or three numbers. Kept as a tensor.
 
     Raises:
-        ValueError: if a shape does not fit the others, or there is neither ``images`` nor ``image_size``.
+        TypeError: if something is no tensor, or does not hold floating-point numbers.
+        ValueError: if a shape or a device does not fit the others, or there is neither ``images`` nor ``image_size``.
 
     Example:
         >>> import torch
@@ -54,22 +58,33 @@ class Views:
         image_size: tuple[int, int] | None = None,
         background: tuple[float, float, float] | Float[Tensor, "3"] = (0.0, 0.0, 0.0),
     ) -> None:
+        given = {"world_to_camera": world_to_camera, "intrinsics": intrinsics, "images": images}
+        for name, tensor in given.items():
+            if tensor is not None or name != "images":
+                require_tensor(name, tensor)
+                require_device(name, tensor, world_to_camera.device, "world_to_camera")  # type: ignore[arg-type]
         if world_to_camera.ndim != 4 or tuple(world_to_camera.shape[2:]) != (4, 4):
-            raise ValueError(f"world_to_camera must have shape [B, V, 4, 4], got {list(world_to_camera.shape)}.")
+            hint = batch_hint(world_to_camera, 4) or _row_hint(world_to_camera)
+            raise ValueError(f"world_to_camera must have shape [B, V, 4, 4], got {list(world_to_camera.shape)}.{hint}")
         B, V = world_to_camera.shape[:2]
         if tuple(intrinsics.shape) != (B, V, 3, 3):
-            raise ValueError(f"intrinsics must have shape {[B, V, 3, 3]}, got {list(intrinsics.shape)}.")
+            hint = batch_hint(intrinsics, 4)
+            raise ValueError(f"intrinsics must have shape {[B, V, 3, 3]}, got {list(intrinsics.shape)}.{hint}")
         if images is not None:
             if images.ndim != 5 or tuple(images.shape[:3]) != (B, V, 3):
-                raise ValueError(f"images must have shape [{B}, {V}, 3, H, W], got {list(images.shape)}.")
+                hint = batch_hint(images, 5) or _channels_hint(images, (B, V))
+                raise ValueError(f"images must have shape [{B}, {V}, 3, H, W], got {list(images.shape)}.{hint}")
             size = (images.shape[3], images.shape[4])
-            if image_size is not None and tuple(image_size) != size:
+            if image_size is not None and _two_numbers(image_size) != size:
                 raise ValueError(f"image_size {tuple(image_size)} disagrees with images of size {size}.")
             image_size = size
         if image_size is None:
             raise ValueError("Give images, or image_size=(H, W) for cameras without images.")
-        height, width = image_size
-        color = torch.as_tensor(background, dtype=world_to_camera.dtype, device=world_to_camera.device)
+        height, width = _two_numbers(image_size)
+        try:
+            color = torch.as_tensor(background, dtype=world_to_camera.dtype, device=world_to_camera.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"background must be three numbers in [0, 1], got {background!r}.") from None
         if tuple(color.shape) != (3,):
             raise ValueError(f"background must be three numbers, got shape {list(color.shape)}.")
         values = {
@@ -140,12 +155,42 @@ class Views:
         return self.map(lambda t: t.to(*args, **kwargs))
 
 
+def _row_hint(world_to_camera: Tensor) -> str:
+    """What to do with 3×4 cameras."""
+    if tuple(world_to_camera.shape[-2:]) == (3, 4):
+        return " Append the row (0, 0, 0, 1) to 3x4 cameras."
+    return ""
+
+
+def _channels_hint(images: Tensor, batch: tuple[int, int]) -> str:
+    """What to do with images whose channels come last, or that have an alpha channel."""
+    if images.ndim == 5 and tuple(images.shape[:2]) == batch:
+        if images.shape[-1] == 3:
+            return " Channels come first: permute(0, 1, 4, 2, 3)."
+        if images.shape[2] == 4:
+            return " Composite the alpha channel over the background, and drop it."
+    return ""
+
+
+def _two_numbers(image_size: object) -> tuple[int, int]:
+    """(H, W), checked."""
+    try:
+        height, width = (int(size) for size in image_size)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise TypeError(f"image_size must be (H, W), two whole numbers; got {image_size!r}.") from None
+    return height, width
+
+
 def _per_view(
     name: str, depth: float | Float[Tensor, "B V"], world_to_camera: Float[Tensor, "B V 4 4"]
 ) -> Float[Tensor, "B V"]:
     """A depth for every view, from one for all or one for each."""
     shape = world_to_camera.shape[:2]
-    value = torch.as_tensor(depth, dtype=world_to_camera.dtype, device=world_to_camera.device)
+    if not isinstance(depth, (Real, Tensor)):
+        raise TypeError(f"{name} must be a number or a tensor [B, V] in world units, got {kind(depth)}.")
+    value = torch.as_tensor(
+        depth if isinstance(depth, Tensor) else float(depth), dtype=world_to_camera.dtype, device=world_to_camera.device
+    )
     if value.ndim and value.shape != shape:
         raise ValueError(f"{name} must be a number or have shape {list(shape)}, got {list(value.shape)}.")
     return value.expand(shape)

@@ -63,7 +63,9 @@ class BaseSearch:
         self.wrapper, self.context, self.head = wrapper, context, head
         head.log_base.requires_grad_(False)
         self.layer = TTOLayer(
-            replace(settings.tto, inner_steps=settings.base_search_inner_steps, stationarity_warning=None)
+            replace(settings.tto, inner_steps=settings.base_search_inner_steps, stationarity_warning=None),
+            validate=False,  # the step whose scenes are tried has been checked
+            warn_of_fallbacks=False,
         )
         self._memory: deque[_Remembered] = deque(maxlen=settings.base_search_scenes)
         self._seen = 0

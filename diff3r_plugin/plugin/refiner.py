@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
@@ -26,6 +26,7 @@ from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.weights import Weights
 from diff3r_plugin.render import resolve_backend
+from diff3r_plugin.validation import check_conventions, check_inputs, require_something_to_refine
 from diff3r_plugin.views import Views
 
 
@@ -46,8 +47,10 @@ class Refiner:
         self.poses = poses_of_stages(settings, adapter)
         # a warning at every training step would bury everything else: the reporter gives it now and then
         config = replace(settings.tto, stationarity_warning=None)
-        self.layer = TTOLayer(config)
-        self.layer_with_poses = TTOLayer(replace(config, groups=tuple(dict.fromkeys((*config.groups, "poses")))))
+        with_poses = replace(config, groups=tuple(dict.fromkeys((*config.groups, "poses"))))
+        # checked below, once a call; the reporter tells of fallbacks, too
+        self.layer = TTOLayer(config, validate=False, warn_of_fallbacks=False)
+        self.layer_with_poses = TTOLayer(with_poses, validate=False, warn_of_fallbacks=False)
         try:  # compiles the kernels where that has not been done yet: before training, and before anything is timed
             resolve_backend(config.backend, "cuda" if torch.cuda.is_available() else "cpu")
         except ValueError as error:
@@ -95,7 +98,6 @@ class Refiner:
             images = usable(views.images)
             tracked = views.replace(images=images)  # cameras that the host predicts keep their graph
             views = tracked.detach()
-            self._check_images(images, stage)
             given = torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
             poses, source = None, self.poses[stage]
             if source == "batch":
@@ -106,15 +108,16 @@ class Refiner:
             batch, count, _, height, width = images.shape
             seen = self.chosen.of(views)  # those that the Gaussians stand on
             features = None if self.tap is None else usable(self.tap.take(batch, seen.num_views, height, width))
+            self._check(gaussians, views, stage)
             self._check_rays(gaussians, seen, stage)
             weights = self.weights(gaussians, seen, features, count)
             confidence, untrusted = self.confidence(gaussians, views, features)
-            if source == "batch":
-                refined, info = self.layer(gaussians, views, weights, confidence)
-            else:
+            placed = views
+            if source != "batch":
                 weights = with_pose_weights(weights, self.settings, batch, count)
                 placed = tracked if poses is None else views.replace(world_to_camera=poses.or_nan())
-                refined, info = self.layer_with_poses(gaussians, placed, weights, confidence)
+            layer = self.layer if source == "batch" else self.layer_with_poses
+            refined, info = layer(gaussians, placed, weights, confidence)
         seconds = time.perf_counter() - started
         cameras = info.views.world_to_camera if source == "predicted" else None
         return Refinement(
@@ -141,7 +144,7 @@ class Refiner:
         """
         try:
             yield
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise PluginError(
                 f"what adapter {self.adapter.name!r} makes of this host cannot be refined: {error}"
             ) from error
@@ -163,16 +166,16 @@ class Refiner:
                 "differently needs its own adapter: diff3r adapters new NAME."
             ) from error
 
-    def _check_images(self, images: Tensor, stage: str) -> None:
-        """Once a stage: an image range that the adapter does not expect would make every result meaningless."""
-        if not self._first("images", stage):
-            return
-        low, high = float(images.min()), float(images.max())
-        if not (-1e-3 <= low and high <= 1 + 1e-3):
-            raise PluginError(
-                f"context images must lie in [0, 1] for the refinement, but range from {low:.3g} to {high:.3g}. "
-                f"Does the host normalize them before the encoder? Then adapter {self.adapter.name!r} must undo it."
-            )
+    def _check(self, gaussians: Gaussians, views: Views, stage: str) -> None:
+        """Every call: conventions. The first of a stage: that the cameras see something of the scenes, too.
+
+        Later on a network may well predict a scene that no camera sees; that is a loss, and no reason to stop.
+        """
+        require_something_to_refine(gaussians, views)
+        if self._first("inputs", stage):
+            check_inputs(gaussians, views)
+        else:
+            check_conventions(gaussians, views)
 
     def _check_rays(self, gaussians: Gaussians, views: Views, stage: str) -> None:
         """Once a stage: a relative of the host that reorders its Gaussians, or those of other views, is found out."""

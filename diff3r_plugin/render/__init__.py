@@ -18,6 +18,7 @@ from diff3r_plugin.config import RENDERERS
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.render.differentiable import render_differentiably
 from diff3r_plugin.render.linearization import GaussianGram, Linearization
+from diff3r_plugin.validation import require_scenes_and_cameras
 from diff3r_plugin.views import Views
 
 __all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
@@ -66,6 +67,7 @@ def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Line
         ``gauss_newton_product`` and ``gram``.
 
     Raises:
+        TypeError: if an argument is something else.
         ValueError: if the batch sizes or devices of scenes and cameras differ, or the backend is not available.
 
     Example:
@@ -98,6 +100,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
         backend: "auto", "gsplat", "native" or "torch".
 
     Raises:
+        TypeError: if an argument is something else.
         ValueError: if the batch sizes or devices of scenes and cameras differ, or the backend is not available.
 
     Example:
@@ -119,12 +122,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
 
 
 def _prepare(gaussians: Gaussians, views: Views) -> tuple[Gaussians, Views]:
-    if gaussians.batch_size != views.batch_size:
-        raise ValueError(
-            f"Gaussians hold {gaussians.batch_size} scenes but Views {views.batch_size}; give each scene its cameras."
-        )
-    if gaussians.device != views.device:
-        raise ValueError(f"Gaussians are on {gaussians.device} but Views on {views.device}; move one with .to(...).")
+    require_scenes_and_cameras(gaussians, views)
     dtype = torch.promote_types(gaussians.dtype, torch.float32)
     gaussians = gaussians.map(lambda t: t.to(dtype))
     if views.world_to_camera.dtype == dtype and views.intrinsics.dtype == dtype:

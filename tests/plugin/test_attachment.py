@@ -286,7 +286,9 @@ def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch
 
         def shifted(wrapper, context, output):
             views = right(wrapper, context, output)
-            return views.replace(world_to_camera=views.world_to_camera + torch.eye(4).roll(3, 0) * 0.3)
+            moved = views.world_to_camera.clone()
+            moved[..., 0, 3] += 0.3
+            return views.replace(world_to_camera=moved)
 
         attachment_of(model).context.adapter.context_views = shifted
         stub_host.make_trainer(lightning.pytorch, tmp_path).test(model, stub_host.loader(1), verbose=False)
