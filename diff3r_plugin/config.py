@@ -24,10 +24,20 @@ BACKWARD_MODES = get_args(BackwardModeName)
 RENDERERS = ("gsplat", "native", "torch")
 """``render.NAME_backend`` each, the preferred one first."""
 BACKENDS = ("auto", *RENDERERS)
-GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", "poses")
+VIEW_GROUPS = ("poses", "exposure")
+"""Groups of which each view has its own, not each Gaussian; they stand last in θ."""
+GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", *VIEW_GROUPS)
 
 DEFAULT_LEARNING_RATES = MappingProxyType(
-    {"means": 0.1, "covariance": 0.02, "opacity": 0.05, "sh_dc": 0.02, "sh_rest": 0.005, "poses": 0.002}
+    {
+        "means": 0.1,
+        "covariance": 0.02,
+        "opacity": 0.05,
+        "sh_dc": 0.02,
+        "sh_rest": 0.005,
+        "poses": 0.002,
+        "exposure": 0.02,
+    }
 )
 """Adam's step per group in the dimensionless coordinates; our choice, the paper's is not known."""
 

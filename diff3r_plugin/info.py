@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from diff3r_plugin.coordinates.exposure import Exposure
 from diff3r_plugin.linalg import PCGReason, PCGResult
 from diff3r_plugin.views import Views
 
@@ -127,6 +128,7 @@ class TTOInfo:
         outcomes: What became of each scene.
         views: The context views that belong to the refined scene: those that were given, with refined cameras where
             poses move. These have a graph to whatever the given cameras, the scenes and the weights depend on.
+        exposure: What each view's camera does to colors, where exposures are among the unknowns; without a graph.
         seconds: Wall-clock time of the inner solve.
         record: Where the backward leaves its statistics; see :attr:`backward`.
     """
@@ -139,6 +141,7 @@ class TTOInfo:
     pcg_reasons: tuple[PCGReason | None, ...]
     outcomes: tuple[Outcome, ...]
     views: Views
+    exposure: Exposure | None
     seconds: float
     record: BackwardRecord
 

@@ -202,6 +202,7 @@ class TTOLayer(nn.Module):
             ),
             outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
             views=_refined_views(asked, coordinates, theta, views, given_back),
+            exposure=coordinates.decode_exposure(theta.detach()) if "exposure" in coordinates.shapes else None,
             seconds=time.perf_counter() - started,
             record=solved.record,
         )

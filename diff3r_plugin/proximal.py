@@ -31,6 +31,7 @@ class ProximalWeights:
         sh_dc: ``[B, N, 1 | 3]``.
         sh_rest: ``[B, N, 1 | 3 (K - 1)]``.
         poses: ``[B, V, 1 | 6]``.
+        exposure: ``[B, V, 1 | 6]``.
 
     Raises:
         TypeError: if a weight is neither a number nor a tensor.
@@ -49,6 +50,7 @@ class ProximalWeights:
     sh_dc: Float[Tensor, "B N d"] | float | None = None
     sh_rest: Float[Tensor, "B N d"] | float | None = None
     poses: Float[Tensor, "B V d"] | float | None = None
+    exposure: Float[Tensor, "B V d"] | float | None = None
 
     @classmethod
     def of(cls, weights: ProximalWeights | Mapping[str, Tensor | float] | Tensor | float) -> ProximalWeights:

@@ -62,7 +62,10 @@ class InnerProblem:
         theta, views = theta.detach(), self.views.detach()
         refined = self.coordinates.decode_cameras(theta, views).world_to_camera
         scene = self.coordinates.decode(theta)
-        return images_with_camera_graph(self.images, scene, refined, self.views, self.backend)
+        gain = None
+        if "exposure" in self.coordinates.shapes:
+            gain = self.coordinates.decode_exposure(theta).gain
+        return images_with_camera_graph(self.images, scene, refined, self.views, self.backend, gain)
 
 
 @dataclass(frozen=True)

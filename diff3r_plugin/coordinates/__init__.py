@@ -3,7 +3,7 @@
 * ``coordinates``: `Coordinates`, θ to scenes and back around a reference
 * ``local``: `LocalCoordinates`, the derivative of that at one θ
 * ``covariance``, ``cholesky``, ``scale_rotation``: the charts of a Gaussian's shape
-* ``poses``: the chart of a camera's pose
+* ``poses``, ``exposure``: the charts of a camera's pose, and of what it does to colors
 """
 
 from diff3r_plugin.coordinates.coordinates import LARGEST_LOGIT, Coordinates

@@ -9,6 +9,7 @@ One proximal weight means the same in every scene because every coordinate is a 
 * ``opacity``: logit, o = sigmoid(logit o₀ + θ)
 * ``sh_dc``, ``sh_rest``: SH coefficients, h = h₀ + θ
 * ``poses``: an se(3) increment per view, world_to_camera = Exp(θ) · world_to_camera₀, θ = (translation, rotation)
+* ``exposure``: per view and color channel a log-gain and a bias, image = exp(θ₁₋₃) · rendering + θ₄₋₆
 
 θ = 0 is the reference, exactly. What cannot move (opacities of exactly 0 or 1, Gaussians of zero size: padding) has
 zero derivatives, so it stays. θ is flat, ``[B, P]``, group after group.
@@ -17,15 +18,17 @@ zero derivatives, so it stays. θ is flat, ``[B, P]``, group after group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.config import GROUPS
+from diff3r_plugin.config import GROUPS, VIEW_GROUPS
 from diff3r_plugin.coordinates.cholesky import CholeskyChart
 from diff3r_plugin.coordinates.covariance import CovarianceChart
+from diff3r_plugin.coordinates.exposure import Exposure, decode_exposure
 from diff3r_plugin.coordinates.poses import LocalPose, PoseChart
 from diff3r_plugin.coordinates.scale_rotation import ScaleRotationChart
 from diff3r_plugin.gaussians import Gaussians
@@ -40,7 +43,7 @@ class Coordinates:
 
     Args:
         reference: The scene at θ = 0 (used without its graph).
-        views: Cameras of the reference; needed when poses move.
+        views: Cameras of the reference; needed when poses or exposures move.
         groups: Names from ``config.GROUPS`` that may move; they stand in θ in that order. ``sh_rest`` is dropped
             when there are no such coefficients.
 
@@ -75,6 +78,10 @@ class Coordinates:
                 raise ValueError("To move the group 'poses', Coordinates need the views.")
             self.pose_chart = PoseChart(views.world_to_camera.detach())
             self.shapes["poses"] = (views.num_views, 6)
+        if "exposure" in groups:
+            if views is None:
+                raise ValueError("To move the group 'exposure', Coordinates need the views.")
+            self.shapes["exposure"] = (views.num_views, 6)
         self.num_unknowns = sum(n * d for n, d in self.shapes.values())
 
         chart = CholeskyChart if reference.scales is None else ScaleRotationChart
@@ -120,6 +127,20 @@ class Coordinates:
             return views
         return views.replace(world_to_camera=self.pose_chart.decode(self.split(theta)["poses"]))
 
+    def decode_exposure(self, theta: Float[Tensor, "B P"]) -> Exposure:
+        """The exposures at θ, where they are among the unknowns."""
+        return decode_exposure(self.split(theta)["exposure"])
+
+    @cached_property
+    def without_exposure(self) -> Coordinates:
+        """The same coordinates for the rendering alone: exposures act on what is rendered."""
+        if "exposure" not in self.shapes:
+            return self
+        rendered = copy(self)
+        rendered.shapes = {group: shape for group, shape in self.shapes.items() if group != "exposure"}
+        rendered.num_unknowns = sum(n * d for n, d in rendered.shapes.values())
+        return rendered
+
     def encode(self, gaussians: Gaussians) -> Float[Tensor, "B P"]:
         """θ of the reference as a function of the scene it was taken from: zero, with the exact derivative.
 
@@ -140,8 +161,9 @@ class Coordinates:
             parts["sh_dc"] = moved[..., 0]
         if "sh_rest" in self.shapes:
             parts["sh_rest"] = moved[..., 1:].flatten(2)
-        if "poses" in self.shapes:
-            parts["poses"] = gaussians.means.new_zeros(self.batch_size, *self.shapes["poses"])
+        for group in VIEW_GROUPS:
+            if group in self.shapes:
+                parts[group] = gaussians.means.new_zeros(self.batch_size, *self.shapes[group])
         return self.join(parts)
 
     def apply(self, theta: Float[Tensor, "B P"], gaussians: Gaussians) -> Gaussians:

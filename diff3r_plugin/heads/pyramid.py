@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diff3r_plugin.alignment import PixelGrid
+from diff3r_plugin.config import VIEW_GROUPS
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.uncertainty import UncertaintyHead
 from diff3r_plugin.proximal import ProximalWeights
@@ -20,7 +21,7 @@ from diff3r_plugin.views import Views
 class PyramidHead(nn.Module):
     """One :class:`~diff3r_plugin.UncertaintyHead` for each grid, which sees the views at the grid's resolution.
 
-    All of them see the residual of the whole scene; poses get their weight from the first.
+    All of them see the residual of the whole scene; poses and exposures get their weights from the first.
 
     Args:
         groups: Which groups need weights.
@@ -54,7 +55,7 @@ class PyramidHead(nn.Module):
         self.grids = tuple(grids)
         self.heads = nn.ModuleList(
             UncertaintyHead(
-                groups if index == 0 else [group for group in groups if group != "poses"],
+                groups if index == 0 else [group for group in groups if group not in VIEW_GROUPS],
                 feature_channels=feature_channels,
                 gaussians_per_pixel=grid.per_pixel,
                 hidden=hidden,
@@ -98,7 +99,7 @@ class PyramidHead(nn.Module):
             parts.append(head(part, seen, features, backend, rendered=_pooled(rendered, grid.stride)).tensors())
             start += count
         joined = {
-            group: torch.cat([part[group] for part in parts], 1) if group != "poses" else parts[0][group]
+            group: parts[0][group] if group in VIEW_GROUPS else torch.cat([part[group] for part in parts], 1)
             for group in parts[0]
         }
         return ProximalWeights(**joined)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
+from diff3r_plugin.heads.view_changes import ViewChanges
 from diff3r_plugin.heads.weight_head import WeightHead, starting_at_zero
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
@@ -25,7 +26,8 @@ class UncertaintyHead(WeightHead):
     Gaussians (opacity, size in pixels, relative depth), together with the host's tapped feature map where there is
     one, and (``cross_view``) what the other views' Gaussians give in its place; all detached. Its output: one positive
     weight per Gaussian and group, exp(base + change). The base is learned per group; the change starts at zero
-    everywhere, so that training starts from ``initial_weights``.
+    everywhere, so that training starts from ``initial_weights``. Groups of which each view has its own (poses,
+    exposure) get one weight a view, from pooled features of the view next to those of the others.
 
     Args:
         groups: Which groups need weights.
@@ -66,6 +68,7 @@ class UncertaintyHead(WeightHead):
             nn.GELU(),
             starting_at_zero(nn.Conv2d(hidden, len(self.gaussian_groups) * gaussians_per_pixel, 1)),
         )
+        self.view_changes = ViewChanges(hidden, len(self.view_groups)) if self.view_groups else None
 
     def forward(
         self,
@@ -89,9 +92,11 @@ class UncertaintyHead(WeightHead):
         """
         inputs = self._inputs(gaussians, views, features, backend, rendered)
         B, V = inputs.shape[:2]
-        changes = self.layers(rearrange(inputs, "b v c h w -> (b v) c h w"))
+        hidden = self.layers[:-1](rearrange(inputs, "b v c h w -> (b v) c h w"))
+        changes = self.layers[-1](hidden)
         changes = rearrange(changes, "(b v) (g s) h w -> g b (v h w s)", b=B, v=V, g=len(self.gaussian_groups))
-        return self.changed_by(changes, V)
+        per_view = None if self.view_changes is None else self.view_changes(hidden.unflatten(0, (B, V)))
+        return self.changed_by(changes, V, per_view)
 
     @torch.no_grad()
     def _inputs(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diff3r_plugin.config import GROUPS
+from diff3r_plugin.config import GROUPS, VIEW_GROUPS
 from diff3r_plugin.proximal import ProximalWeights
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {
@@ -19,11 +19,15 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "sh_dc": 0.1,
     "sh_rest": 0.1,
     "poses": 100.0,
+    "exposure": 1000.0,
 }
 """Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
 
 RANGE = 3.0
 """A Gaussian's weights stay within exp(± RANGE) of their group's base."""
+
+VIEW_RANGE = 6.0
+"""A view's weights stay within exp(± VIEW_RANGE) of their group's base: from held in place to free."""
 
 
 class WeightHead(nn.Module):
@@ -38,7 +42,8 @@ class WeightHead(nn.Module):
 
     Attributes:
         groups: The groups, in the order of :data:`~diff3r_plugin.config.GROUPS`.
-        gaussian_groups: Those of them that each Gaussian has a weight of its own for: all but the poses.
+        gaussian_groups: Those of them that each Gaussian has a weight of its own for.
+        view_groups: Those that each view has a weight of its own for.
         log_base: Logarithm of each group's base, learned.
     """
 
@@ -52,23 +57,32 @@ class WeightHead(nn.Module):
         bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
         if bad:
             raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
-        self.gaussian_groups = tuple(g for g in self.groups if g != "poses")
+        self.gaussian_groups = tuple(g for g in self.groups if g not in VIEW_GROUPS)
+        self.view_groups = tuple(g for g in self.groups if g in VIEW_GROUPS)
         self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
 
     def base_weights(self) -> dict[str, float]:
         """The learned weight of each group before any per-Gaussian change."""
         return dict(zip(self.groups, self.log_base.detach().exp().tolist(), strict=True))
 
-    def changed_by(self, changes: Float[Tensor, "G B N"], num_views: int) -> ProximalWeights:
-        """Weights from one number for each group of ``gaussian_groups`` and each Gaussian; zero is the base itself."""
-        bounded = RANGE * torch.tanh(changes / RANGE)
-        weights: dict[str, Tensor] = {}
-        for base, group in zip(self.log_base, self.groups, strict=True):
-            if group == "poses":
-                weights[group] = base.exp().expand(changes.shape[1], num_views, 1)
-            else:
-                weights[group] = (base + bounded[self.gaussian_groups.index(group)]).exp()[..., None]
-        return ProximalWeights(**weights)
+    def changed_by(
+        self, changes: Float[Tensor, "G B N"], num_views: int, view_changes: Float[Tensor, "G B V"] | None = None
+    ) -> ProximalWeights:
+        """Weights from one number for each Gaussian and each of its groups; zero is the base itself.
+
+        Args:
+            changes: In the order of ``gaussian_groups``.
+            num_views: V.
+            view_changes: In the order of ``view_groups``; zero by default.
+        """
+        if view_changes is None:
+            view_changes = changes.new_zeros(len(self.view_groups), changes.shape[1], num_views)
+        found = {
+            **dict(zip(self.gaussian_groups, RANGE * torch.tanh(changes / RANGE), strict=True)),
+            **dict(zip(self.view_groups, VIEW_RANGE * torch.tanh(view_changes / VIEW_RANGE), strict=True)),
+        }
+        bases = dict(zip(self.groups, self.log_base, strict=True))
+        return ProximalWeights(**{group: (bases[group] + change).exp()[..., None] for group, change in found.items()})
 
 
 def starting_at_zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:

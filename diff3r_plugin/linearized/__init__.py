@@ -1,7 +1,7 @@
 """Renderings as a function of the unknowns θ: the value at one θ, and the products of its Jacobian.
 
 ``composed`` chains a renderer with the derivative of the coordinates; it works with every backend, and shows what is
-meant. ``fused`` does both within the kernels. A test compares them.
+meant. ``fused`` does both within the kernels. A test compares them. ``exposed`` adds each view's exposure to either.
 """
 
 from __future__ import annotations
@@ -12,12 +12,19 @@ from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linearized.composed import ComposedLinearization
+from diff3r_plugin.linearized.exposed import ExposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
 from diff3r_plugin.linearized.protocol import ThetaLinearization
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.views import Views
 
-__all__ = ["ComposedLinearization", "FusedLinearization", "ThetaLinearization", "linearize_theta"]
+__all__ = [
+    "ComposedLinearization",
+    "ExposedLinearization",
+    "FusedLinearization",
+    "ThetaLinearization",
+    "linearize_theta",
+]
 
 
 def linearize_theta(
@@ -31,6 +38,11 @@ def linearize_theta(
         views: Cameras at θ = 0; they are moved first where poses are among the unknowns.
         backend: As for ``render``. ``native`` is fused, unless autograd has to follow.
     """
+    if "exposure" in coordinates.shapes:
+        before = theta[:, : coordinates.first_unknown("exposure")].contiguous()
+        return ExposedLinearization(
+            coordinates, theta, linearize_theta(coordinates.without_exposure, before, views, backend)
+        )
     name = resolve_backend(backend, theta.device)
     followed = torch.is_grad_enabled() and theta.requires_grad
     if name == "native" and theta.dtype in (torch.float32, torch.float64) and not followed:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.config import VIEW_GROUPS
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import write_image, write_ply
@@ -76,7 +77,7 @@ def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "
     views, height, width = (refinement.context_images.shape[axis] for axis in (1, 3, 4))
     maps = {}
     for group, weight in refinement.weights.tensors().items():
-        if group == "poses" or not isinstance(weight, Tensor) or weight.ndim != 3:
+        if group in VIEW_GROUPS or not isinstance(weight, Tensor) or weight.ndim != 3:
             continue
         per_gaussian = weight.detach()[index].float().log().mean(-1)
         if per_gaussian.numel() % (views * height * width) == 0:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diff3r_plugin.alignment import PixelGrid
+from diff3r_plugin.config import VIEW_GROUPS
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.projected import ProjectedHead
 from diff3r_plugin.heads.pyramid import PyramidHead
@@ -103,10 +104,10 @@ class Weights:
             gaussians = gaussians.map(lambda t: t.repeat_interleave(repeats, 1))
         weights = self.head(gaussians, views, features, self.backend).tensors()
         for group, weight in weights.items():
-            if group != "poses":
+            if group not in VIEW_GROUPS:
                 weights[group] = weight[:, ::repeats]
-            elif context_views is not None:  # the same for every view, so those without Gaussians have it, too
-                weights[group] = weight[:, :1].expand(-1, context_views, -1)
+            elif context_views is not None:  # views without Gaussians get what the others have in the mean
+                weights[group] = weight.log().mean(1, keepdim=True).exp().expand(-1, context_views, -1)
         return ProximalWeights(**weights)
 
     def _require_one_grid(self, context: RunContext) -> None:

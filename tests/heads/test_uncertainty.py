@@ -106,3 +106,33 @@ def test_what_does_not_fit_is_named():
         UncertaintyHead(("color",))
     with pytest.raises(ValueError, match=r"'means': -1"):
         UncertaintyHead(("means",), initial_weights={"means": -1.0})
+
+
+class TestGroupsOfWhichEachViewHasItsOwn:
+    def head(self):
+        return UncertaintyHead(("means", "poses", "exposure"), initial_weights={"poses": 7.0, "exposure": 3.0})
+
+    def test_start_at_their_base_in_every_view(self):
+        weights = self.head()(*pixel_aligned())
+        torch.testing.assert_close(weights.poses, torch.full((2, V, 1), 7.0))
+        torch.testing.assert_close(weights.exposure, torch.full((2, V, 1), 3.0))
+
+    def test_can_doubt_one_view_and_hold_the_other(self):
+        head = self.head()
+        scene, views = pixel_aligned()
+        images = views.images.clone()
+        images[:, 1] = (1.6 * images[:, 1]).clamp(max=1)
+        views = views.replace(images=images)
+        optimizer = torch.optim.Adam(head.parameters(), 3e-3)
+        for _ in range(60):
+            weights = head(scene, views)
+            loss = weights.exposure[:, 1].log().mean() - weights.exposure[:, 0].log().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        weights = head(scene, views).exposure
+        assert (weights[:, 0] > 10 * weights[:, 1]).all()
+        swapped = views.map(lambda t: t.flip(1) if t.ndim > 1 else t)
+        n = scene.num_gaussians // 2
+        other = scene.map(lambda t: torch.cat([t[:, n:], t[:, :n]], 1))
+        torch.testing.assert_close(head(other, swapped).exposure, weights.flip(1))
