@@ -52,17 +52,17 @@ class ConfidenceHead(nn.Module):
         super().__init__()
         self.feature_channels = feature_channels
         self.fine = nn.Sequential(
-            nn.Conv2d(feature_channels + 6 + CHANNELS, hidden, 3, padding=1),
+            nn.Conv2d(feature_channels + 6 + CHANNELS, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
         )
         self.coarse = nn.Sequential(
             nn.AvgPool2d(2, ceil_mode=True),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
             nn.AvgPool2d(2, ceil_mode=True),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
         )
         self.compare = nn.Sequential(nn.Linear(6 * hidden, hidden), nn.GELU())

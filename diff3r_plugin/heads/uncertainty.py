@@ -62,9 +62,9 @@ class UncertaintyHead(WeightHead):
         self.feature_channels, self.gaussians_per_pixel = feature_channels, gaussians_per_pixel
         inputs = feature_channels + 6 + 3 * gaussians_per_pixel + (CHANNELS if cross_view else 0)
         self.layers = nn.Sequential(
-            nn.Conv2d(inputs, hidden, 3, padding=1),
+            nn.Conv2d(inputs, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
             starting_at_zero(nn.Conv2d(hidden, len(self.gaussian_groups) * gaussians_per_pixel, 1)),
         )

@@ -1,17 +1,17 @@
-"""Images, weight maps and scenes that a test writes on request."""
+"""Images, maps and scenes that a test writes on request."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.config import VIEW_GROUPS
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import write_image, write_ply
+from diff3r_plugin.plugin.maps import WeightMaps, error_images, weight_maps
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.strict_json import write_json
@@ -43,28 +43,7 @@ def write(
     for index, scene in enumerate(scenes):
         place = folder / "diff3r" / scene
         if settings.save_pictures:
-            for view, image in enumerate(refinement.context_images[index]):
-                save_image(image, place / f"context_{view}.png")
-            for view in range(truth.shape[1]):
-                shown = {"truth": truth, "before": before, "after": after}
-                for name, images in shown.items():
-                    save_image(images[index, view], place / f"target_{view}_{name}.png")
-                for name, images in (("before", before), ("after", after)):
-                    error = (images[index, view] - truth[index, view]).abs().mean(0)
-                    save_image(heat(error, 0.0, 0.3), place / f"target_{view}_error_{name}.png")
-            if refinement.confidence is not None:
-                for view, image in enumerate(refinement.confidence[index]):
-                    save_image(image.expand(3, -1, -1), place / f"confidence_{view}.png")
-            maps_of_groups = weight_maps(refinement, index)
-            if maps_of_groups:
-                ranges = {group: [float(maps.min()), float(maps.max())] for group, maps in maps_of_groups.items()}
-                write_json(place / "weight_ranges.json", ranges)
-            for group, maps in maps_of_groups.items():
-                logs = maps.log10()
-                for view, image in enumerate(logs):
-                    save_image(
-                        heat(image, float(logs.min()), float(logs.max()) + 1e-6), place / f"weight_{group}_{view}.png"
-                    )
+            _write_images(place, refinement, index, truth[index], before[index], after[index])
         if settings.save_scenes and not refinement.without_poses[index]:
             save_scene(refinement, targets, index, scene, place / "scene.pt")
         if settings.save_ply:
@@ -72,28 +51,32 @@ def write(
             save_ply(refinement.refined, index, place / "after.ply")
 
 
-def weight_maps(refinement: Refinement, index: int) -> dict[str, Float[Tensor, "V H W"]]:
-    """Geometric mean of the proximal weights of each pixel's Gaussians, for groups whose weights vary by pixel."""
-    views, height, width = (refinement.context_images.shape[axis] for axis in (1, 3, 4))
-    maps = {}
-    for group, weight in refinement.weights.tensors().items():
-        if group in VIEW_GROUPS or not isinstance(weight, Tensor) or weight.ndim != 3:
-            continue
-        per_gaussian = weight.detach()[index].float().log().mean(-1)
-        if per_gaussian.numel() % (views * height * width) == 0:
-            maps[group] = per_gaussian.reshape(views, height, width, -1).mean(-1).exp()
-    return maps
-
-
-def heat(values: Float[Tensor, "H W"], low: float, high: float) -> Float[Tensor, "3 H W"]:
-    """A map as an image: black, red, yellow, white from low to high."""
-    t = ((values - low) / max(high - low, 1e-12)).clamp(0, 1)
-    return torch.stack([(3 * t).clamp(0, 1), (3 * t - 1).clamp(0, 1), (3 * t - 2).clamp(0, 1)])
-
-
-def save_image(image: Float[Tensor, "3 H W"], path: Path) -> None:
-    """Write an image in [0, 1] as PNG."""
-    write_image(path, image)
+def _write_images(
+    place: Path, refinement: Refinement, index: int, truth: Tensor, before: Tensor, after: Tensor
+) -> None:
+    """Images and maps as PNG, the maps' scales as JSON, and their values in ``maps.pt``."""
+    named = {f"context_{view}": image for view, image in enumerate(refinement.context_images[index])}
+    sides = {"before": before, "after": after}
+    for name, images in {"truth": truth, **sides}.items():
+        named |= {f"target_{view}_{name}": image for view, image in enumerate(images)}
+    for name, images in sides.items():
+        named |= {f"target_{view}_error_{name}": image for view, image in enumerate(error_images(images, truth))}
+    confidence = None if refinement.confidence is None else refinement.confidence[index].detach()
+    if confidence is not None:
+        named |= {f"confidence_{view}": map_.expand(3, -1, -1) for view, map_ in enumerate(confidence)}
+    views, _, height, width = refinement.context_images.shape[1:]
+    maps = weight_maps(refinement.weights.tensors(), index, views, height, width)
+    scaled = {group: WeightMaps.of(values) for group, values in maps.items()}
+    for group, of_group in scaled.items():
+        named |= {f"weight_{group}_{view}": image for view, image in enumerate(of_group.images())}
+    for name, image in named.items():
+        write_image(place / f"{name}.png", image)
+    if scaled:
+        write_json(place / "weight_ranges.json", {group: of_group.ranges() for group, of_group in scaled.items()})
+    if scaled or confidence is not None:
+        content = {"weights": {group: values.cpu() for group, values in maps.items()}}
+        with atomic_write(place / "maps.pt") as file:
+            torch.save(content if confidence is None else {**content, "confidence": confidence.cpu()}, file)
 
 
 def save_scene(refinement: Refinement, targets: Views, index: int, name: str, path: Path) -> None:

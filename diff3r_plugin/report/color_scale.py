@@ -9,8 +9,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 
-LEAST_FACTOR = 4.0
-"""Least ratio of the ends of a logarithmic scale: a map whose values hardly differ has hardly any contrast."""
+from diff3r_plugin.plugin.maps import wide_enough
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ColorScale:
 
     @classmethod
     def of_weights(cls, maps: list[Float[np.ndarray, "V H W"]]) -> ColorScale:
-        """From the least to the largest weight; where they are closer than :data:`LEAST_FACTOR`, wider.
+        """From the least to the largest weight; wider where they are close.
 
         Example:
             >>> import numpy as np
@@ -47,8 +46,7 @@ class ColorScale:
             (0.005, 0.02)
         """
         low, high = min(float(m.min()) for m in maps), max(float(m.max()) for m in maps)
-        middle, reach = math.sqrt(low * high), max(math.sqrt(high / low), math.sqrt(LEAST_FACTOR))
-        return cls(middle / reach, middle * reach, logarithmic=True, colormap="viridis")
+        return cls(*wide_enough(low, high), logarithmic=True, colormap="viridis")
 
     def colors(self, values: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
         """8-bit colors; what lies outside of the range takes that of its end."""

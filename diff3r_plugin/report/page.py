@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -180,11 +179,17 @@ def _weights(folder: Path) -> list[ShownImage]:
     shown = []
     for path in sorted(folder.glob("weight_*_0.png")):
         group = path.stem.removeprefix("weight_").rpartition("_")[0]
-        low, high = spans.get(group, (math.nan, math.nan))
-        shown.append((path.name, group if math.isnan(low) else f"{group}, {low:.2g} to {high:.2g}"))
+        shown.append((path.name, f"{group}, {_range(spans[group])}" if group in spans else group))
     confidences = sorted(folder.glob("confidence_*.png"))
     shown += [(path.name, f"confidence, context {number + 1}") for number, path in enumerate(confidences)]
     return _images(folder, tuple(shown))
+
+
+def _range(ends: dict[str, float]) -> str:
+    """The values of a map, and what its colors mean."""
+    least, largest, black, white = (f"{ends[name]:.2g}" for name in ("least", "largest", "black", "white"))
+    values = f"{least} everywhere" if least == largest else f"{least} to {largest}"
+    return f"{values} (black {black}, white {white})"
 
 
 def _images(folder: Path, shown: tuple[tuple[str, str], ...]) -> list[ShownImage]:

@@ -19,6 +19,7 @@ from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import read_ply
 from diff3r_plugin.layer import TTOLayer
+from diff3r_plugin.plugin.maps import weight_maps
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
@@ -68,7 +69,9 @@ class SceneImages:
             kept = folder / "after.ply"
             refined = read_ply(kept) if kept.is_file() else _refined(saved, settings)
             gaussians, camera = (saved.gaussians, refined), saved.context
-            weights = weights or weight_maps(saved)
+            if not weights:
+                maps = weight_maps(saved.weights, 0, saved.context.num_views, *saved.context.image_size)
+                weights = {group: values.numpy() for group, values in maps.items()}
             if confidence is None and saved.confidence is not None:
                 confidence = saved.confidence[0].float().numpy()
             if not context:
@@ -86,19 +89,6 @@ class SceneImages:
             np.abs(image.astype(np.float32) - truth).mean(-1) / 255 for image in (self.before[view], self.after[view])
         )
         return before, after
-
-
-def weight_maps(scene: SavedScene) -> dict[str, Float[np.ndarray, "V H W"]]:
-    """Geometric mean of the proximal weights of each pixel's Gaussians, for the groups in which they differ."""
-    views, (height, width) = scene.context.num_views, scene.context.image_size
-    maps = {}
-    for group, weight in scene.weights.items():
-        if group == "poses" or not isinstance(weight, Tensor) or weight.ndim != 3:
-            continue
-        logs = weight[0].float().log().mean(-1)
-        if logs.numel() % (views * height * width) == 0:
-            maps[group] = logs.reshape(views, height, width, -1).mean(-1).exp().numpy()
-    return maps
 
 
 def _refined(scene: SavedScene, settings: Mapping[str, Any]) -> Gaussians:

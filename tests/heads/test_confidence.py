@@ -24,6 +24,14 @@ def disturbed(head):
     return head
 
 
+def test_the_border_is_seen_like_the_inside():
+    head = ConfidenceHead()
+    uniform = torch.rand(1, head.fine[0].in_channels, 1, 1).expand(-1, -1, H, W)
+    fine = head.fine(uniform)
+    for features in (fine, head.coarse(fine)):
+        torch.testing.assert_close(features, features[:, :, :1, :1].expand_as(features))
+
+
 @pytest.mark.parametrize("views", [2, 3, 8])
 @pytest.mark.parametrize("channels", [0, 5])
 def test_trusts_everything_alike_before_training(views, channels):

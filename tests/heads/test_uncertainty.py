@@ -30,6 +30,15 @@ def test_starts_at_the_base_everywhere(per_pixel, channels):
     assert weights.poses is None
 
 
+def test_the_border_is_seen_like_the_inside():
+    """What surrounds a map must not look like an edge: zeros there gave every weight map a bright frame."""
+    head = UncertaintyHead(GROUPS, feature_channels=3)
+    torch.nn.init.normal_(head.layers[-1].weight)
+    uniform = torch.rand(1, head.layers[0].in_channels, 1, 1).expand(-1, -1, H, W)
+    changes = head.layers(uniform)
+    torch.testing.assert_close(changes, changes[:, :, :1, :1].expand_as(changes))
+
+
 def test_gradient_reaches_the_base_and_the_last_layer_but_neither_scene_nor_features():
     scene, views = pixel_aligned()
     scene = scene.map(lambda t: t.requires_grad_())

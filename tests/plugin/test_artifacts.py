@@ -2,12 +2,11 @@
 
 import struct
 
-import pytest
 import torch
 
 from diff3r_plugin import Gaussians
 from diff3r_plugin.gaussians import rotation_matrices
-from diff3r_plugin.plugin.artifacts import heat, save_image, save_ply
+from diff3r_plugin.plugin.artifacts import save_ply
 
 
 def test_ply_holds_the_scene_as_viewers_read_it(tmp_path):
@@ -28,21 +27,3 @@ def test_ply_holds_the_scene_as_viewers_read_it(tmp_path):
     assert torch.allclose(stack("f_rest_", range(9)), scene.harmonics[0, :, :, 1:].flatten(1))
     axes = rotation_matrices(stack("rot_", range(4))) * stack("scale_", range(3)).exp()[:, None, :]
     assert torch.allclose(axes @ axes.mT, scene.covariances[0], atol=1e-4)
-
-
-def test_heat_runs_from_black_to_white():
-    colors = heat(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]), 0.0, 1.0)
-    assert colors[:, 0, 0].tolist() == colors[:, 0, 1].tolist() == [0, 0, 0]
-    assert colors[:, 0, 3].tolist() == colors[:, 0, 4].tolist() == [1, 1, 1]
-    assert colors[:, 0, 2].tolist() == pytest.approx([1, 0.5, 0])
-
-
-def test_images_keep_their_pixels(tmp_path):
-    from PIL import Image
-
-    given = torch.rand(3, 4, 6)
-    save_image(given, tmp_path / "deep" / "p.png")
-    with Image.open(tmp_path / "deep" / "p.png") as image:
-        assert image.size == (6, 4)
-        pixel = image.getpixel((5, 2))
-    assert pixel == tuple((given[:, 2, 5] * 255).round().int().tolist())

@@ -4,6 +4,7 @@ import json
 import math
 from types import SimpleNamespace
 
+import host_stubs
 import lightning.pytorch
 import pytest
 import pytorch_lightning
@@ -243,9 +244,13 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
     assert seconds / 2 == pytest.approx(tested["diff3r/test/seconds"], rel=1e-4), "a scene's share of its batch's"
     assert scores["mean"]["psnr"]["gain"]["mean"] > 0 and scores["head_from_checkpoint"] is False
     folder = tmp_path / "diff3r" / "scene0_0"
-    assert {"context_0.png", "target_1_after.png", "weight_means_0.png", "after.ply"} <= {
+    assert {"context_0.png", "target_1_after.png", "weight_means_0.png", "weight_ranges.json", "after.ply"} <= {
         path.name for path in folder.iterdir()
     }
+    maps = torch.load(folder / "maps.pt", weights_only=True)["weights"]["means"]
+    ranges = json.loads((folder / "weight_ranges.json").read_text())["means"]
+    assert maps.shape == (host_stubs.V, host_stubs.H, host_stubs.W)
+    assert float(maps.min()) == pytest.approx(ranges["least"])
 
 
 def test_other_ranks_write_files_of_their_own_and_print_nothing(tmp_path, capsys):

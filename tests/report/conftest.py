@@ -7,7 +7,7 @@ import torch
 
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.evaluation import SavedScene, score
-from diff3r_plugin.plugin.artifacts import save_image
+from diff3r_plugin.io import write_image
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.render import render
 from diff3r_plugin.strict_json import write_json
@@ -68,14 +68,14 @@ def write_run(folder, names=("room_a", "room_b"), pictures=True, scenes=True):
             scene.save(place / "scene.pt")
         if pictures:
             for number, image in enumerate(scene.context.images[0]):
-                save_image(image, place / f"context_{number}.png")
+                write_image(place / f"context_{number}.png", image)
             states = {"truth": scene.target.images, "before": None, "after": None}
             cameras = scene.target.replace(images=None)
             states["before"], states["after"] = (render(s, cameras) for s in (scene.gaussians, after))
             for side, images in states.items():
                 for view, image in enumerate(images[0]):
-                    save_image(image, place / f"target_{view}_{side}.png")
-                    save_image(torch.zeros(3, 2, 2), place / f"target_{view}_error_{side}.png")
+                    write_image(place / f"target_{view}_{side}.png", image)
+                    write_image(place / f"target_{view}_error_{side}.png", torch.zeros(3, 2, 2))
     header = {"adapter": "stub", "version": "1.2", "head": "learned", "head_from_checkpoint": True}
     settings = asdict(PluginSettings(tto=CONFIG, log_every=7))
     write_json(folder / "diff3r_scores.json", {**header, "settings": settings, "fallbacks": 0, "scenes": entries})

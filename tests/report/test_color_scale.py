@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diff3r_plugin.report.color_scale import LEAST_FACTOR, ColorScale, described
+from diff3r_plugin.plugin.maps import LEAST_FACTOR
+from diff3r_plugin.report.color_scale import ColorScale, described
 
 
 def test_weights_that_hardly_differ_hardly_differ_in_color():

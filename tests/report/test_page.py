@@ -11,8 +11,8 @@ import torch
 
 from diff3r_plugin.demo.grid import GridPoint, GridSearch
 from diff3r_plugin.demo.results import Comparison, DemoResults, PairedDifference, Scores, TestedScenes, Training
+from diff3r_plugin.io import write_image
 from diff3r_plugin.mean_and_error import MeanAndError
-from diff3r_plugin.plugin.artifacts import save_image
 from diff3r_plugin.report import write_report
 from diff3r_plugin.report.figures import relative, smoothed
 from diff3r_plugin.report.page import chosen
@@ -69,10 +69,11 @@ def folder(tmp_path_factory):
         place = folder / "runs" / run / "test" / "diff3r" / "room_b"
         names = ["context_0", "context_1", *(f"target_{v}_{k}" for v in range(3) for k in ("truth", "before", "after"))]
         for name in [*names, "target_1_error_before", "target_1_error_after"]:
-            save_image(torch.rand(3, 12, 12), place / f"{name}.png")
-    save_image(torch.rand(3, 12, 12), place / "weight_means_0.png")
-    save_image(torch.rand(3, 12, 12), place / "confidence_0.png")
-    (place / "weight_ranges.json").write_text(json.dumps({"means": [0.012, 3.4]}))
+            write_image(place / f"{name}.png", torch.rand(3, 12, 12))
+    write_image(place / "weight_means_0.png", torch.rand(3, 12, 12))
+    write_image(place / "confidence_0.png", torch.rand(3, 12, 12))
+    ranges = {"least": 0.012, "largest": 3.4, "black": 0.01, "white": 4.0}
+    (place / "weight_ranges.json").write_text(json.dumps({"means": ranges}))
     write_report(folder)
     return folder
 
@@ -117,7 +118,8 @@ def test_page_shows_table_renderings_and_curves(page):
     for title in ("plain", "plain, equal time", "Diff3R"):
         assert title in text
     captions = [a.get("alt") for tag, a in parts.elements if tag == "img"]
-    for caption in ("context 1", "context 2", "ground truth", "means, 0.012 to 3.4", "confidence, context 1"):
+    means = "means, 0.012 to 3.4 (black 0.01, white 4)"
+    for caption in ("context 1", "context 2", "ground truth", means, "confidence, context 1"):
         assert captions.count(caption) == 1, caption
     for caption in ("before", "after", "error before", "error after"):
         assert captions.count(caption) == 2, caption  # plain and Diff3R

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from diff3r_plugin import Gaussians
 from diff3r_plugin.evaluation import SavedScene
@@ -57,8 +58,12 @@ def test_errors_are_of_the_truth_and_fall(images):
     assert after.mean() < before.mean()
 
 
-def test_weight_maps_are_those_of_pixel_aligned_gaussians_alone(run_folder):
-    from diff3r_plugin.report.scene_images import weight_maps
-
-    scene = SavedScene.load(run_folder / "diff3r" / "room_a" / "scene.pt")
-    assert weight_maps(scene) == {}  # a quarter of a Gaussian per pixel
+def test_maps_are_those_that_were_written(tmp_path):
+    write_run(tmp_path, names=("room_a",))
+    run, place = TestRun.read(tmp_path), tmp_path / "diff3r" / "room_a"
+    assert SceneImages.read(place, run.settings).weights == {}  # the Gaussians stand on no pixel grid
+    values = torch.rand(2, SIZE, SIZE)
+    torch.save({"weights": {"means": values}, "confidence": 1 - values}, place / "maps.pt")
+    images = SceneImages.read(place, run.settings)
+    assert images.weights["means"] == pytest.approx(values.numpy())
+    assert images.confidence == pytest.approx(1 - values.numpy())
