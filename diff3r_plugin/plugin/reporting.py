@@ -11,6 +11,7 @@ import torch
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.head_state import HeadState
 from diff3r_plugin.plugin.host_test import HostTest
+from diff3r_plugin.plugin.image_logging import ImageLogging
 from diff3r_plugin.plugin.measurements import context_psnr, fallen_back, solver_figures, target_renderings
 from diff3r_plugin.plugin.refinement import Refinement
 from diff3r_plugin.plugin.run_context import RunContext
@@ -33,6 +34,7 @@ class Reporter:
     def __init__(self, wrapper: Any, context: RunContext, head: HeadState, context_poses: Mapping[str, str]) -> None:
         self.wrapper, self.context, self.head = wrapper, context, head
         self.test = HostTest(wrapper, context, head, context_poses.get("test"))
+        self.images = ImageLogging(wrapper, context)
         self.fallbacks = 0
         self._next_warning = 0
 
@@ -49,6 +51,8 @@ class Reporter:
                 figures |= self.test.add(call.refinement, call.batch)
             elif with_psnr:
                 figures |= self._psnr(call.refinement, call.batch)
+                if step.stage == "val":
+                    self.images.log(call)
             of_calls.append(figures)
         self.test.end_of_step()
         figures = _means(of_calls)

@@ -47,6 +47,7 @@ class PluginSettings:
             the host predicts them; for other hosts whose encoder does not see them batch in training, else estimate;
             for the others batch).
         log_every: Training steps between two reports of the metrics that need extra renderings.
+        log_images: Scenes of each validation whose images go to the host's logger; 0 for none.
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
         save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.
         save_ply: Write the scenes before and after refinement at test.
@@ -78,6 +79,7 @@ class PluginSettings:
     weights: Mapping[str, float] = field(default_factory=dict)
     context_poses: str = "auto"
     log_every: int = 50
+    log_images: int = 1
     save_pictures: bool = False
     save_scenes: bool = False
     save_ply: bool = False
@@ -91,7 +93,13 @@ class PluginSettings:
         _one_of("context_poses", self.context_poses, CONTEXT_POSES)
         for stage in self.refine:
             _one_of("refine", stage, STAGES)
-        for name, least in (("warm_up_steps", 0), ("head_width", 1), ("log_every", 1), *SEARCH_SIZES):
+        for name, least in (
+            ("warm_up_steps", 0),
+            ("head_width", 1),
+            ("log_every", 1),
+            ("log_images", 0),
+            *SEARCH_SIZES,
+        ):
             if getattr(self, name) < least:
                 raise PluginError(f"diff3r.{name} must be at least {least}, got {getattr(self, name)!r}.")
         _one_of("confidence", self.confidence, ("off", "learned"))
