@@ -35,6 +35,7 @@ TIMED_STEPS = 3
 FINE_TUNING = {
     "mvsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
     "noposplat": ("model.encoder.pretrained_weights='{}'",),
+    "spfsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
     "depthsplat": ("checkpointing.pretrained_model='{}'",),
 }
 # the peculiarities that the tiny configurations leave out, each trained with a batch of two and tested
@@ -46,9 +47,11 @@ VARIANTS = {
 }  # fmt: skip
 TEST_VARIANTS = {"noposplat": ("test.align_pose=true", "test.pose_align_steps=5")}
 # saves no optimizer state unless told to, and Lightning resumes nothing without it
-RESUMABLE = {"noposplat": ("checkpointing.save_weights_only=false",)}
+RESUMABLE = dict.fromkeys(("noposplat", "spfsplat"), ("checkpointing.save_weights_only=false",))
 # have unused parameters of their own and ask DDP to look for them; with the others every parameter must be used
-FINDS_UNUSED = {"pixelsplat", "noposplat"}
+FINDS_UNUSED = {"pixelsplat", "noposplat", "spfsplat"}
+# validates at this size alone, which is written into its code
+VALIDATION_SIZE = {"hisplat": "256"}
 
 
 @dataclass
@@ -149,7 +152,8 @@ def examine(host: HostRun) -> None:
         return ", ".join(file.read_text() for file in files) + " MiB"
 
     def validated() -> str:
-        folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1")
+        size = {"HOSTLAB_SIZE": VALIDATION_SIZE[host.name]} if host.name in VALIDATION_SIZE else {}
+        folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1", **size)
         return f"{len(list((folder / 'cwd' / 'outputs').rglob('*.png')))} images"
 
     def same_form() -> None:
@@ -160,6 +164,16 @@ def examine(host: HostRun) -> None:
         sizes = [[len(group["params"]) for state in s for group in state["param_groups"]] for s in states]
         if sizes[0] != sizes[1] or not plugged["diff3r"]["head"]:
             raise RuntimeError(f"optimizer groups differ: {sizes}")
+
+    def unchanged() -> None:
+        trained("nothing", *FLAG, "diff3r.refine=[]")
+        losses = [[(step["loss"], step["grad_norm"]) for step in host.steps(t)] for t in ("plain", "nothing")]
+        if losses[0] != losses[1]:
+            raise RuntimeError(f"losses and gradient norms differ: {losses}")
+        plain, other = (torch.load(host.checkpoint(t), weights_only=False)["state_dict"] for t in ("plain", "nothing"))
+        different = [name for name, value in plain.items() if not torch.equal(value, other[name])]
+        if different:
+            raise RuntimeError(f"{len(different)} of {len(plain)} tensors differ, the first is {different[0]}")
 
     def varied() -> str:
         trained("variant", *FLAG, *VARIANTS.get(host.name, ()), HOSTLAB_BATCH="2")
@@ -192,6 +206,7 @@ def examine(host: HostRun) -> None:
     host.check("trains without the plugin", lambda: trained("plain"))
     host.check("trains with the plugin", lambda: trained("plugin", *FLAG))
     host.check("its part of the checkpoint has the host's form", same_form)
+    host.check("is bit-identical where nothing is refined", unchanged)
     host.check("validates with the plugin", validated)
     host.check("trains and tests its variant, two scenes a batch", varied)
     host.check("tests its checkpoint with the plugin", lambda: scores("test_plugin", "plugin"))
