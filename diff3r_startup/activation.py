@@ -122,13 +122,34 @@ def _record_version(argv: list) -> None:
 
 
 def _change_lightning(lightning) -> None:
-    """Wrap ``Trainer``'s entries, so that a host which never met the plugin is reported and not run without it."""
+    """Watch for hosts without Hydra; wrap ``Trainer``'s entries: no host is run without the plugin it asked for."""
+    _watch_definitions(lightning.LightningModule)
     trainer = lightning.Trainer
     for name in ("fit", "validate", "test", "predict"):
         original = getattr(trainer, name)
         if getattr(original, "_diff3r_original", None) is not None:
             continue
         setattr(trainer, name, _checked(original))
+
+
+def _watch_definitions(module) -> None:
+    """Let a host without Hydra begin once its LightningModule has been defined."""
+    if "_diff3r_watched" in vars(module):
+        return
+    own = vars(module).get("__init_subclass__")
+
+    def __init_subclass__(cls, **kwargs):
+        if own is None:
+            super(module, cls).__init_subclass__(**kwargs)
+        else:
+            own.__get__(None, cls)(**kwargs)
+        if arguments.active():
+            from diff3r_plugin.plugin import without_hydra
+
+            without_hydra.class_defined(cls)
+
+    module.__init_subclass__ = classmethod(__init_subclass__)
+    module._diff3r_watched = True
 
 
 def _checked(original):

@@ -13,6 +13,7 @@ from diff3r_startup.arguments import KNOWN, refuse_unknown, strip_flag
 
 EPILOG = """example:
   diff3r run -- python -m src.main +experiment=re10k diff3r.inner_steps=4
+  diff3r run --set inner_steps=4 -- python main.py configs/main.yaml
 
 The command is executed in place of this one, with DIFF3R_PLUGIN set and a folder with a sitecustomize.py in front of
 PYTHONPATH, so that every Python process of it (DDP ranks, workers, the commands of a shell script) is armed as the
@@ -29,6 +30,13 @@ def add_parser(subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--plugin", default=NAME, help=f"plugin to use (default and only one: {NAME})")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting, for hosts whose command line takes none (DIFF3R_KEY in the environment); may be repeated",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the host's command")
     parser.set_defaults(run=run)
 
@@ -46,8 +54,31 @@ def run(arguments: argparse.Namespace) -> int:
     executable = shutil.which(command[0])
     if executable is None:
         sys.exit(f"diff3r: there is no command {command[0]!r} on the PATH.")
-    os.execve(executable, command, environment(arguments.plugin))
+    os.execve(executable, command, {**environment(arguments.plugin), **settings(arguments.set)})
     return 127  # not reached
+
+
+def settings(words: list[str]) -> dict[str, str]:
+    """The environment variables of ``KEY=VALUE`` words, once they are known to be good ones.
+
+    Raises:
+        SystemExit: for a word without a value, an unknown key or a value that does not do.
+    """
+    from diff3r_plugin.plugin import PluginError
+    from diff3r_plugin.plugin.given_settings import from_environment, variable
+    from diff3r_plugin.plugin.settings import PluginSettings
+
+    found = {}
+    try:
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals:
+                raise PluginError(f"--set {word}: write KEY=VALUE, for instance --set inner_steps=4.")
+            found[variable(key)] = value
+        PluginSettings.parse(from_environment(found))
+    except PluginError as error:
+        sys.exit(f"diff3r: {error}")
+    return found
 
 
 def environment(plugin: str) -> dict[str, str]:

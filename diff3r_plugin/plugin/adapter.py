@@ -31,6 +31,8 @@ class HostAdapter(ABC):
             the most derived one is taken.
         expectations: What the adapter relies on, checked by ``diff3r doctor``.
         wrapper: ``module:class`` of the host's LightningModule.
+        hydra: Whether the host's main function runs under ``hydra.main``, whose configuration then holds the settings;
+            else they come from the environment and from the command line.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
         chosen_views: Where the encoder says which context views its Gaussians stand on; None: all of them.
         along_rays: Whether every Gaussian lies on the ray through its pixel, which is then checked once a stage.
@@ -48,6 +50,7 @@ class HostAdapter(ABC):
     marks: tuple[Expectation, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     wrapper: str = "src.model.model_wrapper:ModelWrapper"
+    hydra: bool = True
     tap: Tap | None = None
     chosen_views: ViewChoice | None = None
     along_rays: bool = False

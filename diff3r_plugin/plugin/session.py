@@ -13,6 +13,7 @@ from diff3r_plugin.plugin import registry
 from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.context_poses import described, poses_of_stages
 from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.given_settings import from_environment, merged
 from diff3r_plugin.plugin.patching import Patches
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.settings import PluginSettings
@@ -33,15 +34,15 @@ class Session:
     """
 
     def __init__(self, config: Any, start: Path | str) -> None:
-        self.settings = PluginSettings.parse(_plugin_node(config))
+        self.settings = PluginSettings.parse(merged(from_environment(os.environ), _plugin_node(config)))
         self.adapter, self.checkout = registry.choose(self.settings.adapter, start)
         self.errors: list[PluginError] = []
         call_hook = registry.hook_caller(self.adapter, self.settings)
         self.context = RunContext(self.settings, self.adapter, config, say, call_hook, self._report_error)
         self.patches = Patches()
 
-    def begin(self) -> None:
-        """Patch the host's classes and say so.
+    def begin(self, wrapper: type | None = None) -> None:
+        """Patch the host's LightningModule (by default where its adapter says it is) and say so.
 
         Raises:
             PluginError: if the checkout lacks what the adapter relies on.
@@ -56,7 +57,7 @@ class Session:
                 "diff3r doctor shows the same list."
             )
         poses = poses_of_stages(self.settings, self.adapter)
-        for patch in wrapper_patches(self.context, self.adapter.wrapper_class()):
+        for patch in wrapper_patches(self.context, wrapper or self.adapter.wrapper_class()):
             self.patches.apply(patch)
         stages = "/".join(self.settings.refine) or "no stage"
         say(
@@ -84,8 +85,13 @@ def say(message: str) -> None:
         print(f"[diff3r] {message}", file=sys.stderr, flush=True)
 
 
-def begin(config: Any, start: Path | str) -> Session:
+def begin(config: Any, start: Path | str, wrapper: type | None = None) -> Session:
     """Begin the session of this process, or return the one that has begun.
+
+    Args:
+        config: The host's composed configuration.
+        start: The host's main file.
+        wrapper: The host's LightningModule class; by default the adapter finds it.
 
     Raises:
         PluginError: for bad settings, an unknown host or a checkout that does not fit.
@@ -93,7 +99,7 @@ def begin(config: Any, start: Path | str) -> Session:
     global _current
     if _current is None:
         session = Session(config, start)
-        session.begin()
+        session.begin(wrapper)
         _current = session
     return _current
 
@@ -129,7 +135,10 @@ def require_attached(model: Any) -> None:
     if model is None or attachment_of(model) is not None:
         return
     if _current is None:
-        reason = "its main function does not run under hydra.main, so the plugin never saw its configuration"
+        reason = (
+            "its main function does not run under hydra.main, and no adapter for hosts without Hydra knows the model; "
+            "diff3r_plugin.training fine-tunes models of one's own"
+        )
     else:
         reason = f"adapter {_current.adapter.name!r} expects {_current.adapter.wrapper}"
     sys.exit(

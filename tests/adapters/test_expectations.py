@@ -54,7 +54,7 @@ def test_a_checkout_as_expected_is_recognized_and_has_no_problems(checkout_of, n
     out = capsys.readouterr().out
     count = len(adapter.expectations)
     assert f"{count} of {count} expectations hold" in out and "PROBLEM" not in out
-    assert ("diff3r.context_poses" in out) is (name in ("noposplat", "spfsplat"))
+    assert ("diff3r.context_poses" in out) is (not ADAPTERS[name].encoder_sees_poses)
 
 
 @pytest.mark.parametrize(("name", "expectation"), EVERYTHING)

@@ -84,7 +84,7 @@ def test_a_trainer_refuses_a_model_that_never_met_the_plugin(monkeypatch):
 
         validate = test = predict = fit
 
-    module = SimpleNamespace(Trainer=Trainer)
+    module = SimpleNamespace(Trainer=Trainer, LightningModule=type("LightningModule", (), {}))
     activation._change_lightning(module)
     first = Trainer.fit
     activation._change_lightning(module)
