@@ -110,7 +110,7 @@ class Refiner:
             features = None if self.tap is None else usable(self.tap.take(batch, seen.num_views, height, width))
             self._check(gaussians, views, stage)
             self._check_rays(gaussians, seen, stage)
-            weights = self.weights(gaussians, seen, features, count)
+            weights = self.weights(gaussians, seen, features, count if self.chosen.active else None)
             confidence, untrusted = self.confidence(gaussians, views, features)
             placed = views
             if source != "batch":

@@ -4,6 +4,7 @@ import lightning.pytorch
 import pytest
 import torch
 from plugin import stub_host
+from plugin.stub_host import StubAdapter, StubEncoder
 from plugin.test_host_variants import CentersAdapter, CentersEncoder
 from torch import nn
 
@@ -91,3 +92,15 @@ def test_pixel_weights_are_refused_at_the_start(tmp_path):
 
 def test_fixed_weights_need_no_choice(tmp_path):
     assert not fit(tmp_path, head="fixed").refiner.chosen.active
+
+
+@pytest.mark.parametrize(("encoder", "adapter"), [(CentersEncoder, CentersAdapter), (StubEncoder, StubAdapter)])
+def test_weights_of_views_are_spread_only_where_some_views_have_no_gaussians(tmp_path, encoder, adapter):
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule, encoder)
+    with stub_host.plugged_in(wrapper_class, tmp_path, adapter, groups=["means", "poses"]):
+        model = wrapper_class()
+        refiner, asked = attachment_of(model).refiner, []
+        weights = refiner.weights
+        refiner.weights = lambda *call: asked.append(call[3]) or weights(*call)
+        stub_host.make_trainer(lightning.pytorch, tmp_path, max_steps=1).fit(model, stub_host.loader(1))
+    assert asked == [2 if adapter is CentersAdapter else None]
