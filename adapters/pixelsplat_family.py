@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.plugin import Expectation, HostAdapter
+from diff3r_plugin.plugin.adapter import Metric
 from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_order
 
 MODEL_WRAPPER = "src/model/model_wrapper.py"
@@ -141,6 +143,16 @@ class PixelSplatFamily(HostAdapter):
         height, width = cameras["image"].shape[-2:]
         named = ("extrinsics", "intrinsics", "near", "far")
         return wrapper.decoder.forward(self.scene(output), *(cameras[name] for name in named), (height, width)).color
+
+    def metric(self, name: str) -> Metric | None:
+        """``compute_NAME`` of the host's own metrics, if the host has imported them."""
+        return getattr(sys.modules.get("src.evaluation.metrics"), f"compute_{name}", None)
+
+    def checkpoint(self, wrapper: nn.Module, config: Any) -> str | None:
+        loaded = super().checkpoint(wrapper, config)
+        if loaded is not None or not hasattr(config, "get"):
+            return loaded
+        return (config.get("checkpointing") or {}).get("load")
 
     def scores_folder(self, wrapper: nn.Module, config: Any) -> Path:
         return Path(wrapper.test_cfg.output_path) / config["wandb"]["name"]  # type: ignore[union-attr,arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from diff3r_plugin.plugin.chosen_views import ViewChoice
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import Tap
 from diff3r_plugin.views import Views
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""Of images in [0, 1], true and rendered, ``[N, 3, H, W]`` each; a value for each pair, ``[N]``."""
 
 
 class HostAdapter(ABC):
@@ -162,6 +166,14 @@ class HostAdapter(ABC):
     def scene_names(self, batch: Any) -> list[str]:
         """Names of the scenes of a batch."""
         return [str(name) for name in batch["scene"]]
+
+    def metric(self, name: str) -> Metric | None:
+        """The host's own ``ssim`` or ``lpips``; None where it has none, and scores are ours."""
+        return None
+
+    def checkpoint(self, wrapper: nn.Module, config: Any) -> str | None:
+        """The checkpoint that the model was loaded from, as far as that can be known."""
+        return getattr(getattr(wrapper, "_trainer", None), "ckpt_path", None)
 
     def scores_folder(self, wrapper: nn.Module, config: Any) -> Path:
         """Where the host writes the scores of its test."""

@@ -35,7 +35,7 @@ class Attachment:
         if context.settings.base_search_every:
             self.base_search = BaseSearch(wrapper, context, self.refiner.weights.head)
         self.calls = EncoderCalls(wrapper, context, self.refiner)
-        self.reporter = Reporter(wrapper, context, self.head, self.refiner.poses)
+        self.reporter = Reporter(wrapper, context, self.head, self.refiner)
         self.patches = Patches()
         for patch in self._instance_patches():
             self.patches.apply(patch)

@@ -6,11 +6,13 @@ The host's part of a checkpoint is exactly what the host writes without the plug
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.head_state import HeadState
 from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.strict_json import strict
 
 KEY = "diff3r"
 
@@ -30,6 +32,7 @@ def save(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> No
         "adapter": context.adapter.name,
         "version": context.settings.version,
         "groups": list(context.settings.tto.groups),
+        "settings": strict(asdict(context.settings)),
         "head": {},  # there, if empty, whatever the settings: it says that the plugin wrote this
     }
     for name, module in head.modules.items():

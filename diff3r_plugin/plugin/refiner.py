@@ -136,6 +136,26 @@ class Refiner:
             predicted=source == "predicted",
         )
 
+    def again(self, refinement: Refinement, inner_steps: int) -> Refinement:
+        """The same prediction refined with another number of steps."""
+        moving = refinement.predicted or refinement.poses is not None
+        like = self.layer_with_poses if moving else self.layer
+        config = replace(self.settings.tto, inner_steps=inner_steps, groups=like.groups, stationarity_warning=None)
+        views = refinement.views
+        if refinement.poses is not None:
+            views = views.replace(world_to_camera=refinement.poses.or_nan())
+        started = time.perf_counter()
+        layer = TTOLayer(config, validate=False, warn_of_fallbacks=False)
+        refined, info = layer(refinement.gaussians, views, refinement.weights, refinement.confidence)
+        cameras = info.views.world_to_camera if refinement.predicted else None
+        return replace(
+            refinement,
+            after=self.adapter.with_gaussians(refinement.before, refined, cameras),
+            refined=refined.detach(),
+            info=info,
+            seconds=time.perf_counter() - started,
+        )
+
     @contextmanager
     def _naming_the_adapter(self) -> Iterator[None]:
         """Turn what the layer refuses into an error that ends the run with one line.

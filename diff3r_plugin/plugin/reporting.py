@@ -14,6 +14,7 @@ from diff3r_plugin.plugin.host_test import HostTest
 from diff3r_plugin.plugin.image_logging import ImageLogging
 from diff3r_plugin.plugin.measurements import context_psnr, fallen_back, solver_figures, target_renderings
 from diff3r_plugin.plugin.refinement import Refinement
+from diff3r_plugin.plugin.refiner import Refiner
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
 
@@ -28,13 +29,13 @@ class Reporter:
         wrapper: The host's LightningModule, whose logger is used.
         context: Settings, adapter and host configuration of this run.
         head: The uncertainty head, of whose training is told.
-        context_poses: Stage -> where its context poses come from.
+        refiner: What refined the scenes.
     """
 
-    def __init__(self, wrapper: Any, context: RunContext, head: HeadState, context_poses: Mapping[str, str]) -> None:
+    def __init__(self, wrapper: Any, context: RunContext, head: HeadState, refiner: Refiner) -> None:
         self.wrapper, self.context, self.head = wrapper, context, head
-        self.test = HostTest(wrapper, context, head, context_poses.get("test"))
         self.images = ImageLogging(wrapper, context)
+        self.test = HostTest(wrapper, context, head, refiner)
         self.fallbacks = 0
         self._next_warning = 0
 
@@ -54,7 +55,8 @@ class Reporter:
                 if step.stage == "val":
                     self.images.log(call)
             of_calls.append(figures)
-        self.test.end_of_step()
+        if step.stage == "test":
+            self.test.end_of_step()
         figures = _means(of_calls)
         if step.stage == "train":
             self._warn_if_not_stationary(figures["stationarity"])
@@ -64,9 +66,16 @@ class Reporter:
                 figures["head_steps_skipped"] = float(self.head.optimizer.skipped)
         self._log(figures, step.stage, scenes=len(step.calls[0].refinement.info.outcomes))
 
+    def leaves_out(self, batch: Any) -> bool:
+        """At the beginning of a step of a host's test: whether its scenes have scores already."""
+        if "test" not in self.context.settings.refine:
+            return False
+        self.test.begin()
+        return self.test.leaves_out(batch)
+
     def finish_test(self) -> None:
         """At the end of a host's test: the scores file and the table."""
-        self.test.finish(self.fallbacks)
+        self.test.finish()
 
     def _log(self, figures: Mapping[str, float], stage: str, scenes: int) -> None:
         prefix = "diff3r/" if stage == "train" else f"diff3r/{stage}/"

@@ -48,6 +48,8 @@ class PluginSettings:
             for the others batch).
         log_every: Training steps between two reports of the metrics that need extra renderings.
         log_images: Scenes of each validation whose images go to the host's logger; 0 for none.
+        eval_steps: At test, numbers of inner steps that every scene is refined with besides ``inner_steps``.
+        lpips: "auto" (LPIPS at test by the host, else by torchmetrics, where its weights are at hand) or "off".
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
         save_scenes: Write unrefined scenes with their views at test, for ``diff3r_plugin.evaluation``.
         save_ply: Write the scenes before and after refinement at test.
@@ -80,6 +82,8 @@ class PluginSettings:
     context_poses: str = "auto"
     log_every: int = 50
     log_images: int = 1
+    eval_steps: tuple[int, ...] = ()
+    lpips: str = "auto"
     save_pictures: bool = False
     save_scenes: bool = False
     save_ply: bool = False
@@ -90,6 +94,8 @@ class PluginSettings:
     def __post_init__(self) -> None:
         _one_of("rasterizer", self.rasterizer, ("auto", "host", "drop_in"))
         _one_of("head", self.head, ("learned", "fixed"))
+        _one_of("lpips", self.lpips, ("auto", "off"))
+        object.__setattr__(self, "eval_steps", _step_counts(self.eval_steps))
         _one_of("context_poses", self.context_poses, CONTEXT_POSES)
         for stage in self.refine:
             _one_of("refine", stage, STAGES)
@@ -127,7 +133,7 @@ class PluginSettings:
         theirs: dict[str, Any] = {}
         for key, value in (mapping or {}).items():
             key = str(key)
-            if key == "confidence" and value is False:  # what YAML makes of a bare off
+            if key in ("confidence", "lpips") and value is False:  # what YAML makes of a bare off
                 value = "off"
             if key in own:
                 mine[key] = _converted(key, value, _default(own[key]))
@@ -179,6 +185,18 @@ def _converted(key: str, value: Any, default: Any) -> Any:
             raise problem
         return float(value)
     return str(value) if isinstance(default, str) else value
+
+
+def _step_counts(given: tuple[Any, ...]) -> tuple[int, ...]:
+    """Numbers of steps, each once and in order."""
+    counts = []
+    for value in given:
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise PluginError(f"diff3r.eval_steps must be a list of whole numbers, like [0,4,16]; got {value!r} in it.")
+        counts.append(value)
+    return tuple(sorted(set(counts)))
 
 
 def _kind(default: Any) -> str:

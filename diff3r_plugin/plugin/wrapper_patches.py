@@ -33,6 +33,8 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
     attachment = attachment_of(self)
     if attachment is None:
         return original(self, batch, *args, **kwargs)
+    if stage == "test" and attachment.reporter.leaves_out(batch):
+        return None
     step = Step(stage, batch)
     with attachment.calls.within(step):
         result = original(self, batch, *args, **kwargs)
@@ -89,9 +91,10 @@ CHANGES = {
     "training_step": Change(partial(_step, "train"), "encoder calls inside are refined; logs diff3r/*"),
     "validation_step": Change(partial(_step, "val"), "encoder calls inside are refined; logs diff3r/val/*"),
     "test_step": Change(
-        partial(_step, "test"), "encoder calls inside are refined; scores before and after are recorded"
+        partial(_step, "test"),
+        "encoder calls inside are refined; scores before and after are recorded; an interrupted test goes on",
     ),
-    "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and prints the table"),
+    "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and .csv and prints the table"),
     "configure_optimizers": Change(_configure_optimizers, "gives the head an optimizer that follows the host's"),
     "on_save_checkpoint": Change(_on_save_checkpoint, "puts the head under the checkpoint's own key 'diff3r'"),
     "on_load_checkpoint": Change(

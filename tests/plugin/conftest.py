@@ -37,10 +37,9 @@ class Environment:
 
     def run(self, *arguments, env=None, cwd=None, check=True, timeout=240) -> subprocess.CompletedProcess:
         """Run its interpreter without anything that this process's environment says about the plugin."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DIFF3R", "PYTHON", "COV", "LOCAL_RANK"))}
         done = subprocess.run(
             [self.python, *map(str, arguments)],
-            env={**clean, "OMP_NUM_THREADS": "1", **(env or {})},
+            env=self._variables(env),
             cwd=cwd or self.site.parent,
             capture_output=True,
             text=True,
@@ -48,6 +47,21 @@ class Environment:
         )
         assert not check or done.returncode == 0, f"{arguments}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
         return done
+
+    def start(self, *arguments, env=None, cwd=None) -> subprocess.Popen:
+        """The same, without waiting for it."""
+        return subprocess.Popen(
+            [self.python, *map(str, arguments)],
+            env=self._variables(env),
+            cwd=cwd or self.site.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @staticmethod
+    def _variables(more: dict[str, str] | None) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DIFF3R", "PYTHON", "COV", "LOCAL_RANK"))}
+        return {**clean, "OMP_NUM_THREADS": "1", **(more or {})}
 
 
 def make_environment(folder: Path, kind: str | None) -> Environment:

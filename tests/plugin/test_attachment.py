@@ -2,7 +2,6 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import host_stubs
 import lightning.pytorch
@@ -251,17 +250,6 @@ def test_evaluation_in_inference_mode(namespace, tmp_path):
     ranges = json.loads((folder / "weight_ranges.json").read_text())["means"]
     assert maps.shape == (host_stubs.V, host_stubs.H, host_stubs.W)
     assert float(maps.min()) == pytest.approx(ranges["least"])
-
-
-def test_other_ranks_write_files_of_their_own_and_print_nothing(tmp_path, capsys):
-    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
-    with stub_host.plugged_in(wrapper_class, tmp_path):
-        test = attachment_of(wrapper_class()).reporter.test
-    test.wrapper = SimpleNamespace(global_rank=1)
-    metrics = {"psnr": 20.0, "ssim": 0.5, "psnr_context": 20.0}
-    test.record.add("scene", metrics, metrics, {"seconds": 1.0})
-    test.finish(fallbacks=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["diff3r_scores_rank1.json"] and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("step", "alone"), [("training_step", False), ("validation_step", True)])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from plugin.conftest import ROOT, Environment
+
+from diff3r_plugin.plugin.score_lines import ScoreLines
 
 pytestmark = pytest.mark.slow
 MINI_HOST = ROOT / "examples" / "mini_host"
@@ -22,11 +26,15 @@ class Host:
         self.environment, self.folder = environment, folder
         self.checkout = folder / "mini_host"
         shutil.copytree(MINI_HOST, self.checkout, ignore=shutil.ignore_patterns("outputs", "__pycache__"))
-        options = "--train 2 --val 1 --test 2 --frames 12 --size 32 --workers 1".split()
+        options = "--train 2 --val 1 --test 4 --frames 12 --size 32 --workers 1".split()
         environment.run("-m", "diff3r_plugin.cli", "make-data", folder / "data", *options)
 
     def run(self, name: str, *arguments, start=("-m", "src.main"), check=True, env=None):
         """Run its main with tiny settings; what it writes lands in a folder of that name."""
+        arguments = self.command(name, *arguments, start=start)
+        return self.environment.run(*arguments, cwd=self.checkout, check=check, env=env)
+
+    def command(self, name: str, *arguments, start=("-m", "src.main")) -> list:
         tiny = [
             "+experiment=re10k",
             f"dataset.roots=[{self.folder / 'data'}]",
@@ -39,15 +47,21 @@ class Host:
             f"hydra.run.dir={self.folder / name}",
             f"test.output_path={self.folder / name / 'test'}",
         ]
-        return self.environment.run(*start, *tiny, *arguments, cwd=self.checkout, check=check, env=env)
+        return [*start, *tiny, *arguments]
 
     def train(self, name: str, steps: int, *arguments, **options):
         return self.run(name, "mode=train", f"trainer.max_steps={steps}", *arguments, **options)
 
     def test(self, name: str, checkpoint: Path, *arguments, **options):
+        return self.run(name, *self.of_test(checkpoint), *arguments, **options)
+
+    def of_test(self, checkpoint: Path) -> list[str]:
         index = self.folder / "data" / "evaluation_index_test.json"
         sampler = ["dataset/view_sampler=evaluation", f"dataset.view_sampler.index_path={index}"]
-        return self.run(name, "mode=test", *sampler, f"checkpointing.load={checkpoint}", *arguments, **options)
+        return ["mode=test", *sampler, f"checkpointing.load={checkpoint}"]
+
+    def scores(self, name: str) -> dict:
+        return json.loads((self.folder / name / "test" / "diff3r_scores.json").read_text())
 
     def checkpoint(self, name: str) -> Path:
         return self.folder / name / "checkpoints" / "last.ckpt"
@@ -117,15 +131,40 @@ def test_the_flag_refines_logs_and_is_saved_with_the_configuration(host, plugged
     assert checkpoint["diff3r"]["head"] and not any("diff3r" in key for key in checkpoint["state_dict"])
 
 
-def test_the_hosts_test_command_reports_before_and_after(host, plugged):
-    done = host.test("tested", plugged, *FLAG, "diff3r.inner_steps=2", "diff3r.save_pictures=true")
-    scores = json.loads((host.folder / "tested" / "test" / "diff3r_scores.json").read_text())
-    assert scores["head_from_checkpoint"] and len(scores["scenes"]) == 2 and "PSNR before" in done.stdout
+@pytest.fixture(scope="module")
+def tested(host, plugged):
+    return host.test("tested", plugged, *FLAG, "diff3r.inner_steps=25", "diff3r.save_pictures=true")
+
+
+def test_the_hosts_test_command_reports_before_and_after(host, plugged, tested):
+    scores = host.scores("tested")
+    assert scores["head_from_checkpoint"] and len(scores["scenes"]) == 4 and "PSNR before" in tested.stdout
+    assert scores["checkpoint"]["path"] == str(plugged) and scores["metrics"]["ssim"] == "host"
     own = json.loads((host.folder / "tested" / "test" / "scores_per_scene.json").read_text())
     for entry in scores["scenes"]:
         for metric in ("psnr", "ssim"):
             assert entry["after"][metric] == pytest.approx(own[entry["scene"]][metric], abs=1e-3)
     assert list((host.folder / "tested" / "test" / "diff3r").rglob("weight_means_0.png"))
+
+
+def test_a_test_that_was_killed_goes_on_to_the_same_scores(host, plugged, tested):
+    arguments = [*host.of_test(plugged), *FLAG, "diff3r.inner_steps=25", "diff3r.save_pictures=true"]
+    lines = host.folder / "killed" / "test" / "scores.jsonl"
+    running = host.environment.start(*host.command("killed", *arguments), cwd=host.checkout)
+    while running.poll() is None and not (lines.exists() and lines.read_text().count("\n") >= 2):
+        time.sleep(0.005)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL, "it was faster than this test"
+    left = ScoreLines(lines)
+    assert 1 <= len(left.entries) < 4 and not left.finished
+    done = host.run("killed", *arguments)
+    assert f"{len(left.entries)} scenes are in {lines} and are left out" in done.stderr
+    resumed, whole = host.scores("killed"), host.scores("tested")
+    for first, second in zip(resumed["scenes"], whole["scenes"], strict=True):
+        assert first["scene"] == second["scene"] and first["outcome"] == second["outcome"]
+        for side in ("before", "after"):
+            assert first[side] == pytest.approx(second[side], rel=1e-6)
+    assert ScoreLines(lines).finished
 
 
 def test_a_plain_checkpoint_is_tested_with_fixed_weights(host, plain):

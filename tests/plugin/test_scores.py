@@ -1,12 +1,14 @@
 """PSNR and SSIM against their definitions; the record of a test."""
 
+import csv
 import json
 import math
 
 import pytest
 import torch
 
-from diff3r_plugin.plugin.scores import TestRecord, psnr, ssim
+from diff3r_plugin.metrics import psnr, ssim
+from diff3r_plugin.plugin.scores import TestRecord
 
 
 def test_psnr_of_a_known_error_and_clipping():
@@ -54,11 +56,14 @@ def test_ssim_of_pictures_smaller_than_the_window_is_nan():
     assert ssim(torch.rand(2, 3, 8, 20), torch.rand(2, 3, 8, 20)).isnan().all()
 
 
+def entry(scene: str, before: float, after: float, **more) -> dict:
+    others = {"ssim": 0.5, "psnr_context": 20.0}
+    return {"scene": scene, "before": {"psnr": before, **others}, "after": {"psnr": after, **others}, **more}
+
+
 def test_record_means_errors_and_file(tmp_path):
-    record = TestRecord()
-    for scene, before, after in (("a", 20.0, 22.0), ("b", 22.0, 23.0)):
-        scores = {"ssim": 0.5, "psnr_context": 20.0}
-        record.add(scene, {"psnr": before, **scores}, {"psnr": after, **scores}, {"seconds": 0.5, "bad": math.nan})
+    solver = {"seconds": 0.5, "bad": math.nan, "energy": [2.0, 1.0]}
+    record = TestRecord([entry("a", 20.0, 22.0, **solver), entry("b", 22.0, 23.0, **solver)])
     gain = record.summary()["psnr"]["gain"]
     assert gain["mean"] == pytest.approx(1.5) and gain["standard_error"] == pytest.approx(0.5)
     record.write(tmp_path / "deep" / "scores.json", {"adapter": "x"})
@@ -66,3 +71,31 @@ def test_record_means_errors_and_file(tmp_path):
     assert content["adapter"] == "x" and content["scenes"][1]["scene"] == "b" and content["scenes"][0]["bad"] is None
     table = record.table().splitlines()
     assert "mean of 2" in table[-2] and "22.50" in table[-2] and len({len(line) for line in table}) == 1
+
+
+def test_the_same_as_a_table_for_spreadsheets(tmp_path):
+    swept = {"sweep": [{"steps": 8, "psnr": 23.5, "seconds": 1.0}]}
+    record = TestRecord([entry("a, b", 20.0, 22.0, seconds=0.5, bad=math.nan), entry("c", 21.0, 23.0, **swept)])
+    record.write(tmp_path / "diff3r_scores.json", {})
+    rows = list(csv.DictReader((tmp_path / "diff3r_scores.csv").read_text().splitlines()))
+    assert [row["scene"] for row in rows] == ["a, b", "c"]
+    assert rows[0]["psnr_before"] == "20.0" and rows[0]["psnr_after"] == "22.0" and rows[0]["bad"] == ""
+    assert rows[1]["psnr_8_steps"] == "23.5" and rows[0]["psnr_8_steps"] == ""
+
+
+def test_a_sweep_has_means_for_each_number_of_steps():
+    def scene(name, *psnrs):
+        rows = [{"steps": steps, "psnr": psnr, "seconds": 1.0} for steps, psnr in zip((0, 4, 16), psnrs, strict=False)]
+        return entry(name, 20.0, 22.0, sweep=rows)
+
+    record = TestRecord([scene("a", 20.0, 22.0, 23.0), scene("b", 21.0, 22.0)])
+    assert [(row["steps"], row["psnr"]["mean"]) for row in record.sweep()] == [(0, 20.5), (4, 22.0)]
+    assert record.sweep_table().splitlines()[1].split() == ["0", "20.50", "1.00"]
+    assert TestRecord([entry("a", 1.0, 2.0)]).sweep_table() == ""
+
+
+def test_a_metric_that_some_scene_lacks_is_no_column():
+    with_lpips = entry("a", 20.0, 22.0)
+    with_lpips["before"]["lpips"] = with_lpips["after"]["lpips"] = 0.1
+    assert "LPIPS" in TestRecord([with_lpips]).table()
+    assert "LPIPS" not in TestRecord([with_lpips, entry("b", 20.0, 22.0)]).table()
