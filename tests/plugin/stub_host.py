@@ -154,7 +154,7 @@ def loader(count: int, same: bool = False):
 
 def run_context(adapter, say=print, call_hook=lambda name, **arguments: None, **settings) -> RunContext:
     """A run's context without a session."""
-    parsed = PluginSettings.parse({"inner_steps": 2, "version": "test", **settings})
+    parsed = PluginSettings.parse({"inner_steps": 2, "version": "test", "lpips": "off", **settings})
     return RunContext(parsed, adapter, {}, say, call_hook, lambda error: say(f"error: {error}"))
 
 
