@@ -79,7 +79,10 @@ class TestRun:
             entries = list(header.pop("scenes", None) or ([header] if "before" in header else []))
             for other in sorted(source.parent.glob(f"{source.stem}_rank*{source.suffix}")):
                 entries += _json(other).get("scenes") or []
-        latest = {str(entry.get("scene", source.parent.name)): entry for entry in entries}  # a resumed test repeats
+        latest: dict[str, dict[str, Any]] = {}
+        for entry in entries:  # a scene that was scored again counts once; one that stands in the data twice, twice
+            name, occurrence = str(entry.get("scene", source.parent.name)), entry.get("occurrence") or 0
+            latest[f"{name} ({occurrence + 1})" if occurrence else name] = entry
         scenes = [_record(name, entry, source.parent) for name, entry in latest.items()]
         if not scenes:
             raise ReportError(f"{source} holds no scene: the test ended before its first scene was refined.")

@@ -116,7 +116,7 @@ def _facts(run: TestRun) -> list[tuple[str, str]]:
     header, settings = run.header, run.settings
     known = {
         "host": header.get("adapter"),
-        "checkpoint": header.get("checkpoint"),
+        "checkpoint": _path(header.get("checkpoint")),
         "solver": f"{settings['inner_steps']} {settings.get('inner_solver', '')} steps"
         if "inner_steps" in settings
         else None,
@@ -129,6 +129,11 @@ def _facts(run: TestRun) -> list[tuple[str, str]]:
     if header.get("head") == "learned" and header.get("head_from_checkpoint") is False:
         facts.append(("careful", "the checkpoint had no trained head: its weights are the starting values"))
     return facts
+
+
+def _path(checkpoint: Any) -> Any:
+    """Of a checkpoint that is recorded with more than its path."""
+    return checkpoint.get("path") if isinstance(checkpoint, dict) else checkpoint
 
 
 def _advice(shown: _Shown) -> str:

@@ -44,12 +44,12 @@ def test_missing_numbers_are_nan_and_ranks_are_put_together(tmp_path):
 
 
 def test_lines_of_an_interrupted_test_are_read_up_to_the_last_whole_one(tmp_path):
-    lines = [{"adapter": "stub"}, entry("a"), entry("b"), entry("a", after=25.0)]
+    lines = [{"adapter": "stub"}, entry("a"), entry("b"), entry("a", after=25.0), entry("b", after=23.0, occurrence=1)]
     text = "\n".join(map(json.dumps, lines))
     (tmp_path / "scores.jsonl").write_text(text + '\n{"scene": "c", "bef')
     run = TestRun.read(tmp_path)
     assert run.header == {"adapter": "stub"}
-    assert {scene.name: scene.gain("psnr") for scene in run.scenes} == {"a": 5.0, "b": 1.0}  # the later one counts
+    assert {scene.name: scene.gain("psnr") for scene in run.scenes} == {"a": 5.0, "b": 1.0, "b (2)": 3.0}
     (tmp_path / "scores.jsonl").write_text('{"scene": \n' + text)
     with pytest.raises(ReportError, match=r"scores\.jsonl, line 1, is not JSON"):
         TestRun.read(tmp_path)

@@ -149,3 +149,32 @@ def test_dragging_turns_the_scene_and_one_can_go_back(page, canvas):
     assert np.abs(redrawn(page, canvas, lambda: canvas.press("ArrowLeft")) - start).mean() > 1
     redrawn(page, canvas, lambda: page.get_by_role("button", name="start view").click())
     assert np.abs(redrawn(page, canvas, lambda: canvas.press("+")) - start).mean() > 1
+
+
+def test_fingers_turn_and_zoom_the_scene(page, canvas):
+    if page.viewport_size["width"] > 500:
+        pytest.skip("no fingers on a desk")
+    session, start = page.context.new_cdp_session(page), pixels(canvas)
+
+    def touch(kind, *places):
+        box = canvas.bounding_box()
+        points = [{"x": box["x"] + x, "y": box["y"] + y, "id": n} for n, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def swipe():
+        touch("touchStart", (50, 100))
+        touch("touchMove", (150, 120))
+        touch("touchEnd")
+
+    def pinch():
+        touch("touchStart", (100, 100), (140, 140))
+        touch("touchMove", (60, 60), (180, 180))
+        touch("touchEnd")
+
+    canvas.scroll_into_view_if_needed()
+    scrolled = page.evaluate("scrollY")
+    assert np.abs(redrawn(page, canvas, swipe) - start).mean() > 3
+    assert page.evaluate("scrollY") == scrolled
+    redrawn(page, canvas, lambda: page.get_by_role("button", name="start view").click())
+    canvas.scroll_into_view_if_needed()
+    assert np.abs(redrawn(page, canvas, pinch) - start).mean() > 3
