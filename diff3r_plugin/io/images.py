@@ -49,7 +49,10 @@ def read_image(
     """
     place = _place(source, name)
     pillow = require("PIL.Image", "Reading images")
-    with reading(place, KIND, CURE), _opened(pillow, source, place) as image:
+    with reading(place, KIND, CURE):
+        # From memory: a damaged length then asks for no more than there is.
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        image = _opened(pillow, content, place)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             color = tuple(round(255 * c) for c in background)
             rgba = image.convert("RGBA")

@@ -1,0 +1,125 @@
+"""``diff3r refine``: refine one's own scene on posed images, without a host."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """examples:
+  diff3r refine point_cloud.ply --cameras garden --downscale 4 --out refined      # a COLMAP folder
+  diff3r refine --points --cameras garden --downscale 4 --out refined             # from its points
+  diff3r refine scene.ply --cameras 000000.torch:KEY --frames 10:20 --out refined # a RealEstate10K chunk
+
+OUT gets refined.ply, refined.npz, metrics.json (scores before and after, all settings), images/ and a checkpoint after
+each round; after an interruption, the same command with --resume goes on and ends with the same scores.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "refine",
+        help="refine your own Gaussians on posed images",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("scene", nargs="?", type=Path, metavar="SCENE", help="Gaussians: .ply (Inria, gsplat, nerfstudio) or .npz")
+    add("--points", action="store_true", help="start from the points of the COLMAP model instead")
+    add("--cameras", required=True, metavar="PATH",
+        help="COLMAP folder, transforms.json, or chunk FILE.torch[:KEY]")  # fmt: skip
+    add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
+    add("--world", choices=("file", "original"), default="file",
+        help="original: undo the applied_transform of a transforms.json (default: file)")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
+    add("--hold-out", default="every:8", help="images to judge by: every:K, none, numbers or names (default: every:8)")
+    add("--downscale", type=int, default=1, metavar="K", help="make the images K times smaller")
+    add("--groups", metavar="A,B,..", help="what may move (default: means,covariance,opacity,sh_dc,sh_rest)")
+    add("--weights", metavar="GROUP=W,..", help="proximal weight of all groups or of some (default: 0.1)")
+    add("--views-per-round", type=int, default=8, metavar="N", help="views that a round sees at most (default: 8)")
+    add("--rounds", type=int, metavar="N", help="default: 1 where a round sees all views, else and from points 10")
+    add("--steps", type=int, default=4, metavar="N", help="Gauss-Newton steps of a round (default: 4)")
+    add("--damping", type=float, default=1.0, help="first Levenberg-Marquardt damping of a round (default: 1)")
+    add("--sh-degree", type=int, default=1, metavar="D", help="with --points: degree of the harmonics (default: 1)")
+    add("--near", type=float, default=0.01, help="nothing nearer is drawn, world units (default: 0.01)")
+    add("--far", type=float, default=1e10, help="nothing farther is drawn, world units")
+    add("--background", default="0,0,0", metavar="R,G,B", help="color behind all Gaussians, 0 to 1 (default: 0,0,0)")
+    add("--seed", type=int, default=0, help="of the order of the views")
+    add("--memory", type=float, metavar="GIB", help="memory that may be used (default: 80 %% of what is free)")
+    add("--pictures", type=int, default=4, metavar="N", help="views to write renderings of (default: 4)")
+    add("--backend", default="auto", help="renderer: auto, native or torch")
+    add("--resume", action="store_true", help="go on where the run in OUT was interrupted")
+    parser.set_defaults(run=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the subcommand; returns the exit status."""
+    from diff3r_plugin.io import FileError, MissingPackageError
+    from diff3r_plugin.refine import RefineError, refine
+    from diff3r_plugin.refine.progress import Progress
+
+    try:
+        refine(settings_of(args), resume=args.resume, progress=Progress(sys.stderr))
+    except (RefineError, FileError, MissingPackageError, ValueError) as error:
+        print(f"diff3r refine: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"diff3r refine: {error}; what is written so far is kept, --resume goes on.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("diff3r refine: stopped; the same command with --resume goes on.", file=sys.stderr)
+        return 130
+    print(f"wrote {args.out / 'refined.ply'} and {args.out / 'metrics.json'}")
+    return 0
+
+
+def settings_of(args: argparse.Namespace):
+    """The settings that the command line names.
+
+    Raises:
+        RefineError: for arguments that do not fit together or cannot be read.
+        ValueError: for a value out of its range.
+    """
+    from diff3r_plugin.config import TTOConfig
+    from diff3r_plugin.refine import RefineError, RefineSettings
+
+    if (args.scene is None) != args.points:
+        raise RefineError("Give a SCENE (.ply or .npz), or --points to start from the points of a COLMAP model.")
+    groups = tuple(args.groups.split(",")) if args.groups else TTOConfig().groups
+    try:
+        background = tuple(float(part) for part in args.background.split(","))
+        weights = _weights(args.weights, groups)
+    except ValueError as error:
+        raise RefineError(f"{error}: --background is R,G,B and --weights is W or GROUP=W,GROUP=W.") from error
+    return RefineSettings(
+        scene=args.scene,
+        cameras=args.cameras,
+        out=args.out,
+        images=args.images,
+        world=args.world,
+        frames=args.frames,
+        hold_out=args.hold_out,
+        downscale=args.downscale,
+        views_per_round=args.views_per_round,
+        rounds=args.rounds,
+        weights=weights,
+        sh_degree=args.sh_degree,
+        near=args.near,
+        far=args.far,
+        background=background,  # type: ignore[arg-type]
+        seed=args.seed,
+        memory_gib=args.memory,
+        pictures=args.pictures,
+        tto=TTOConfig(inner_steps=args.steps, groups=groups, damping=args.damping, backend=args.backend),
+    )
+
+
+def _weights(text: str | None, groups: tuple[str, ...]) -> dict[str, float]:
+    if not text:
+        return {}
+    if "=" not in text:
+        return dict.fromkeys(groups, float(text))
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {group.strip(): float(value) for group, _, value in pairs}

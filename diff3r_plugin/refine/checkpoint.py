@@ -1,0 +1,76 @@
+"""Where an interrupted refinement goes on: the scene after each round, and what was said of the rounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.io import read_npz, write_npz
+from diff3r_plugin.refine.settings import RefineError
+from diff3r_plugin.strict_json import strict, write_json
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A refinement between two rounds.
+
+    Args:
+        scene: As the last round left it.
+        rounds: What is recorded of each finished round.
+    """
+
+    scene: Gaussians
+    rounds: list[dict[str, Any]]
+
+
+class Checkpoints:
+    """The checkpoint of one folder: at any moment there is a whole one, or none yet.
+
+    The scene is written first, under the round's number; then the record that names it takes the place of the last one;
+    then older scenes go.
+
+    Args:
+        folder: Of the results.
+        identity: What a run that goes on must agree with.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder, self.record = folder / "checkpoint", folder / "checkpoint" / "state.json"
+        self.identity = strict(identity)
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return self.record.is_file()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        name = f"round_{len(checkpoint.rounds):05d}.npz"
+        write_npz(self.folder / name, checkpoint.scene)
+        write_json(self.record, {"identity": self.identity, "scene": name, "rounds": checkpoint.rounds})
+        for file in self.folder.iterdir():
+            if file.name not in (name, self.record.name):
+                file.unlink()
+
+    def load(self) -> Checkpoint:
+        """The checkpoint.
+
+        Raises:
+            RefineError: if it belongs to other settings or other inputs, or is damaged.
+        """
+        try:
+            content = json.loads(self.record.read_text(encoding="utf-8"))
+            identity, name, rounds = content["identity"], content["scene"], content["rounds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefineError(f"{self.record} is damaged; remove {self.folder} to start anew.") from error
+        for key in {**self.identity, **identity}:
+            there, here = identity.get(key), self.identity.get(key)
+            if there != here:
+                raise RefineError(
+                    f"The run in {self.folder.parent} has {key}={there}, this one {here}. Resume with the "
+                    "same, or give another --out."
+                )
+        return Checkpoint(read_npz(self.folder / str(name)), rounds)

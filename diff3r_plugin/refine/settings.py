@@ -1,0 +1,107 @@
+"""Settings of a stand-alone refinement, checked where they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.io.transforms_json import World
+from diff3r_plugin.ranges import require_choice, require_positive, require_whole
+
+DEFAULT_WEIGHT = 0.1
+ROUNDS_OF_MANY = 10
+"""Rounds where a round sees some of the views only, or where the scene is points yet."""
+
+
+class RefineError(Exception):
+    """A refinement that cannot be done as it was asked for; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """What :func:`~diff3r_plugin.refine.refine` does.
+
+    A *round* is one call of :class:`~diff3r_plugin.TTOLayer` on some of the context views; its proximal term holds the
+    scene near where the round began. One round on all views is the layer itself.
+
+    Args:
+        scene: Gaussians, ``.ply`` or ``.npz``; None to start from the points of the COLMAP model.
+        cameras: COLMAP folder, ``transforms.json``, or chunk ``FILE.torch[:KEY]``.
+        out: Folder for the results.
+        images: Folder of the images, where it is not beside the cameras.
+        world: "file", or "original" to undo a ``transforms.json``'s ``applied_transform``.
+        frames: Which images are used: "all", a range "FIRST:END[:STEP]" of their numbers, or numbers or names,
+            comma-separated.
+        hold_out: Which of these are held out for the scores: "every:K" (the first, and every K-th after it), "none", or
+            numbers or names, comma-separated.
+        downscale: Images are made smaller by this factor.
+        views_per_round: Context views that one round sees, at most.
+        rounds: How many; None for one where a round sees all views, ten otherwise and from points.
+        weights: Proximal weight for each group that differs from 0.1.
+        sh_degree: Degree of the spherical harmonics of a scene that starts from points.
+        near: Gaussians at depths <= near are not drawn, world units.
+        far: Gaussians at depths >= far are not drawn, world units.
+        background: Color behind all Gaussians, and behind transparent pixels.
+        seed: Of the order of the views.
+        memory_gib: How much memory the refinement may take; None for most of what is free.
+        pictures: Views, held-out ones first, whose renderings are written beside the image.
+        tto: Settings of each round; ``inner_steps`` are the steps of one.
+
+    Raises:
+        ValueError: with the value, what was expected, and the setting's name.
+    """
+
+    scene: Path | None
+    cameras: str
+    out: Path
+    images: Path | None = None
+    world: World = "file"
+    frames: str = "all"
+    hold_out: str = "every:8"
+    downscale: int = 1
+    views_per_round: int = 8
+    rounds: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    sh_degree: int = 1
+    near: float = 0.01
+    far: float = 1e10
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    seed: int = 0
+    memory_gib: float | None = None
+    pictures: int = 4
+    tto: TTOConfig = field(default_factory=TTOConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("downscale", 1), ("views_per_round", 1), ("pictures", 0), ("sh_degree", 0)):
+            require_whole(name, getattr(self, name), least)
+        if self.rounds is not None:
+            require_whole("rounds", self.rounds, 1)
+        if self.sh_degree > 4:
+            raise ValueError(f"sh_degree={self.sh_degree} must be 0 to 4.")
+        require_choice("world", self.world, ("file", "original"))
+        if not 0 <= self.near < self.far:
+            raise ValueError(f"near={self.near:g} must not be negative, and below far={self.far:g}.")
+        if len(self.background) != 3 or not all(0 <= c <= 1 for c in self.background):
+            raise ValueError(f"background={self.background} must be three numbers in [0, 1].")
+        if self.memory_gib is not None:
+            require_positive("memory", self.memory_gib)
+        if "poses" in self.tto.groups:
+            raise ValueError("groups has 'poses', but the cameras of a stand-alone refinement stay as they are.")
+        unknown = [group for group in self.weights if group not in self.tto.groups]
+        if unknown:
+            raise ValueError(
+                f"weights has {unknown[0]!r}, which does not move; moving are {', '.join(self.tto.groups)}."
+            )
+        for group, weight in self.weights.items():
+            require_positive(f"weights.{group}", weight)
+
+    def all_weights(self) -> dict[str, float]:
+        """The weight of each group that moves."""
+        return {group: float(self.weights.get(group, DEFAULT_WEIGHT)) for group in self.tto.groups}
+
+    def record(self) -> dict[str, Any]:
+        """All of it, defaults included, as files of results have it."""
+        return {**asdict(self), "weights": self.all_weights()}
