@@ -15,7 +15,7 @@ class Truncated:
     """Differentiates the last inner steps. Needs ``backend="torch"``, the one that can be differentiated twice.
 
     Args:
-        steps: How many, at least 1.
+        steps: How many, at least 1; as many as the solver makes, or more, are :class:`Unroll`.
     """
 
     steps: int = 1
@@ -27,5 +27,7 @@ class Truncated:
         """See :class:`~diff3r_plugin.backward.BackwardMode`."""
         require_twice_differentiable(problem, "truncated")
         steps = min(self.steps, solver.steps)
-        solution = minimize(solver, problem.objective(), problem.theta0.detach(), differentiable_steps=steps)
+        # Where all steps are differentiated, so is where they start.
+        start = problem.theta0 if steps == solver.steps else problem.theta0.detach()
+        solution = minimize(solver, problem.objective(), start, differentiable_steps=steps)
         return Solved(solution.theta, solution)

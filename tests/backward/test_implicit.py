@@ -1,9 +1,16 @@
 """The implicit gradient where its linear solve was cut short."""
 
-import torch
-from scenes import random_scene
+import warnings
+from dataclasses import replace
 
-from diff3r_plugin import GaussNewton, Implicit, TTOLayer
+import pytest
+import torch
+from scenes import random_scene, refinable_scene
+
+from diff3r_plugin import GaussNewton, Implicit, StationarityWarning, TTOLayer
+from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.objective import Objective
+from diff3r_plugin.optimize import minimize
 from diff3r_plugin.render import linearize
 
 
@@ -36,3 +43,29 @@ def test_a_linear_solve_that_was_cut_short_falls_back_towards_the_first_order_gr
     torch.testing.assert_close(to_start.flatten(), g.flatten() - J.T @ (J @ v), rtol=1e-6, atol=1e-8)
     # Far from what a converged solve would give, and far from Λ ⊙ v.
     assert (to_start.flatten() - 0.01 * v).norm() > 0.1 * to_start.norm()
+
+
+class TestWarnsWhereTheTheoremDoesNotHold:
+    @pytest.fixture
+    def far(self):
+        """A solution that was given up far from stationarity."""
+        scene, views = refinable_scene()
+        coordinates = Coordinates(scene, views, ("sh_dc",))
+        zero = torch.zeros(1, coordinates.num_unknowns, dtype=torch.float64)
+        solution = minimize(GaussNewton(steps=1), Objective(coordinates, views, zero, zero + 0.1), zero)
+        assert solution.accepted_steps.item() == 1
+        return replace(solution, stationarity=torch.ones(1))
+
+    def test_says_so(self, far):
+        with pytest.warns(StationarityWarning, match="still 1 of its start"):
+            Implicit().warn_if_not_stationary(far)
+
+    def test_says_nothing_of_scenes_that_did_not_move(self, far):
+        """They are given back, and have no such gradient."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", StationarityWarning)
+            Implicit().warn_if_not_stationary(replace(far, accepted_steps=torch.zeros(1)))
+
+    def test_says_so_of_a_prediction_for_which_no_step_was_asked(self, far):
+        with pytest.warns(StationarityWarning):
+            Implicit().warn_if_not_stationary(replace(far, accepted_steps=torch.zeros(1), energy=torch.ones(1, 1)))
