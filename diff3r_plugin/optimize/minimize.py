@@ -112,7 +112,7 @@ def minimize(
     energies = [state.best_energy.detach()]
     for step in range(steps):
         norm = state.linearized.gradient.detach().norm(dim=-1)
-        active = (norm > solver.stationarity_tolerance * first_norm) & (norm > rounding) & norm.isfinite()
+        active = (norm > solver.stationarity_tolerance * first_norm) & (norm > rounding)  # false of NaN, too
         if not active.any():
             break
         with torch.set_grad_enabled(graph_at(step)):
