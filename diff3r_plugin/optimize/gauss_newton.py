@@ -118,7 +118,7 @@ class GaussNewton:
 
         decrease = (here.energy - there.energy).detach()
         predicted = 0.5 * (solve.solution * (rhs + solve.residual)).sum(-1).detach()
-        accepted = active & (decrease > 0) & there.energy.isfinite()
+        accepted = active & (decrease > 0)  # false where the energy is not finite
         ratio = torch.where(accepted, decrease / predicted.clamp_min(torch.finfo(predicted.dtype).tiny), 0)
         shrunk = state.damping * (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp_min(1 / 3)
         damping = torch.where(accepted, shrunk, torch.where(active, state.damping * state.growth, state.damping))

@@ -7,6 +7,7 @@ from scenes import random_scene, refinable_scene
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.objective import Objective
 from diff3r_plugin.optimize import Adam, GaussNewton, minimize
+from diff3r_plugin.render import render
 
 GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
 
@@ -84,3 +85,32 @@ def test_zero_steps_return_the_start(backend):
     objective, zero = problem(backend)
     solution = minimize(solver("adam", steps=0), objective, zero)
     assert torch.equal(solution.theta, zero) and (solution.stationarity == 1).all()
+
+
+def perfect(**options):
+    """A scene whose images are its own renderings, but for rounding."""
+    scene, views = random_scene(**options)
+    return scene, views.replace(images=render(scene, views, "native"))
+
+
+def test_a_gradient_that_is_rounding_is_not_followed():
+    objective, zero = problem("torch", make=perfect)
+    solution = minimize(solver("gauss_newton", steps=3), objective, zero)
+    assert (objective.linearize(zero).gradient != 0).any(), "else this says nothing of rounding"
+    assert solution.stationary_start.all()
+    assert solution.pcg_iterations.sum() == 0 and torch.equal(solution.theta, zero)
+
+
+@pytest.mark.parametrize("name", ["gauss_newton", "adam"])
+def test_where_no_pixel_counts_the_start_is_stationary(backend, name):
+    objective, zero = problem(backend)
+    blind = Objective(
+        objective.coordinates,
+        objective.views,
+        zero,
+        objective.proximal_weights,
+        torch.zeros_like(objective.pixel_weights),
+        backend,
+    )
+    solution = minimize(solver(name, steps=3), blind, zero)
+    assert solution.stationarity.eq(0).all() and solution.stationary_start.all()
