@@ -53,11 +53,14 @@ class EncoderCalls:
         def refining_forward(*args: Any, **kwargs: Any) -> Any:
             self.refiner.before_encoder()
             output = forward(*args, **kwargs)
-            step = self._step
+            step, adapter = self._step, self.context.adapter
             if step is None or self._left_alone or not self._wanted(step.stage, output):
                 return output
-            adapter = self.context.adapter
             encoder_context = adapter.context_of(args, kwargs)
+            if self._warming_up(step.stage):
+                if self.context.settings.confidence_supervision:
+                    step.confidence = self.refiner.confidence_alone(output, encoder_context)
+                return output
             batch = adapter.batch_of_call(step.batch, args, kwargs)
             if torch.is_grad_enabled():
                 refinement = self.refiner(output, encoder_context, step.stage)
@@ -90,9 +93,7 @@ class EncoderCalls:
         return noting_data_shim
 
     def _wanted(self, stage: str, output: Any) -> bool:
-        settings = self.context.settings
-        if stage not in settings.refine:
-            return False
-        if stage == "train" and int(self.wrapper.global_step) < settings.warm_up_steps:  # type: ignore[arg-type]
-            return False
-        return self.context.adapter.refinable(output)
+        return stage in self.context.settings.refine and self.context.adapter.refinable(output)
+
+    def _warming_up(self, stage: str) -> bool:
+        return stage == "train" and int(self.wrapper.global_step) < self.context.settings.warm_up_steps  # type: ignore[arg-type]

@@ -89,15 +89,11 @@ class Refiner:
         started = time.perf_counter()
         adapter = self.adapter
         with self._naming_the_adapter():
-            with self._reading(output):
-                views = adapter.context_views(self.wrapper, context, output)
-                given = adapter.given_poses(self.wrapper, context) if adapter.predicts_poses else views.world_to_camera
-                gaussians = adapter.gaussians(output, views.batch_size).map(usable)
-            if views.images is None:
-                raise ValueError("context_views gave no images.")
-            images = usable(views.images)
-            tracked = views.replace(images=images)  # cameras that the host predicts keep their graph
+            gaussians, tracked = self._read(output, context)  # cameras that the host predicts keep their graph
             views = tracked.detach()
+            given: Tensor | None = views.world_to_camera
+            if adapter.predicts_poses:
+                given = adapter.given_poses(self.wrapper, context)
             given = torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
             poses, source = None, self.poses[stage]
             if source == "batch":
@@ -105,9 +101,9 @@ class Refiner:
             elif source == "estimate":
                 poses = estimate_poses(gaussians, views)
                 views = views.replace(world_to_camera=poses.world_to_camera)
-            batch, count, _, height, width = images.shape
+            batch, count = views.batch_size, views.num_views
             seen = self.chosen.of(views)  # those that the Gaussians stand on
-            features = None if self.tap is None else usable(self.tap.take(batch, seen.num_views, height, width))
+            features = self._features(seen)
             self._check(gaussians, views, stage)
             self._check_rays(gaussians, seen, stage)
             weights = self.weights(gaussians, seen, features, count if self.chosen.active else None)
@@ -136,6 +132,17 @@ class Refiner:
             predicted=source == "predicted",
         )
 
+    def confidence_alone(self, output: Any, context: Any) -> Float[Tensor, "B V H W"] | None:
+        """How much each context pixel is trusted, without refining anything; None where that is not learned.
+
+        Raises:
+            PluginError: as a refinement.
+        """
+        with self._naming_the_adapter():
+            gaussians, views = self._read(output, context)
+            views = views.detach()
+            return self.confidence(gaussians, views, self._features(self.chosen.of(views)))[0]
+
     def again(self, refinement: Refinement, inner_steps: int) -> Refinement:
         """The same prediction refined with another number of steps."""
         moving = refinement.predicted or refinement.poses is not None
@@ -155,6 +162,19 @@ class Refiner:
             info=info,
             seconds=time.perf_counter() - started,
         )
+
+    def _read(self, output: Any, context: Any) -> tuple[Gaussians, Views]:
+        """The prediction and the context views with their images, as the adapter reads them."""
+        with self._reading(output):
+            views = self.adapter.context_views(self.wrapper, context, output)
+            gaussians = self.adapter.gaussians(output, views.batch_size).map(usable)
+        if views.images is None:
+            raise ValueError("context_views gave no images.")
+        return gaussians, views.replace(images=usable(views.images))
+
+    def _features(self, seen: Views) -> Float[Tensor, "B V C h w"] | None:
+        """What the tap has seen of these views."""
+        return None if self.tap is None else usable(self.tap.take(seen.batch_size, seen.num_views, *seen.image_size))
 
     @contextmanager
     def _naming_the_adapter(self) -> Iterator[None]:

@@ -27,7 +27,8 @@ class PluginSettings:
         rasterizer: "auto" (the host's rasterizer if installed, else the drop-in), "host" or "drop_in".
         refine: Stages in which scenes are refined, some of train, val, test.
         refine_extra: Also refine encoder calls made for videos and visualizers, not for losses and metrics.
-        warm_up_steps: Host steps before refinement starts; until then the host trains plainly.
+        warm_up_steps: Host steps before refinement starts; until then the host trains plainly (and the confidence
+            head by its supervision, where that is set).
         unrefined_loss: Weight of the unrefined scene's squared error on the target views, added to the host's loss in
             refined training steps; 0 trains the refined scene alone.
         head: "learned" (the uncertainty head predicts the proximal weights) or "fixed" (``weights`` is used).

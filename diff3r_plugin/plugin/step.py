@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from diff3r_plugin.plugin.refinement import Refinement
 
 
@@ -29,11 +32,13 @@ class Step:
         stage: "train", "val" or "test".
         batch: The batch the step was given; once the host's data shim has run, what that made of it.
         calls: The encoder calls that were refined, in their order; some hosts make several a step.
+        confidence: Of the context pixels, where a call was not refined but the confidence head learns from it.
     """
 
     stage: str
     batch: Any
     calls: list[RefinedCall] = field(default_factory=list)
+    confidence: Float[Tensor, "B V H W"] | None = None
 
     @property
     def latest(self) -> RefinedCall | None:

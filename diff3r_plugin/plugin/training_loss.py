@@ -51,10 +51,12 @@ def with_confidence_loss(result: Any, weight: float, adapter: HostAdapter, step:
     Raises:
         PluginError: if the data says nothing of spoiled pixels.
     """
-    call = step.latest
-    if not weight or call is None or call.refinement.confidence is None:
+    batch, confidence = step.batch, step.confidence
+    if step.latest is not None:
+        batch, confidence = step.latest.batch, step.latest.refinement.confidence
+    if not weight or confidence is None:
         return result
-    spoiled, confidence = adapter.spoiled_pixels(call.batch), call.refinement.confidence
+    spoiled = adapter.spoiled_pixels(batch)
     if spoiled is None:
         raise PluginError(
             "diff3r.confidence_supervision needs data that knows its spoiled context pixels (masks beside its context "

@@ -84,6 +84,14 @@ def test_supervision_lowers_the_confidence_in_what_the_data_calls_spoiled(wrappe
     assert mean < 0.93 and worst <= mean  # it started at 0.95
 
 
+def test_supervision_trains_it_before_anything_is_refined(wrapper_class, tmp_path):
+    settings = {"confidence": "learned", "confidence_supervision": 1.0, "head_lr_multiplier": 3.0, "warm_up_steps": 8}
+    model, _, _ = fit(wrapper_class, tmp_path, steps=8, spoiled=True, **settings)
+    fresh = type(attachment_of(model).head.modules["confidence"])(feature_channels=4).to_view.bias
+    assert (weights_of(model)["to_view.bias"] < fresh - 0.01).all()
+    assert not any(name.startswith("diff3r/") for name in model.trainer.callback_metrics), "no scene was refined"
+
+
 def test_supervision_needs_data_that_knows(wrapper_class, tmp_path):
     with pytest.raises(PluginError, match="this batch says nothing"):
         fit(wrapper_class, tmp_path, confidence="learned", confidence_supervision=1.0)
