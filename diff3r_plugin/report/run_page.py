@@ -15,7 +15,7 @@ from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.report import run_figures
 from diff3r_plugin.report.headline import Headline
-from diff3r_plugin.report.run_folder import SceneRecord, TestRun
+from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun
 from diff3r_plugin.report.scene_images import SceneImages
 from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
 
@@ -95,20 +95,27 @@ def write_run_page(
 class _Shown:
     scenes: list[ShownScene]
     scales: Scales
+    unreadable: list[str]
 
 
 def _shown(run: TestRun, count: int, views: int, interactive: int) -> _Shown:
     """The scenes with images, the largest gain first, on color scales that all of them share."""
     with_images = [scene for scene in run.scenes if scene.folder is not None]
     ranked = sorted(with_images, key=lambda s: -s.gain("psnr") if math.isfinite(s.gain("psnr")) else math.inf)
-    chosen = [ranked[index] for index in spread(len(ranked), count)]
-    pairs = [(s, SceneImages.read(s.folder, run.settings)) for s in chosen if s.folder is not None]
-    pairs = [(record, images) for record, images in pairs if images.after and images.truth and images.before]
+    pairs, unreadable = [], []
+    for record in (ranked[index] for index in spread(len(ranked), count)):
+        assert record.folder is not None
+        try:
+            images = SceneImages.read(record.folder, run.settings)
+        except ReportError as error:
+            unreadable.append(str(error))
+        else:
+            if images.after:
+                pairs.append((record, images))
     scales = Scales.of([images for _, images in pairs], views)
     walked = set(spread(len(pairs), interactive))
-    return _Shown(
-        [ShownScene.of(record, images, scales, views, n in walked) for n, (record, images) in enumerate(pairs)], scales
-    )
+    scenes = [ShownScene.of(record, images, scales, views, n in walked) for n, (record, images) in enumerate(pairs)]
+    return _Shown(scenes, scales, unreadable)
 
 
 def _facts(run: TestRun) -> list[tuple[str, str]]:
@@ -138,6 +145,8 @@ def _path(checkpoint: Any) -> Any:
 
 def _advice(shown: _Shown) -> str:
     """How to get what the page lacks."""
+    if shown.unreadable:
+        return f"These scenes cannot be shown, for their files cannot be read: {'; '.join(shown.unreadable)}"
     if not shown.scenes:
         return (
             "This test wrote no images. Run it with diff3r.save_pictures=true diff3r.save_scenes=true to see the "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from diff3r_plugin.io import read_ply
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.maps import weight_maps
 from diff3r_plugin.render import render
+from diff3r_plugin.report.run_folder import ReportError
 from diff3r_plugin.views import Views
 
 Pixels = UInt8[np.ndarray, "H W 3"]
@@ -59,9 +61,21 @@ class SceneImages:
         Args:
             folder: Of the scene, in the output of a test.
             settings: The effective settings of the test, by their keys without ``diff3r.``.
+
+        Raises:
+            ReportError: if a file is there but cannot be read.
         """
+        try:
+            return cls._read(folder, settings)
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError, UnpicklingError) as error:
+            raise ReportError(f"{folder.name}: {error}") from error
+
+    @classmethod
+    def _read(cls, folder: Path, settings: Mapping[str, Any]) -> SceneImages:
         context = _images(folder, r"context_(\d+)")
-        truth, before, after = (_images(folder, rf"target_(\d+)_{name}") for name in ("truth", "before", "after"))
+        sides = [_images(folder, rf"target_(\d+)_{name}") for name in ("truth", "before", "after")]
+        whole = min(map(len, sides))  # a test that was cut off may have written some of a view's images
+        truth, before, after = (side[:whole] for side in sides)
         weights, confidence = _maps(folder / "maps.pt")
         gaussians = camera = None
         if (folder / "scene.pt").is_file():

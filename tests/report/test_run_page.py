@@ -136,3 +136,17 @@ def test_the_page_goes_beside_the_scores_and_opens_where_asked(run_folder, tmp_p
     write_run(tmp_path / "test", names=("room_a",), scenes=False)
     assert main(["report", str(tmp_path), "--open"]) == 0
     assert opened == [(tmp_path / "test" / "diff3r_report.html").as_uri()]
+
+
+def test_files_that_cannot_be_read_are_named_and_the_rest_is_shown(tmp_path):
+    write_run(tmp_path, names=("whole", "cut_scene", "cut_image", "half"))
+    cut_scene, cut_image = (
+        tmp_path / "diff3r" / name for name in ("cut_scene/scene.pt", "cut_image/target_1_after.png")
+    )
+    for path in (cut_scene, cut_image):
+        path.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "diff3r" / "half" / "target_1_after.png").unlink()
+    parts = Parts(write_run_page(tmp_path).read_text("utf-8"))
+    assert "These scenes cannot be shown, for their files cannot be read: " in parts.text
+    assert "cut_scene: " in parts.text and "cut_image: " in parts.text
+    assert [a["alt"] for a in parts.of("img")].count("ground truth") == 3  # both views of "whole", one of "half"
