@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from diff3r_plugin.info import Outcome
 from diff3r_plugin.plugin import artifacts
 from diff3r_plugin.plugin.calls_of_scene import about_poses, of_several
 from diff3r_plugin.plugin.head_state import HeadState
-from diff3r_plugin.plugin.identity import described_checkpoint, differences, identity_of_test
+from diff3r_plugin.plugin.identity import command_line, described_checkpoint, differences, identity_of_test
 from diff3r_plugin.plugin.image_metrics import ImageMetrics
 from diff3r_plugin.plugin.measurements import context_psnr, renderer_agreement, target_renderings
 from diff3r_plugin.plugin.refinement import Refinement
@@ -156,13 +157,15 @@ class HostTest:
         path = self.folder() / "diff3r_scores.json"
         fallen = sum(outcome in FALLEN for entry in lines.entries for outcome in entry["outcome"].split(", "))
         header = {name: value for name, value in self._header().items() if name != "format"}
-        record.write(path, {**header, "fallbacks": fallen, "metrics": self.metrics.sources})
+        more = {"command": command_line(), "fallbacks": fallen, "metrics": self.metrics.sources}
+        record.write(path, {**header, **more})
         print(record.table())
         if record.sweep():
             print(record.sweep_table())
         if not self.context.adapter.encoder_sees_poses:
             print(f"[diff3r] {about_poses(self.context_poses, record.entries)}")
         print(f"[diff3r] scores before and after refinement: {path}")
+        print(f"[diff3r] a page of them: diff3r report {shlex.quote(str(path.parent))}")
 
     def folder(self) -> Path:
         """Where the plugin writes at test."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -45,6 +47,11 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str
     found = [name for name in second if name != "settings" and strict(first.get(name)) != strict(second[name])]
     one, other = (_flat(identity.get("settings") or {}) for identity in (first, second))
     return found + [f"diff3r.{key}" for key in other if one.get(key) != other[key]]
+
+
+def command_line() -> str:
+    """The command that started this process, as one types it."""
+    return shlex.join(sys.orig_argv)
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.report.run_folder import SceneRecord
-from diff3r_plugin.report.svg_figure import INK, as_svg, new_axes, use_logarithmic_axis
+from diff3r_plugin.report.svg_figure import INK, add_legend, as_svg, new_axes, use_logarithmic_axis
 
-BETTER, WORSE = "#2f81f7", "#d29922"
+BETTER, WORSE, SEEN = "#2f81f7", "#d29922", "#8a8f98"
 
 
 def gains_figure(scenes: Sequence[SceneRecord]) -> str:
@@ -38,6 +40,22 @@ def energy_figure(scenes: Sequence[SceneRecord]) -> str:
     axes.set_xlabel("inner step")
     use_logarithmic_axis(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    return as_svg(figure)
+
+
+def sweep_figure(sweep: Sequence[Mapping[str, Any]]) -> str:
+    """PSNR after several numbers of steps, with standard errors over the scenes; SVG."""
+    figure, axes = new_axes()
+    steps = [int(point["steps"]) for point in sweep]
+    for key, label, color in (("psnr", "held-out views", BETTER), ("psnr_context", "context views", SEEN)):
+        scores = [MeanAndError.read(point[key]) for point in sweep]
+        errors = [0.0 if math.isnan(score.standard_error) else score.standard_error for score in scores]
+        style = {"label": label, "color": color, "marker": "o", "markersize": 4, "capsize": 3, "linewidth": 1.8}
+        axes.errorbar(steps, [score.mean for score in scores], yerr=errors, **style)
+    axes.set_title("PSNR by number of steps, dB")
+    axes.set_xlabel("inner steps")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    add_legend(axes)
     return as_svg(figure)
 
 

@@ -78,7 +78,7 @@ def write_run_page(
         headline=Headline.of(run.scenes),
         facts=_facts(run),
         columns=[Column.of(key) for key in run.metrics()],
-        figures=[Markup(run_figures.gains_figure(run.scenes)), Markup(run_figures.energy_figure(run.scenes))],
+        figures=_figures(run),
         shown=shown.scenes,
         scales=shown.scales,
         advice=_advice(shown),
@@ -89,6 +89,13 @@ def write_run_page(
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
     return page
+
+
+def _figures(run: TestRun) -> list[Markup]:
+    drawn = [run_figures.gains_figure(run.scenes), run_figures.energy_figure(run.scenes)]
+    if run.header.get("sweep"):
+        drawn.append(run_figures.sweep_figure(run.header["sweep"]))
+    return [Markup(svg) for svg in drawn]
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,7 @@ def tested(host, plugged):
 def test_the_hosts_test_command_reports_before_and_after(host, plugged, tested):
     scores = host.scores("tested")
     assert scores["head_from_checkpoint"] and len(scores["scenes"]) == 4 and "PSNR before" in tested.stdout
+    assert "src.main" in scores["command"] and "--plugin diff3r" in scores["command"]
     assert scores["checkpoint"]["path"] == str(plugged) and scores["metrics"]["ssim"] == "host"
     own = json.loads((host.folder / "tested" / "test" / "scores_per_scene.json").read_text())
     for entry in scores["scenes"]:

@@ -150,3 +150,19 @@ def test_files_that_cannot_be_read_are_named_and_the_rest_is_shown(tmp_path):
     assert "These scenes cannot be shown, for their files cannot be read: " in parts.text
     assert "cut_scene: " in parts.text and "cut_image: " in parts.text
     assert [a["alt"] for a in parts.of("img")].count("ground truth") == 3  # both views of "whole", one of "half"
+
+
+def test_a_sweep_of_steps_is_drawn_and_the_command_and_checkpoint_told(tmp_path):
+    write_run(tmp_path, pictures=False, scenes=False)
+    point = lambda steps, psnr: {  # noqa: E731
+        "steps": steps,
+        "psnr": {"mean": psnr, "standard_error": 0.5},
+        "psnr_context": {"mean": psnr + 3, "standard_error": None},
+    }
+    scores = json.loads((tmp_path / "diff3r_scores.json").read_text())
+    scores |= {"sweep": [point(0, 20.0), point(4, 22.0)], "command": "python -m src.main mode=test"}
+    scores["checkpoint"] = {"path": "runs/last.ckpt", "bytes": 3}
+    (tmp_path / "diff3r_scores.json").write_text(json.dumps(scores))
+    text = Parts(write_run_page(tmp_path).read_text("utf-8")).text
+    assert "PSNR by number of steps" in text and "context views" in text
+    assert "python -m src.main mode=test" in text and "checkpointruns/last.ckpt" in text
