@@ -23,9 +23,6 @@ DECODER = "src/model/decoder/decoder_splatting_cuda.py"
 RASTERIZER_NEAR = 0.2
 """The family's rasterizers render nothing nearer than this (in the units they are given)."""
 
-EVALUATED = 16
-"""Coefficients the family's rasterizers evaluate (degree 3), whatever the host predicts."""
-
 
 class PixelSplatFamily(HostAdapter):
     """Base of the adapters for pixelSplat's family.
@@ -34,10 +31,12 @@ class PixelSplatFamily(HostAdapter):
         e3nn_harmonics: Whether the host's SH are in e3nn's order (it rotates them with e3nn) or in the usual one.
         scale_invariant: Whether the host's decoder rescales each scene so that near becomes 1 (where the decoder has
             no switch of its own, ``make_scale_invariant``).
+        evaluated: How many coefficients of each color the host's rasterizer evaluates, whatever the host predicts.
     """
 
     e3nn_harmonics: bool = True
     scale_invariant: bool = True
+    evaluated: int = 16
     along_rays = True
     unrefined = ("render_video_generic", "encoder_visualizer.visualize")
     fingerprints = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
@@ -71,7 +70,7 @@ class PixelSplatFamily(HostAdapter):
 
     def gaussians(self, output: Any, scenes: int) -> Gaussians:
         scene = self.scene(output)
-        harmonics = scene.harmonics[..., :EVALUATED]
+        harmonics = scene.harmonics[..., : self.evaluated]
         return Gaussians(
             scene.means,
             scene.covariances,
@@ -82,7 +81,7 @@ class PixelSplatFamily(HostAdapter):
     def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
         scene = self.scene(output)
         harmonics = self._turned(refined.harmonics, to_standard=False)
-        untouched = scene.harmonics[..., EVALUATED:]  # never rendered, so never refined
+        untouched = scene.harmonics[..., self.evaluated :]  # never rendered, so never refined
         if untouched.shape[-1]:
             harmonics = torch.cat([harmonics, untouched.to(harmonics)], -1)
         changed = dataclasses.replace(
@@ -113,14 +112,24 @@ class PixelSplatFamily(HostAdapter):
             cameras = near.new_full((*near.shape, 4, 4), math.nan)
         else:
             cameras = world_to_camera(context["extrinsics"])
-        scale_invariant = getattr(wrapper.decoder, "make_scale_invariant", self.scale_invariant)
         return Views(
             cameras,
-            symmetric_intrinsics(context["intrinsics"], height, width),
+            self.pixel_intrinsics(context["intrinsics"], height, width),
             images,
-            near=RASTERIZER_NEAR * near if scale_invariant else torch.full_like(near, RASTERIZER_NEAR),
+            near=self.near_plane(wrapper, near),
             background=self.background(wrapper),
         )
+
+    def pixel_intrinsics(
+        self, normalized: Float[Tensor, "B V 3 3"], height: int, width: int
+    ) -> Float[Tensor, "B V 3 3"]:
+        """The cameras that the host's decoder renders with, in pixels."""
+        return symmetric_intrinsics(normalized, height, width)
+
+    def near_plane(self, wrapper: nn.Module, near: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
+        """Depths up to which the host's decoder renders nothing, in the data's units."""
+        scale_invariant = getattr(wrapper.decoder, "make_scale_invariant", self.scale_invariant)
+        return RASTERIZER_NEAR * near if scale_invariant else torch.full_like(near, RASTERIZER_NEAR)
 
     def background(self, wrapper: nn.Module) -> Any:
         """The color behind all Gaussians."""
@@ -161,6 +170,11 @@ class PixelSplatFamily(HostAdapter):
 def world_to_camera(extrinsics: Float[Tensor, "B V 4 4"]) -> Float[Tensor, "B V 4 4"]:
     """Inverse of the family's camera-to-world matrices (OpenCV axes), computed in float64."""
     return torch.linalg.inv(extrinsics.double()).to(extrinsics.dtype)
+
+
+def scaled_intrinsics(normalized: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
+    """The pinhole in pixels as the data has it, principal point and all, for hosts that render with gsplat."""
+    return normalized * normalized.new_tensor([width, height, 1.0])[:, None]
 
 
 def symmetric_intrinsics(normalized: Float[Tensor, "B V 3 3"], height: int, width: int) -> Float[Tensor, "B V 3 3"]:
