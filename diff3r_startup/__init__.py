@@ -1,7 +1,8 @@
 """Start-up hook: lets `--plugin diff3r` stand on the unchanged command line of a host program.
 
 A line in ``diff3r_startup.pth`` (Python < 3.15) or an entry in ``diff3r_startup.start`` (Python >= 3.15, PEP 829) calls
-`start` when the interpreter starts. Without the flag and without ``DIFF3R_PLUGIN`` in the environment it does nothing.
+`start` when the interpreter starts. Without the flag, a ``diff3r.*=`` setting and ``DIFF3R_PLUGIN`` in the environment
+it does nothing.
 With either it takes the flag out of ``sys.argv`` (argument parsers such as Hydra's refuse flags they do not know),
 notes the choice in the environment for child processes, and waits for the host's framework to be imported.
 
@@ -18,8 +19,13 @@ OFF = ("", "0", "off", "no", "false", "none")
 
 
 def wanted() -> bool:
-    """Whether this process was started with the flag (any plugin name) or with the environment variable."""
-    return ENVIRONMENT in os.environ or any(a.startswith(FLAG) for a in getattr(sys, "orig_argv", sys.argv))
+    """Whether this process was started with the flag (any plugin name), a setting of ours, or the variable."""
+    if ENVIRONMENT in os.environ:
+        return True
+    return any(
+        a == FLAG or a.startswith(FLAG + "=") or (a.lstrip("+").startswith(NAME + ".") and "=" in a)
+        for a in getattr(sys, "orig_argv", sys.argv)
+    )
 
 
 def start() -> None:

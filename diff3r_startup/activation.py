@@ -20,6 +20,8 @@ def arm() -> None:
         serve_drop_in(arguments.override_value(sys.argv, "rasterizer") or "auto")
     if not any(isinstance(finder, _PostImportFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _PostImportFinder())
+    if not any(isinstance(finder, _MissingRasterizer) for finder in sys.meta_path):
+        sys.meta_path.append(_MissingRasterizer())
     for name, change in _TRIGGERS.items():
         if name in sys.modules:
             change(sys.modules[name])
@@ -62,6 +64,19 @@ class _PostImportFinder:
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
+
+
+class _MissingRasterizer:
+    """Asked last, when no rasterizer was found: then a host's command line with a mistake in it has come this far.
+
+    Hosts import their rasterizer before their main function begins. Without one installed, a misspelled flag would end
+    in a long ModuleNotFoundError about something else.
+    """
+
+    def find_spec(self, name, path=None, target=None):
+        if name in ("diff_gaussian_rasterization", "diff_gauss_pose"):
+            arguments.refuse_unknown(sys.argv[1:])
+        return None
 
 
 def _trigger(name):

@@ -66,12 +66,28 @@ def active() -> bool:
     return os.environ.get(ENVIRONMENT, "").strip().lower() not in OFF
 
 
-def refuse_unknown(arguments: list) -> None:
-    """Stop with one clear message when the flag or ``DIFF3R_PLUGIN`` names a plugin that does not exist.
+def refuse_settings(arguments: list) -> None:
+    """Stop with one clear message when there are settings of the plugin, but the plugin is not asked for.
 
     Raises:
-        SystemExit: naming the value, the known plugins and the nearest of them.
+        SystemExit: naming the setting, and both ways out.
     """
+    for argument in arguments:
+        if argument.lstrip("+").startswith(NAME + ".") and "=" in argument:
+            sys.exit(
+                f"diff3r: {argument.lstrip('+')} is a setting of the plugin, which was not asked for: add "
+                f"{FLAG} {NAME}, or leave the setting out. Nothing was run."
+            )
+
+
+def refuse_unknown(arguments: list) -> None:
+    """Stop with one clear message when the flag or ``DIFF3R_PLUGIN`` names a plugin that does not exist, or none.
+
+    Raises:
+        SystemExit: naming the value, the known plugins and the nearest of them; a setting without the flag likewise.
+    """
+    if ENVIRONMENT not in os.environ and not any(a == FLAG or a.startswith(FLAG + "=") for a in arguments):
+        refuse_settings(arguments)
     names = []
     for position, argument in enumerate(arguments):
         if argument == FLAG:
@@ -81,6 +97,8 @@ def refuse_unknown(arguments: list) -> None:
     if active():
         names.append((ENVIRONMENT, os.environ[ENVIRONMENT].strip()))
     for source, name in names:
+        if source == FLAG and (not name or name.startswith("-") or "=" in name):
+            sys.exit(f"diff3r: {FLAG} needs a name: {FLAG} {NAME}. Nothing was run.")
         if name not in KNOWN:
             near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""

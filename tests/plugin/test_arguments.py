@@ -57,7 +57,10 @@ def test_the_last_value_of_an_override_counts():
             "unknown plugin 'difr' given by --plugin; known plugins: diff3r. Did you mean 'diff3r'?",
         ),
         (["--plugin=zzz"], "", "unknown plugin 'zzz'"),
-        (["mode=train", "--plugin"], "", "unknown plugin ''"),
+        (["mode=train", "--plugin"], "", "--plugin needs a name: --plugin diff3r. Nothing was run."),
+        (["--plugin", "mode=train"], "", "--plugin needs a name"),
+        (["--plugin", "--other"], "", "--plugin needs a name"),
+        (["--plugin="], "", "--plugin needs a name"),
         ([], "dif3r", "unknown plugin 'dif3r' given by DIFF3R_PLUGIN"),
     ],
 )
@@ -72,3 +75,17 @@ def test_known_plugins_pass(monkeypatch):
     monkeypatch.setenv("DIFF3R_PLUGIN", "diff3r")
     words = ["mode=train", "--plugin=diff3r"]
     assert arguments.refuse_unknown(words) is None and words == ["mode=train", "--plugin=diff3r"]
+
+
+@pytest.mark.parametrize("setting", ["diff3r.inner_steps=3", "+diff3r.inner_steps=3", "++diff3r.inner_steps=3"])
+def test_settings_without_the_flag_are_refused(monkeypatch, setting):
+    monkeypatch.delenv("DIFF3R_PLUGIN", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        arguments.refuse_unknown(["mode=train", setting])
+    assert str(caught.value).startswith("diff3r: diff3r.inner_steps=3 is a setting of the plugin, which was not asked")
+    assert "add --plugin diff3r" in str(caught.value)
+
+
+def test_settings_of_a_plugin_that_was_switched_off_are_the_hosts_to_judge(monkeypatch):
+    monkeypatch.setenv("DIFF3R_PLUGIN", "off")
+    arguments.refuse_unknown(["mode=train", "diff3r.inner_steps=3", "diff3r.py", "other.key=1"])

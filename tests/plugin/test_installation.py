@@ -85,6 +85,40 @@ def test_other_programs_keep_their_own_plugin_option(installed, flag):
     assert arguments == flag and plugin is None
 
 
+@pytest.mark.parametrize("option", ["--plugin-dir=x", "--plugins", "--plugin-dir", "diff3r.py", "a=diff3r.x=1"])
+def test_options_that_only_look_like_ours_import_nothing(installed, option):
+    arguments, _, modules = shown(installed.run("-c", SHOW, option))
+    assert arguments == [option] and not {name for name in modules if name.startswith("diff3r")}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--plugin", "difr3"], "unknown plugin 'difr3'"),
+        (["--plugin"], "--plugin needs a name"),
+        (["--plugin", "mode=test"], "--plugin needs a name"),
+        (["diff3r.inner_steps=3"], "add --plugin diff3r"),
+    ],
+)
+def test_mistakes_are_one_line_in_a_host_without_its_rasterizer(installed, words, message):
+    done = installed.run("-c", "import diff_gaussian_rasterization", *words, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith("diff3r: ") and message in line
+
+
+def test_a_program_with_its_own_plugin_option_may_look_for_a_rasterizer(installed):
+    script = "import importlib.util as u; print(u.find_spec('diff_gaussian_rasterization'), u.find_spec('nothing'))"
+    assert installed.run("-c", script).stdout.strip() == "None None"
+
+
+def test_files_that_the_package_left_behind_are_quiet(installed, tmp_path):
+    line = (installed.site / "diff3r_startup.pth").read_text()
+    script = f"import sys; sys.modules['diff3r_startup'] = None; del sys.modules['diff3r_startup']\nexec({line!r})"
+    gone = "import sys; sys.path[:] = [p for p in sys.path if 'lib/python' in p and 'site-packages' not in p]; "
+    done = installed.run("-S", "-c", gone + script, "--plugin", "diff3r", check=False)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == ""
+
+
 def test_children_learn_of_it_from_the_environment(installed):
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SHOW!r}], check=True)"
     _, plugin, modules = shown(installed.run("-c", child, "--plugin", "diff3r"))
