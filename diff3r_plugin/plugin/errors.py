@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+TRACEBACK = "DIFF3R_TRACEBACK"
+"""Environment variable: errors that are one line otherwise come with their traceback."""
+
+
+def full_traceback() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get(TRACEBACK, "").strip().lower() not in ("", "0", "off", "no", "false")
 
 
 class PluginError(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from diff3r_plugin.plugin.host_config import plain
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.strict_json import strict
 
@@ -26,7 +27,8 @@ def identity_of_test(context: RunContext, checkpoint: str | None, ranks: int) ->
         "version": context.settings.version,
         "settings": {name: value for name, value in settings.items() if name not in WHERE_ONLY},
         "checkpoint": described_checkpoint(checkpoint),
-        "configuration": _digest(_plain(context.host_config)),
+        # interpolations (the time of day among them) as they stand
+        "configuration": _digest({k: v for k, v in plain(context.host_config, False).items() if k != "diff3r"}),
         "ranks": ranks,
     }
 
@@ -56,18 +58,6 @@ def command_line() -> str:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**{k: v for k, v in settings.items() if k != "tto"}, **(settings.get("tto") or {})}
-
-
-def _plain(config: Any) -> Any:
-    """The host's configuration without the plugin's part; interpolations (the time of day among them) as they stand."""
-    if not isinstance(config, dict):
-        try:
-            from omegaconf import OmegaConf
-
-            config = OmegaConf.to_container(config, resolve=False)
-        except (ImportError, ValueError):
-            return str(config)
-    return {key: value for key, value in config.items() if key != "diff3r"}
 
 
 def _digest(value: Any) -> str:

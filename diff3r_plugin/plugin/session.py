@@ -11,9 +11,11 @@ from typing import Any
 
 from diff3r_plugin.plugin import registry
 from diff3r_plugin.plugin.attachment import attachment_of
+from diff3r_plugin.plugin.broken_files import explained
 from diff3r_plugin.plugin.context_poses import described, poses_of_stages
-from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.errors import TRACEBACK, PluginError, full_traceback
 from diff3r_plugin.plugin.given_settings import from_environment, merged
+from diff3r_plugin.plugin.host_config import plain
 from diff3r_plugin.plugin.patching import Patches
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.settings import PluginSettings
@@ -107,15 +109,24 @@ def begin(config: Any, start: Path | str, wrapper: type | None = None) -> Sessio
 def run(task: Callable[..., Any], config: Any, *rest: Any, **named: Any) -> Any:
     """Begin and run a host's main function; whatever the user can put right ends the process with one message.
 
+    With ``DIFF3R_TRACEBACK=1`` in the environment errors pass as they are.
+
     Raises:
-        SystemExit: with that message, in place of a `PluginError` from the beginning or from within the host; with
-            status 1 if the host swallowed one.
+        SystemExit: with that message, in place of a `PluginError` from the beginning or from within the host, or of an
+            error about a file that is missing or damaged; with status 1 if the host swallowed one.
     """
     try:
         begun = begin(config, Path(inspect.getfile(inspect.unwrap(task))))
         result = task(config, *rest, **named)
     except PluginError as error:
+        if full_traceback():
+            raise
         sys.exit(1 if error.reported else f"diff3r: {error}")
+    except Exception as error:
+        line = None if full_traceback() else explained(error, plain(config))
+        if line is None:
+            raise
+        sys.exit(f"diff3r: {line} ({TRACEBACK}=1 shows where.)")
     if begun.errors:
         sys.exit(f"diff3r: the host went on after this error: {begun.errors[0]}")
     return result
@@ -157,11 +168,4 @@ def _rasterizer() -> str:
 
 
 def _plugin_node(config: Any) -> dict[str, Any]:
-    node = config.get("diff3r") if hasattr(config, "get") else None
-    if node is None:
-        return {}
-    if isinstance(node, dict):
-        return node
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
+    return plain(config.get("diff3r") if hasattr(config, "get") else None)
