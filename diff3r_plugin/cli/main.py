@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 
 from diff3r_plugin import __version__, cli
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="diff3r", description="Differentiable test-time optimization for feed-forward 3D Gaussian splatting."
     )
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument("--version", action="version", version=f"diff3r-plugin {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for found in sorted(pkgutil.iter_modules(cli.__path__), key=lambda module: module.name):
@@ -32,17 +37,46 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
+    """Run the command line and return its exit status: 2 where its user can put something right, which is one line."""
     parsed = build_parser().parse_args(arguments)
     try:
         return parsed.run(parsed) or 0
     except BrokenPipeError:  # the reader closed the pipe
         return 0
+    except KeyboardInterrupt:
+        print("diff3r: stopped", file=sys.stderr)
+        return 130
     except Exception as error:
-        if type(error).__name__ != "PluginError":  # by name: importing it would import torch
+        line = None if parsed.traceback or _full_traceback() else _in_one_line(error)
+        if line is None:
             raise
-        print(f"diff3r: {error}", file=sys.stderr)
+        print(f"diff3r: {line}", file=sys.stderr)
         return 2
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """What the user can put right; None for what only we can."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"PluginError", "MissingPackageError"}:  # by name: importing them would import torch
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("diff3r"):
+        return f"this needs the package {error.name!r}, which is not installed: pip install {error.name}"
+    if isinstance(error, OSError) and error.strerror:
+        where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        return f"{where}: {error.strerror}" if where else error.strerror
+    if isinstance(error, ValueError) and _raised_here(error):
+        return str(error)
+    return None
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether this package raised it, and no library that it called: then it says what to do."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return os.path.abspath(frame.f_code.co_filename).startswith(os.path.join(_PACKAGE, ""))
+
+
+def _full_traceback() -> bool:
+    return os.environ.get("DIFF3R_TRACEBACK", "").strip().lower() not in ("", "0", "off", "no", "false")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -60,15 +59,13 @@ def main(args: argparse.Namespace) -> int:
     for field in fields(DataOptions):
         value = getattr(args, field.name)
         values[field.name] = tuple(value) if isinstance(value, list) else value
-    try:
-        options = DataOptions(**values)
-    except ValueError as error:
-        print(f"diff3r make-data: {error}", file=sys.stderr)
-        return 2
+    options = DataOptions(**values)
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {args.workers}.")
     from diff3r_plugin.data import make_data  # brings NumPy and Pillow
 
     start = time.monotonic()
-    make_data(args.out, options, workers=args.workers, progress=sys.stderr.isatty())
+    make_data(args.out, options, workers=args.workers)
     scenes = options.train + options.val + options.test
     print(f"Wrote {scenes} scenes of {options.frames} frames to {args.out} in {time.monotonic() - start:.1f} s.")
     return 0

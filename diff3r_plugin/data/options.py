@@ -58,6 +58,8 @@ class DataOptions:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}.")
+        if self.train + self.val + self.test == 0:
+            raise ValueError("train, val and test are all 0: there is nothing to write.")
         if self.target_views > self.frames - 2:
             raise ValueError(
                 f"target_views={self.target_views} does not fit between two context views of {self.frames} frames; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def make_data(
         out: Folder; made if need be. Splits that are there already are overwritten.
         options: What to write; the defaults take about a minute on two cores.
         workers: Processes; all cores when not given. Does not change the result.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a line every ten seconds where the output is no terminal.
 
     Example:
         >>> import tempfile
@@ -84,6 +85,7 @@ def make_data(
     """
     options = options or DataOptions()
     out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)  # before anything is rendered
     plans = {split: _plan_split(options, split) for split in SPLITS}
     with _progress_bar(sum(len(scenes) for scenes, _ in plans.values()), progress) as advance:
         for split, (evaluation, spoiled) in plans.items():
@@ -204,7 +206,9 @@ def _progress_bar(total: int, show: bool) -> Iterator[Callable[[], None]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc="Rendering rooms", unit="scene") as bar:
+    # In a log file every update is a line: now and then one, with the time that is left.
+    seconds = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=total, desc="Rendering rooms", unit="scene", mininterval=seconds) as bar:
 
         def advance() -> None:
             bar.update()

@@ -128,10 +128,11 @@ def _compile(command: list[str], runtime: str | None, target: Path) -> None:
     ]
     failure = ""
     units = [source for source in _sources() if source.suffix == ".cpp"]
-    for flags, link in attempts:
-        common = [*BASE_FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
-        error = toolchain.compile_library(command, [*common, *flags], [*common, *link], units, target)
-        if error is None:
-            return
-        failure = failure or error
+    with toolchain.announced("CPU kernels"):
+        for flags, link in attempts:
+            common = [*BASE_FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
+            error = toolchain.compile_library(command, [*common, *flags], [*common, *link], units, target)
+            if error is None:
+                return
+            failure = failure or error
     raise BuildError(f"the compiler {' '.join(command)!r} failed:\n{failure}")

@@ -76,7 +76,8 @@ def sources_and_headers() -> list[Path]:
 
 def _compile(command: list[str], architecture: str, target: Path) -> None:
     arguments = [f"-arch={architecture}", *FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
-    error = toolchain.compile_library(command, arguments, [f"-arch={architecture}"], sources(), target)
+    with toolchain.announced(f"CUDA kernels ({architecture})"):
+        error = toolchain.compile_library(command, arguments, [f"-arch={architecture}"], sources(), target)
     if error is not None:
         raise BuildError(
             f"{' '.join(command)!r} failed for {architecture}:\n{error}\nAn nvcc that is older than the device cannot "

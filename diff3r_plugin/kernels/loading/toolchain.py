@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from diff3r_plugin.kernels.loading.cache import BUILDING
+
+LOGGER = logging.getLogger("diff3r_plugin.kernels")
+
+
+@contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Say that a compiler is at work, and when it is done: a silent minute looks like a program that hangs.
+
+    At the level of warnings, which programs show that have set up no logging.
+    """
+    LOGGER.warning("diff3r: compiling the %s for this machine, once; this takes about a minute ...", what)
+    started = time.monotonic()
+    yield
+    LOGGER.warning("diff3r: compiled the %s in %.0f s", what, time.monotonic() - started)
 
 
 def compile_library(
