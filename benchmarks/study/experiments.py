@@ -31,14 +31,22 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """Fine-tunings by name: the plugin's words on the command line."""
 
-CONFIDENT = (HEAD_RATE, "diff3r.confidence=learned")
+ALL_GROUPS = "means,covariance,opacity,sh_dc,sh_rest"
+CONFIDENT = ("diff3r.head_lr_multiplier=10", "diff3r.confidence=learned")
+TOLD = (*CONFIDENT, "diff3r.confidence_supervision=0.02", "diff3r.warm_up_steps={warm_up}")
+"""The heads learn from what the data knows of its spoiled pixels first, then from the refined scene as well."""
 SPOILED_VARIANTS: dict[str, tuple[str, ...]] = {
     "spoiled_plain": (),
     "spoiled_off": (HEAD_RATE, "diff3r.confidence=off"),
     "spoiled_learned": CONFIDENT,
-    "spoiled_poses": (HEAD_RATE, "diff3r.groups=[means,covariance,opacity,sh_dc,sh_rest,poses]"),
-    "spoiled_supervised": (*CONFIDENT, "diff3r.confidence_supervision=0.02"),
+    "spoiled_poses": (HEAD_RATE, f"diff3r.groups=[{ALL_GROUPS},poses]"),
+    "spoiled_supervised": TOLD,
+    "spoiled_exposure": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},exposure]"),
 }
+
+
+WARM_UP_SHARE = 0.7
+"""Of the steps, for heads that are told what is spoiled: without refinement a step costs a fraction."""
 
 
 def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
@@ -67,7 +75,11 @@ def finetune(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...])
 
 def outliers(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
     """The same with one of two context images spoiled: by kind, with w off, learned and known."""
-    found = _compare(trainings, file, list(variants), SPOILED_VARIANTS, spoiled=True)
+    warm_up = str(round(WARM_UP_SHARE * trainings.settings.steps))
+    words = {
+        name: tuple(word.replace("{warm_up}", warm_up) for word in given) for name, given in SPOILED_VARIANTS.items()
+    }
+    found = _compare(trainings, file, list(variants), words, spoiled=True)
     found["kinds"] = kinds_of(trainings.root(spoiled=True), "test")
     return found
 
@@ -149,6 +161,8 @@ def _test(
     if label.endswith("spoiled"):
         known = oracle(place)
         found["oracle"] = scores(scenes, choice, config, lambda scene: known(scene))
+        clean = trainings.scenes(training, "test", TestData.rooms(trainings.root(), "test"), "test")
+        found["clean"] = scores(clean, choice, config)
     return found
 
 
