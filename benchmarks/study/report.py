@@ -24,7 +24,8 @@ TITLES = {
     "spoiled_off": "Diff3R, w off",
     "spoiled_poses": "Diff3R, w off, poses move",
     "spoiled_learned": "Diff3R, w learned",
-    "spoiled_supervised": "Diff3R, w learned and supervised",
+    "spoiled_supervised": "Diff3R, w told first, then learned",
+    "spoiled_exposure": "Diff3R, the same and exposures",
 }
 
 
@@ -155,31 +156,48 @@ def further_differences(units: dict[str, Any], variants: list[str]) -> list[str]
 
 
 def outlier_table(record: dict[str, Any]) -> str:
-    """After TTO by kind of outlier; with the weights of one who knows beside it."""
+    """After TTO by kind of outlier, with the weights of one who knows beside it; then minus plain fine-tuning."""
     units, kinds = record["units"], record["kinds"]
-    names = sorted(set(kinds.values()))
+    names = (*sorted(set(kinds.values())), None)
     variants = list(dict.fromkeys(name.rpartition(", seed ")[0] for name in units if ", seed " in name))
-    lines = [f"| training | {' | '.join(names)} | mean |", "| --- |" + " --- |" * (len(names) + 1)]
+    by_variant = {
+        v: {n.rpartition(" ")[2]: u for n, u in units.items() if n.startswith(f"{v}, seed ")} for v in variants
+    }
+
+    def of_kind(trained: dict[str, dict[str, Any]], source: str, kind: str | None) -> dict[str, list[float]]:
+        return {
+            seed: [
+                psnr
+                for room, psnr in zip(unit["rooms"], unit[source]["psnr_after"], strict=True)
+                if kind in (None, kinds.get(room))
+            ]
+            for seed, unit in trained.items()
+        }
+
+    head = f"| {' | '.join(name for name in names if name)} | mean | clean rooms |"
+    lines = [f"| training {head}", "| --- |" + " --- |" * (len(names) + 1)]
     rows = [("none: the pretrained host", {"1": units["start"]})]
-    rows += [
-        (TITLES.get(v, v), {n.rpartition(" ")[2]: u for n, u in units.items() if n.startswith(f"{v}, seed ")})
-        for v in variants
-    ]
-    for title, by_seed in rows:
+    rows += [(TITLES.get(variant, variant), trained) for variant, trained in by_variant.items()]
+    for title, trained in rows:
         for source, suffix in (("scores", ""), ("oracle", ", w known")):
-            cells = []
-            for kind in (*names, None):
-                values = {
-                    seed: [
-                        psnr
-                        for room, psnr in zip(unit["rooms"], unit[source]["psnr_after"], strict=True)
-                        if kind in (None, kinds.get(room))
-                    ]
-                    for seed, unit in by_seed.items()
-                }
-                cells.append(Summary.of(values).text())
-            lines.append(f"| {title}{suffix} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n\nPSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."
+            cells = [Summary.of(of_kind(trained, source, kind)).text() for kind in names]
+            clean = {seed: unit["clean"]["psnr_after"] for seed, unit in trained.items()} if not suffix else {}
+            lines.append(f"| {title}{suffix} | {' | '.join(cells)} | {Summary.of(clean).text() if clean else ''} |")
+    lines += ["", "PSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."]
+    plain = by_variant.get("spoiled_plain")
+    if plain is None or len(variants) < 2:
+        return "\n".join(lines)
+    lines += ["", f"| minus plain fine-tuning {head}", "| --- |" + " --- |" * (len(names) + 1)]
+    for variant, trained in by_variant.items():
+        for source, suffix in (("oracle", ", w known"),) if trained is plain else (("scores", ""),):
+            cells = [
+                Summary.difference(of_kind(trained, source, kind), of_kind(plain, "scores", kind)).text(sign=True)
+                for kind in names
+            ]
+            own, other = ({s: u["clean"]["psnr_after"] for s, u in t.items()} for t in (trained, plain))
+            clean_cell = "" if suffix else Summary.difference(own, other).text(sign=True)
+            lines.append(f"| {TITLES.get(variant, variant)}{suffix} | {' | '.join(cells)} | {clean_cell} |")
+    return "\n".join(lines)
 
 
 def real_table(record: dict[str, Any]) -> str:

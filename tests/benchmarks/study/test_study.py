@@ -122,7 +122,7 @@ SHARED = {
 
 def unit(before, after, **more):
     scores = {"psnr_before": before, "psnr_after": after, "psnr_context_after": after}
-    return {"rooms": ["r1", "r2"], "scores": scores, "oracle": scores, "seconds": 7.0, **more}
+    return {"rooms": ["r1", "r2"], "scores": scores, "oracle": scores, "clean": scores, "seconds": 7.0, **more}
 
 
 def trainings(plain="plain", other="implicit"):
@@ -148,9 +148,11 @@ def test_training_table_pairs_with_plain_fine_tuning():
 def test_outlier_table_separates_kinds():
     units = trainings("spoiled_plain", "spoiled_learned")
     table = outlier_table({**SHARED, "units": units, "kinds": {"r1": "blur", "r2": "pose"}})
-    assert "| training | blur | pose | mean |" in table
-    assert "| Diff3R, w learned | 24.00 ± 1.00 | 26.00 ± 1.00 | 25.00 ± 1.00 ± 1.00 |" in table
+    assert "| training | blur | pose | mean | clean rooms |" in table
+    assert "| Diff3R, w learned | 24.00 ± 1.00 | 26.00 ± 1.00 | 25.00 ± 1.00 ± 1.00 | 25.00 ± 1.00 ± 1.00 |" in table
     assert "w learned, w known |" in table
+    assert "| Diff3R, w learned | +2.00 ± 1.00 | +2.00 ± 1.00 | +2.00 ± 0.00 ± 1.00 | +2.00 ± 0.00 ± 1.00 |" in table
+    assert "| plain fine-tuning, w known | +0.00" in table
 
 
 def test_real_table_has_a_row_for_every_data_set_and_training():
