@@ -1,6 +1,7 @@
 """``python -m benchmarks.study EXPERIMENT [--out outputs/study]``: one experiment, from where it was left.
 
     overfit     context and target PSNR against the number of inner steps
+    ceilings    what refinement could give to one who knows depths, targets or the best weights
     finetune    plain, implicit, stepwise and first-order fine-tuning of the pretrained host
     outliers    one of two context images spoiled: pixel weights off, learned, known
     real        the fine-tuned checkpoints on captured images (--data NAME=ROOT, once each)
@@ -61,6 +62,8 @@ def main() -> None:
     found: dict[str, Any]
     if options.experiment == "overfit":
         found = experiments.overfit(trainings, file)
+    elif options.experiment == "ceilings":
+        found = experiments.room_to_gain(trainings, file)
     elif options.experiment == "finetune":
         found = experiments.finetune(trainings, file, tuple(options.variants or FINETUNE))
     elif options.experiment == "outliers":
@@ -105,7 +108,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiment", choices=("overfit", "finetune", "outliers", "real", "report"))
+    parser.add_argument("experiment", choices=("overfit", "ceilings", "finetune", "outliers", "real", "report"))
     parser.add_argument("--out", type=Path, default=Path("outputs/study"))
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")

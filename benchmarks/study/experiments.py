@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.ceilings import ceilings
 from benchmarks.study.refinement import Choice, choose, scores
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.spoiled import kinds_of, oracle
@@ -64,6 +65,17 @@ def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
             trainings.say(name)
             choice = Choice(steps, weights, 0.0, 0)
             rows[name] = file.unit(name, lambda c=choice: scores(scenes, c, TTOConfig()))  # type: ignore[misc]
+    return {"rows": rows, "rooms": [scene.name for scene in scenes]}
+
+
+def room_to_gain(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
+    """What the pretrained host's scenes could reach by refinement, for one who knows depths, targets or weights."""
+    place = TestData.rooms(trainings.root_with_depths(), "val")
+    scenes = trainings.scenes(None, "val", place, "depths")
+    rows = {}
+    for name, make in ceilings(scenes, place, trainings.settings).items():
+        trainings.say(name)
+        rows[name] = file.unit(name, make)
     return {"rows": rows, "rooms": [scene.name for scene in scenes]}
 
 

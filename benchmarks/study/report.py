@@ -82,7 +82,7 @@ def provenance(record: dict[str, Any]) -> str:
     """What produced a record, in one line."""
     settings, machine = record["settings"], record["machine"]
     trained = ""
-    if record["experiment"] != "overfit":
+    if record["experiment"] not in ("overfit", "ceilings"):
         trained = f"{settings['steps']} steps, seeds {', '.join(map(str, settings['seeds']))}, "
     return (
         f"`{record['command']}` on {record['date']}, commit {machine['commit']}; {trained}"
@@ -102,6 +102,17 @@ def overfit_table(record: dict[str, Any]) -> str:
             cells += [MeanAndError.of(row[name]).text(2) for name in ("psnr_context_after", "psnr_after")]
         lines.append(f"| {steps} | {' | '.join(cells)} |")
     return "\n".join(lines) + f"\n\nPSNR in dB, mean ± standard error over {len(record['rooms'])} validation rooms."
+
+
+def ceilings_table(record: dict[str, Any]) -> str:
+    """PSNR of every row, and paired differences to the same weights everywhere."""
+    rows = record["rows"]
+    common = rows["the same weights everywhere"]
+    lines = ["| known | PSNR | minus the same weights everywhere |", "| --- | --- | --- |"]
+    for name, values in rows.items():
+        difference = "" if values == common else Summary.difference({"1": values}, {"1": common}).text(sign=True)
+        lines.append(f"| {name} | {MeanAndError.of(values).text(2)} | {difference} |")
+    return "\n".join(lines) + f"\n\nTarget PSNR in dB, mean ± standard error over {len(record['rooms'])} rooms."
 
 
 def training_table(record: dict[str, Any]) -> str:
@@ -249,6 +260,7 @@ def _by_seed(units: dict[str, Any], variant: str, name: str) -> dict[str, list[f
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overfit": overfit_table,
+    "ceilings": ceilings_table,
     "finetune": training_table,
     "outliers": outlier_table,
     "real": real_table,

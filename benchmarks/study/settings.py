@@ -21,6 +21,7 @@ class StudySettings:
         learning_rate: At the start of the fine-tuning's cosine.
         train_rooms, validation_rooms, test_rooms: How many. Choices are made on validation rooms alone.
         grid_rooms: The first so many validation rooms are those that choose how to refine.
+        ceiling_rooms: Rooms of their own for what one could reach who knows more than a network.
         rooms_seed: Of the rooms: none of them was seen in pretraining.
         context_views: 2 or more.
         overfit_steps: Numbers of inner steps in the overfit curve.
@@ -40,6 +41,7 @@ class StudySettings:
     validation_rooms: int = 8
     test_rooms: int = 32
     grid_rooms: int = 6
+    ceiling_rooms: int = 24
     rooms_seed: int = 9001
     context_views: int = 2
     overfit_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64, 100)
@@ -76,6 +78,10 @@ class StudySettings:
         if not spoiled:
             return options
         return replace(options, outlier_share=0.5, outlier_splits=("train", "val", "test"))
+
+    def rooms_with_depths(self) -> DataOptions:
+        """Other rooms, with their true depths."""
+        return replace(self.rooms(), train=0, test=0, val=self.ceiling_rooms, seed=self.rooms_seed + 1, depths=True)
 
     def identity(self) -> dict[str, Any]:
         """What one measurement depends on: all but how many seeds there are in the end."""

@@ -63,6 +63,13 @@ class Trainings:
             self.say(f"wrote {root}")
         return root
 
+    def root_with_depths(self) -> Path:
+        """Data root of other rooms, with their depths, written if need be."""
+        root = self.settings.out / "rooms_depths"
+        if data.rooms(root, self.settings.rooms_with_depths(), progress=False):
+            self.say(f"wrote {root}")
+        return root
+
     def fine_tune(
         self,
         name: str,

@@ -4,9 +4,19 @@ import json
 
 import pytest
 import torch
+from scenes import random_scene
 
 from benchmarks.study.__main__ import command_line
-from benchmarks.study.report import outlier_table, overfit_table, real_table, replaced, training_table, write_report
+from benchmarks.study.ceilings import at_depth
+from benchmarks.study.report import (
+    ceilings_table,
+    outlier_table,
+    overfit_table,
+    real_table,
+    replaced,
+    training_table,
+    write_report,
+)
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
 from benchmarks.study.spoiled import kinds_of, oracle
@@ -165,6 +175,27 @@ def test_overfit_table_has_a_row_for_every_number_of_steps():
     rows = {f"weights x 1, {n} steps": unit([1.0, 2.0], [3.0 + n, 4.0 + n])["scores"] for n in (0, 4)}
     table = overfit_table({**SHARED, "rows": rows, "rooms": ["r1", "r2"]})
     assert "| 4 | 7.50 ± 0.50 | 7.50 ± 0.50 |" in table
+
+
+def test_ceilings_table_compares_with_the_same_weights_everywhere():
+    rows = {"no refinement": [20.0, 22.0], "the same weights everywhere": [21.0, 23.0], "true depths": [24.0, 27.0]}
+    table = ceilings_table({**SHARED, "rows": rows, "rooms": ["r1", "r2"]})
+    assert "| no refinement | 21.00 ± 1.00 | -1.00 ± 0.00 |" in table
+    assert "| true depths | 25.50 ± 1.50 | +3.50 ± 0.50 |" in table
+
+
+def test_gaussians_move_along_their_rays_and_grow_with_depth():
+    scene, views = random_scene(gaussians=2 * 4 * 4, views=2, size=(4, 4))
+    depths = torch.rand(2, 4, 4) + 1
+    moved = at_depth(scene, views, depths)
+    for v in range(2):
+        one = slice(16 * v, 16 * v + 16)
+        R, t = views.world_to_camera[0, v, :3, :3], views.world_to_camera[0, v, :3, 3]
+        before, after = (g.means[0, one] @ R.T + t for g in (scene, moved))
+        torch.testing.assert_close(after[:, 2], depths[v].flatten().double())
+        torch.testing.assert_close(after[:, :2] / after[:, 2:], before[:, :2] / before[:, 2:])
+    ratio = torch.linalg.det(moved.covariances) / torch.linalg.det(scene.covariances)
+    assert (ratio > 0).all() and ratio.std() > 0
 
 
 def test_the_page_is_replaced_between_its_markers_alone(tmp_path):
