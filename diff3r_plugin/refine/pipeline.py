@@ -124,7 +124,7 @@ def run_rounds(
     Raises:
         RefineError: if the layer can do nothing with the scene or the views.
     """
-    layer, weights = TTOLayer(settings.tto), ProximalWeights.of(settings.all_weights())
+    layer, weights = TTOLayer(settings.tto, warn_of_fallbacks=False), ProximalWeights.of(settings.all_weights())
     for number in range(len(state.rounds), plan.rounds):
         chosen = views_of_round(len(inputs.context), settings.views_per_round, number, settings.seed)
         started = time.perf_counter()
