@@ -110,6 +110,8 @@ def _patch_torch(torch) -> None:
     if not torch.cuda.is_available():
         torch.cuda.memory_stats = lambda *a, **k: {"allocated_bytes.all.peak": 0}
         torch.cuda.synchronize = lambda *a, **k: None
+        # HiSplat makes its batch norms synchronous, which DDP refuses off GPUs; in one process they are the same.
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm = classmethod(lambda cls, module, group=None: module)
     real = torch.hub.load
 
     @functools.wraps(real)

@@ -1,0 +1,94 @@
+"""The examples of docs/adapters.md are complete: they run as they stand, and keep the contract of adapters."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import host_stubs as stub
+import pytest
+import torch
+
+from diff3r_plugin.alignment import PixelGrid
+from diff3r_plugin.plugin import HostAdapter
+from diff3r_plugin.plugin.contract import AdapterContract, Example
+
+PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
+BLOCKS = [
+    block
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+    if "\n\n\nclass " in block and "from " in block
+]
+
+
+def adapters() -> dict[str, type[HostAdapter]]:
+    """The adapter that each complete block defines."""
+    found = {}
+    for block in BLOCKS:
+        names: dict[str, object] = {"__name__": "example"}
+        if "diff3r_plugin.plugin.contract" in block:  # a test, not an adapter
+            continue
+        exec(compile(block, "docs/adapters.md", "exec"), names)
+        made = [v for v in names.values() if inspect.isclass(v) and v.__module__ == "example"]
+        found |= {adapter.name: adapter for adapter in made}
+    return found
+
+
+ADAPTERS = adapters()
+
+
+def poses() -> torch.Tensor:
+    return stub.context()["extrinsics"] @ torch.eye(4)
+
+
+OUTPUTS = {
+    "pose_predicting": lambda: ({"gaussians": stub.host_gaussians(), "poses": poses()}, 1),
+    "two_grids": lambda: (grids(), None),
+    "one_call_a_target": lambda: (stub.host_gaussians(), 1),
+    "centers": lambda: (stub.host_gaussians(views=1), None),
+    "merging": lambda: (stub.HostGaussians(**{n: v[:, :31] for n, v in vars(stub.host_gaussians()).items()}), None),
+}
+
+
+def grids() -> stub.HostGaussians:
+    scene = stub.host_gaussians(per_pixel=2)
+    count = sum(grid.count(stub.V, stub.H, stub.W) for grid in ADAPTERS["two_grids"]().alignment(None))
+    return stub.HostGaussians(**{name: value[:, :count] for name, value in vars(scene).items()})
+
+
+def test_every_kind_of_host_has_its_example():
+    assert set(ADAPTERS) == set(OUTPUTS)
+
+
+@pytest.mark.parametrize("check", [name for name in dir(AdapterContract) if name.startswith("test_")])
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_it_keeps_the_contract(name, check):
+    class Contract(AdapterContract):
+        def example(self):
+            output, per_pixel = OUTPUTS[name]()
+            return Example(ADAPTERS[name](), stub.wrapper(), stub.context(), output, stub.B, per_pixel)
+
+    getattr(Contract(), check)()
+
+
+def test_the_grids_and_their_absence_are_declared():
+    assert ADAPTERS["two_grids"]().alignment(None) == (PixelGrid(2, 2), PixelGrid())
+    assert ADAPTERS["merging"]().alignment(None) is None and ADAPTERS["centers"].chosen_views.item == 1
+
+
+def test_refined_cameras_go_back_into_the_output_and_targets_keep_those_of_the_data():
+    adapter, (output, _) = ADAPTERS["pose_predicting"](), OUTPUTS["pose_predicting"]()
+    moved = torch.linalg.inv(poses()).roll(1, 1)
+    written = adapter.with_gaussians(output, adapter.gaussians(output, stub.B), moved)
+    torch.testing.assert_close(written["poses"], torch.linalg.inv(moved))
+    batch = {"context": stub.context(), "target": stub.context()}
+    target = adapter.target_views(stub.wrapper(), batch, {**output, "poses": torch.eye(4).expand_as(poses())})
+    torch.testing.assert_close(target.world_to_camera, torch.linalg.inv(poses()))
+
+
+def test_a_call_is_about_the_target_it_is_given():
+    adapter = ADAPTERS["one_call_a_target"]()
+    batch = {"context": 1, "target": 2, "scene": ["a"]}
+    assert adapter.batch_of_call(batch, (1, 0), {"target": 3}) == {"context": 1, "target": 3, "scene": ["a"]}
+    assert adapter.batch_of_call(batch, (1, 0), {}) == batch
