@@ -31,8 +31,13 @@ class Headline:
     notes: list[str]
 
     @classmethod
-    def of(cls, scenes: list[SceneRecord]) -> Headline:
-        """Of all scenes of a test.
+    def of(cls, scenes: list[SceneRecord], unit: str = "scene", judged: str = "held-out views") -> Headline:
+        """Of all scenes of a test, or of all views of one scene.
+
+        Args:
+            scenes: With their scores.
+            unit: What each of them is, "scene" or "view".
+            judged: The views that the scores are of.
 
         Example:
             >>> from diff3r_plugin.report.headline import Headline
@@ -43,25 +48,30 @@ class Headline:
         """
         gains = {scene.name: scene.gain("psnr") for scene in scenes}
         known = {name: gain for name, gain in gains.items() if not math.isnan(gain)}
-        return cls(MeanAndError.of(list(known.values())), _verdict(known), _notes(scenes))
+        notes = _notes(scenes)
+        if unit == "view":
+            notes.insert(0, "All views are of one scene: the standard error says nothing of other scenes.")
+        if judged == "context views":
+            notes.insert(0, "No view was held out: refinement saw all of these, so that a gain says little.")
+        return cls(MeanAndError.of(list(known.values())), _verdict(known, unit, judged), notes)
 
 
-def _verdict(gains: dict[str, float]) -> str:
+def _verdict(gains: dict[str, float], unit: str, judged: str) -> str:
     mean = MeanAndError.of(list(gains.values()))
     if not gains:
-        return "No scene has a PSNR before and after: there is nothing to compare."
+        return f"No {unit} has a PSNR before and after: there is nothing to compare."
     if len(gains) == 1:
-        return "One scene alone: nothing follows from it for others."
+        return f"One {unit} alone: nothing follows from it for others."
     better = sum(gain > 0 for gain in gains.values())
-    each = f"{better} of {len(gains)} scenes gained"
+    each = f"{better} of {len(gains)} {unit}s gained"
     worst = min(gains, key=lambda name: gains[name])
     if gains[worst] < 0:
         each += f"; the largest loss is {gains[worst]:+.2f} dB ({worst})"
     if abs(mean.mean) < SURE * mean.standard_error or mean.mean == 0:
         return f"No difference that this test could tell from chance (less than two standard errors). {each}."
     if mean.mean < 0:
-        return f"Refinement made the held-out views worse. {each}."
-    return f"Refinement improved the held-out views. {each}."
+        return f"Refinement made the {judged} worse. {each}."
+    return f"Refinement improved the {judged}. {each}."
 
 
 def _notes(scenes: list[SceneRecord]) -> list[str]:

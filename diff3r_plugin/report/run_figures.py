@@ -13,22 +13,22 @@ from diff3r_plugin.report.svg_figure import INK, add_legend, as_svg, new_axes, u
 BETTER, WORSE, SEEN = "#2f81f7", "#d29922", "#8a8f98"
 
 
-def gains_figure(scenes: Sequence[SceneRecord]) -> str:
-    """Gain in PSNR on the held-out views, one bar per scene, sorted; SVG."""
+def gains_figure(scenes: Sequence[SceneRecord], unit: str = "scene") -> str:
+    """Gain in PSNR, one bar per scene (or whatever the unit is), sorted; SVG."""
     gains = sorted((g for scene in scenes if math.isfinite(g := scene.gain("psnr"))), reverse=True)
     figure, axes = new_axes()
     axes.bar(range(1, len(gains) + 1), gains, color=[BETTER if g >= 0 else WORSE for g in gains], width=0.75)
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_title("Gain in PSNR on held-out views, dB")
-    axes.set_xlabel("scenes, sorted")
+    axes.set_title("Gain in PSNR, dB")
+    axes.set_xlabel(f"{unit}s, sorted")
     axes.xaxis.get_major_locator().set_params(integer=True)
     return as_svg(figure)
 
 
-def energy_figure(scenes: Sequence[SceneRecord]) -> str:
-    """Energy by inner step, relative to the start: every scene thin, the geometric mean bold; SVG."""
+def energy_figure(energies: Sequence[Sequence[float]], step: str = "inner step") -> str:
+    """Energy by inner step, relative to the start: every curve thin, the geometric mean bold; SVG."""
     figure, axes = new_axes()
-    curves = [curve for scene in scenes if len(curve := relative(scene.energy)) > 1]
+    curves = [curve for energy in energies if len(curve := relative(energy)) > 1]
     for curve in curves:
         axes.plot(range(len(curve)), curve, color=BETTER, alpha=max(0.05, min(0.4, 4 / len(curves))), linewidth=0.8)
     if curves:
@@ -37,7 +37,7 @@ def energy_figure(scenes: Sequence[SceneRecord]) -> str:
         means = [math.exp(sum(map(math.log, column)) / len(column)) for column in zip(*padded, strict=True)]
         axes.plot(range(length), means, color=BETTER, linewidth=2.2, marker="o", markersize=4)
     axes.set_title("Energy of the context views, relative to the start")
-    axes.set_xlabel("inner step")
+    axes.set_xlabel(step)
     use_logarithmic_axis(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
     return as_svg(figure)

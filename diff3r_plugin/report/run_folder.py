@@ -28,6 +28,7 @@ class SceneRecord:
         after: The same of the refined scene.
         solver: What the solver reports: ``seconds``, ``outcome``, ``energy``, ``accepted_steps``, ...
         folder: Where its images and scenes lie; None where nothing was written.
+        stem: Beginning of its images' names in a folder that holds those of several; "" where it has its own.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SceneRecord:
     after: dict[str, float]
     solver: dict[str, Any]
     folder: Path | None
+    stem: str = ""
 
     def gain(self, metric: str) -> float:
         """After minus before; NaN where the metric is not known."""
@@ -54,6 +56,8 @@ class TestRun:
         source: The file that the scores were read from.
         header: What holds for all scenes: adapter, version, settings, ...
         scenes: In the order in which they were tested.
+        unit: What each of them is: a scene of its own, or a view of the same one.
+        judged: The views that the scores are of.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -61,6 +65,8 @@ class TestRun:
     source: Path
     header: dict[str, Any]
     scenes: list[SceneRecord]
+    unit: str = "scene"
+    judged: str = "held-out views"
 
     @classmethod
     def read(cls, folder: Path | str) -> TestRun:
@@ -110,7 +116,7 @@ def _scores_file(folder: Path) -> Path:
     if not folder.is_dir():
         raise ReportError(f"there is no folder {folder}; give the one that the host's test wrote its scores to.")
     for place in ("", "*/", "*/*/", "*/*/*/"):
-        found = [path for name in SCORE_FILES for path in sorted(folder.glob(f"{place}{name}"))]
+        found = [path for name in SCORE_FILES for path in sorted(folder.glob(f"{place}{name}")) if _is_ours(path)]
         folders = list(dict.fromkeys(path.parent for path in found))
         if len(folders) > 1:
             listed = "\n  ".join(str(path) for path in folders)
@@ -121,6 +127,11 @@ def _scores_file(folder: Path) -> Path:
         f"no scores in {folder}, expected {SCORE_FILES[0]}. A host's test writes it beside its own scores when it "
         "runs with `--plugin diff3r`, or to the folder in diff3r.output."
     )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is what its name says: other programs write a ``metrics.json``, too."""
+    return path.name != "metrics.json" or '"refine_seconds"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.report import run_figures
 from diff3r_plugin.report.headline import Headline
+from diff3r_plugin.report.refined_scene import as_test_run, both_states, rounds_of
 from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun
 from diff3r_plugin.report.scene_images import SceneImages
 from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
@@ -62,7 +63,7 @@ def write_run_page(
     Raises:
         ReportError: if there are no scores.
     """
-    run = TestRun.read(folder)
+    run = as_test_run(TestRun.read(folder))
     shown = _shown(run, scenes, views, interactive)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("diff3r_plugin.report"),
@@ -75,13 +76,13 @@ def write_run_page(
     environment.filters["as_written"] = lambda name: Markup(environment.loader.get_source(environment, name)[0])  # type: ignore[union-attr]
     text = environment.get_template("run.html.j2").render(
         run=run,
-        headline=Headline.of(run.scenes),
+        headline=Headline.of(run.scenes, run.unit, run.judged),
         facts=_facts(run),
         columns=[Column.of(key) for key in run.metrics()],
         figures=_figures(run),
         shown=shown.scenes,
         scales=shown.scales,
-        advice=_advice(shown),
+        advice=_advice(run, shown),
         splats={f"splats-{n}": asdict(s.splats) for n, s in enumerate(shown.scenes) if s.splats is not None},
         settings=_settings(run),
     )
@@ -92,7 +93,10 @@ def write_run_page(
 
 
 def _figures(run: TestRun) -> list[Markup]:
-    drawn = [run_figures.gains_figure(run.scenes), run_figures.energy_figure(run.scenes)]
+    energies, step = [scene.energy for scene in run.scenes], "inner step"
+    if run.unit == "view":
+        energies, step = rounds_of(run), "before and after each round"
+    drawn = [run_figures.gains_figure(run.scenes, run.unit), run_figures.energy_figure(energies, step)]
     if run.header.get("sweep"):
         drawn.append(run_figures.sweep_figure(run.header["sweep"]))
     return [Markup(svg) for svg in drawn]
@@ -113,14 +117,18 @@ def _shown(run: TestRun, count: int, views: int, interactive: int) -> _Shown:
     for record in (ranked[index] for index in spread(len(ranked), count)):
         assert record.folder is not None
         try:
-            images = SceneImages.read(record.folder, run.settings)
+            images = SceneImages.read(record.folder, run.settings, record.stem)
         except ReportError as error:
             unreadable.append(str(error))
         else:
             if images.after:
                 pairs.append((record, images))
+    if pairs and run.unit == "view" and interactive and (states := both_states(run)) is not None:
+        record, images = pairs[0]  # one scene: its first view takes it along
+        pairs[0] = (record, replace(images, gaussians=states[:2], camera=states[2]))
     scales = Scales.of([images for _, images in pairs], views)
-    walked = set(spread(len(pairs), interactive))
+    with_scene = [n for n, (_, images) in enumerate(pairs) if images.gaussians is not None]
+    walked = {with_scene[n] for n in spread(len(with_scene), interactive)}
     scenes = [ShownScene.of(record, images, scales, views, n in walked) for n, (record, images) in enumerate(pairs)]
     return _Shown(scenes, scales, unreadable)
 
@@ -136,6 +144,7 @@ def _facts(run: TestRun) -> list[tuple[str, str]]:
         else None,
         "weights": {"learned": "predicted by the head", "fixed": "one per group"}.get(str(header.get("head"))),
         "pixel weights": {"learned": "predicted"}.get(str(header.get("confidence"))),
+        "Gaussians": f"{header['gaussians']:,}" if isinstance(header.get("gaussians"), int) else None,
         "plugin": header.get("version"),
         "written": datetime.fromtimestamp(run.source.stat().st_mtime).strftime("%Y-%m-%d %H:%M"),
     }
@@ -150,7 +159,7 @@ def _path(checkpoint: Any) -> Any:
     return checkpoint.get("path") if isinstance(checkpoint, dict) else checkpoint
 
 
-def _advice(shown: _Shown) -> str:
+def _advice(run: TestRun, shown: _Shown) -> str:
     """How to get what the page lacks."""
     if shown.unreadable:
         return f"These scenes cannot be shown, for their files cannot be read: {'; '.join(shown.unreadable)}"
@@ -159,6 +168,8 @@ def _advice(shown: _Shown) -> str:
             "This test wrote no images. Run it with diff3r.save_pictures=true diff3r.save_scenes=true to see the "
             "renderings, the maps and the scenes in 3D here."
         )
+    if all(scene.splats is None for scene in shown.scenes) and run.unit == "view":
+        return "The scene cannot be shown in 3D: what it was refined from is no longer where it was."
     if all(scene.splats is None for scene in shown.scenes):
         return "To see the scenes in 3D here, run the test with diff3r.save_scenes=true."
     return ""
@@ -168,12 +179,12 @@ def _settings(run: TestRun) -> list[tuple[str, str, bool]]:
     """Every effective setting: key, value, and whether it differs from the default."""
     default = asdict(PluginSettings())
     default |= default.pop("tto")
-    found = []
+    prefix, found = "diff3r." if run.unit == "scene" else "", []
     for key, value in run.settings.items():
         value = tuple(value) if isinstance(value, list) else value
         usual = dict(default[key]) if isinstance(default.get(key), dict) else default.get(key)
         changed = key in default and key != "version" and value != usual
-        found.append((f"diff3r.{key}", _text(value), changed))
+        found.append((f"{prefix}{key}", _text(value), changed))
     return found
 
 

@@ -53,7 +53,7 @@ class SceneImages:
     camera: Views | None = None
 
     @classmethod
-    def read(cls, folder: Path, settings: Mapping[str, Any]) -> SceneImages:
+    def read(cls, folder: Path, settings: Mapping[str, Any], stem: str = "") -> SceneImages:
         """Images as they were written; whatever is missing, from ``scene.pt``.
 
         The refined scene is that of ``after.ply``; without one, the prediction is refined again with the same settings.
@@ -61,14 +61,19 @@ class SceneImages:
         Args:
             folder: Of the scene, in the output of a test.
             settings: The effective settings of the test, by their keys without ``diff3r.``.
+            stem: Beginning of the names of one view's images, in a folder with those of several.
 
         Raises:
             ReportError: if a file is there but cannot be read.
         """
         try:
+            if stem:
+                start = re.escape(stem)
+                truth, before, after = (_images(folder, rf"{start}_{n}()") for n in ("truth", "before", "after"))
+                return cls([], truth, before, after)
             return cls._read(folder, settings)
         except (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError, UnpicklingError) as error:
-            raise ReportError(f"{folder.name}: {error}") from error
+            raise ReportError(f"{stem or folder.name}: {error}") from error
 
     @classmethod
     def _read(cls, folder: Path, settings: Mapping[str, Any]) -> SceneImages:
@@ -120,7 +125,7 @@ def _images(folder: Path, pattern: str) -> list[Pixels]:
     """The PNG files whose name fits, in the order of the number in it."""
     matches = [(match, path) for path in folder.glob("*.png") if (match := re.fullmatch(pattern, path.stem))]
     found = []
-    for _, path in sorted((int(match[1]), path) for match, path in matches):
+    for _, path in sorted((int(match[1] or 0), path) for match, path in matches):
         with Image.open(path) as image:
             found.append(np.asarray(image.convert("RGB")))
     return found

@@ -55,12 +55,6 @@ def test_lines_of_an_interrupted_test_are_read_up_to_the_last_whole_one(tmp_path
         TestRun.read(tmp_path)
 
 
-def test_one_refined_scene_without_a_list_of_scenes(tmp_path):
-    (tmp_path / "metrics.json").write_text(json.dumps({"before": {"psnr": 18.0}, "after": {"psnr": 19.5}}))
-    (scene,) = TestRun.read(tmp_path).scenes
-    assert scene.name == tmp_path.name and scene.gain("psnr") == 1.5
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

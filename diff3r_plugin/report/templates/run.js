@@ -40,6 +40,7 @@ for (const place of document.querySelectorAll(".walk")) {
     const data = JSON.parse(document.getElementById(place.dataset.splats).textContent);
     const canvas = document.createElement("canvas"), bar = document.createElement("div");
     canvas.style.aspectRatio = `${data.width} / ${data.height}`;
+    canvas.style.maxWidth = `calc(80vh * ${data.width} / ${data.height})`;
     canvas.tabIndex = 0;
     canvas.setAttribute("aria-label", "The scene in 3D; arrow keys turn it, plus and minus zoom");
     bar.className = "tabs";

@@ -1,0 +1,70 @@
+"""What ``diff3r refine`` left in its folder: one scene, judged view by view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.io import FileError, read_npz
+from diff3r_plugin.refine.inputs import loaded, read_inputs
+from diff3r_plugin.refine.settings import RefineError, RefineSettings
+from diff3r_plugin.report.run_folder import SceneRecord, TestRun
+from diff3r_plugin.views import Views
+
+
+def as_test_run(run: TestRun) -> TestRun:
+    """A refinement of one scene, with its views in place of scenes; any other run is returned as it is.
+
+    Held-out views if there are any, else those that the refinement saw.
+    """
+    views = run.header.get("views")
+    if "refine_seconds" not in run.header or not isinstance(views, Mapping):
+        return run
+    kind = "held_out" if views.get("held_out") else "context"
+    images = run.source.parent / "images"
+    records = []
+    for view in views[kind]:
+        name = re.sub(r"[^\w.-]+", "_", str(view["name"]).rpartition("/")[2])
+        stem = f"{kind}_{name}"
+        folder = images if (images / f"{stem}_after.png").is_file() else None
+        records.append(SceneRecord(str(view["name"]), view["before"], view["after"], {}, folder, stem))
+    judged = "held-out views" if kind == "held_out" else "context views"
+    return TestRun(run.source, run.header, records, "view", judged)
+
+
+def rounds_of(run: TestRun) -> list[list[float]]:
+    """Energy before and after each round that changed something."""
+    rounds = run.header.get("rounds") or []
+    pairs = [
+        [float(entry.get(f"energy_{side}") or 0) for side in ("before", "after")]
+        for entry in rounds
+        if isinstance(entry, Mapping)
+    ]
+    return [pair for pair in pairs if min(pair) > 0]
+
+
+def both_states(run: TestRun) -> tuple[Gaussians, Gaussians, Views] | None:
+    """The scene before and after, and its first context camera; None where the inputs are no longer there."""
+    refined = run.source.parent / "refined.npz"
+    try:
+        settings = _settings(run.header["settings"])
+        inputs = read_inputs(settings)
+        return inputs.scene, read_npz(refined), loaded(inputs.context, [0], inputs, settings)
+    except (OSError, KeyError, TypeError, ValueError, FileError, RefineError, ImportError):
+        return None
+
+
+def _settings(record: Mapping[str, Any]) -> RefineSettings:
+    """The settings of a refinement from what it wrote down."""
+    inner = {f.name for f in fields(TTOConfig) if f.init}
+    layer: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["tto"].items() if k in inner}
+    known = {f.name for f in fields(RefineSettings)} - {"tto"}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known}
+    for name in ("scene", "out", "images"):
+        given[name] = None if given.get(name) is None else Path(given[name])
+    return RefineSettings(**given, tto=TTOConfig(**layer))
