@@ -17,6 +17,8 @@ TITLES = {
     "implicit": "Diff3R, implicit gradient",
     "stepwise": "Diff3R, the solver's steps reversed",
     "first_order": "Diff3R, first order",
+    "implicit_held": "Diff3R, implicit, unrefined scene held",
+    "stepwise_held": "Diff3R, steps reversed, unrefined scene held",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",
     "searched": "Diff3R, group bases searched",
@@ -219,15 +221,19 @@ def real_table(record: dict[str, Any]) -> str:
     lines = ["| data | training | before TTO | after TTO | after, minus plain |", "| --- | --- | --- | --- | --- |"]
     for label in labels:
         own = {n.removeprefix(f"{label}, "): u for n, u in units.items() if n.startswith(f"{label}, ")}
-        plain = _by_seed(own, "plain", "psnr_after") if "plain" in variants else {}
+        plain = _per_scene(own, "plain", "psnr_after") if "plain" in variants else {}
         for variant in variants:
-            before, after = (_by_seed(own, variant, f"psnr_{side}") for side in ("before", "after"))
+            before, after = (_per_scene(own, variant, f"psnr_{side}") for side in ("before", "after"))
             difference = "" if variant == "plain" or not plain else Summary.difference(after, plain).text(sign=True)
             title = TITLES.get(variant, variant)
             lines.append(
                 f"| {label} | {title} | {Summary.of(before).text()} | {Summary.of(after).text()} | {difference} |"
             )
-    return "\n".join(lines) + "\n\nPSNR on the target views in dB, mean ± standard error over cases (± over seeds)."
+    return (
+        "\n".join(lines)
+        + "\n\nPSNR on the target views in dB, mean ± standard error (± over seeds). A data set of several scenes "
+        "counts each scene once (± over scenes), one of a single scene each of its windows (± over windows)."
+    )
 
 
 def plot_overfit(record: dict[str, Any], path: Path) -> None:
@@ -256,6 +262,18 @@ def plot_overfit(record: dict[str, Any], path: Path) -> None:
 def _by_seed(units: dict[str, Any], variant: str, name: str) -> dict[str, list[float]]:
     prefix = f"{variant}, seed "
     return {n.removeprefix(prefix): u["scores"][name] for n, u in units.items() if n.startswith(prefix)}
+
+
+def _per_scene(units: dict[str, Any], variant: str, name: str) -> dict[str, list[float]]:
+    """The mean of each scene's windows, which are called SCENE_NUMBER; the windows of a single scene as they are."""
+    found = {}
+    for seed, values in _by_seed(units, variant, name).items():
+        windows = units[f"{variant}, seed {seed}"]["rooms"]
+        scenes: dict[str, list[float]] = {}
+        for window, value in zip(windows, values, strict=True):
+            scenes.setdefault(window.rpartition("_")[0], []).append(value)
+        found[seed] = values if len(scenes) == 1 else [sum(v) / len(v) for v in scenes.values()]
+    return found
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -64,8 +64,8 @@ class TestData:
 def windows(root: Path, out: Path) -> TestData:
     """Scenes of a data set to test on; cuts long sequences where it has no index.
 
-    Without ``evaluation_index_test.json`` every ``WINDOW`` neighboring frames of a sequence become a test case of
-    their own, written to ``out``; windows in which the camera jumps are left out.
+    Without ``evaluation_index_test.json`` or ``evaluation_index.json`` every ``WINDOW`` neighboring frames of a
+    sequence become a test case of their own, written to ``out``; windows in which the camera jumps are left out.
 
     Args:
         root: Folder with a ``test`` split in the RealEstate10K chunk layout.
@@ -74,9 +74,9 @@ def windows(root: Path, out: Path) -> TestData:
     Raises:
         DemoError: if no sequence has ``WINDOW`` neighboring frames.
     """
-    index = root / "evaluation_index_test.json"
-    if index.is_file():
-        return TestData(root, index)
+    for name in ("evaluation_index_test.json", "evaluation_index.json"):
+        if (root / name).is_file():
+            return TestData(root, root / name)
     folder = out / "test"
     folder.mkdir(parents=True, exist_ok=True)
     cases, chunks, evaluation = [], json.loads((root / "test" / "index.json").read_text()), {}

@@ -171,6 +171,15 @@ def test_real_table_has_a_row_for_every_data_set_and_training():
     assert table.count("| fox |") == 2 and "+2.00 ± 0.00 ± 1.00" in table
 
 
+def test_a_data_set_of_several_scenes_counts_each_scene_once():
+    windows = {
+        "rooms": ["a_00", "a_01", "b_00"],
+        "scores": {"psnr_before": [1.0, 3.0, 5.0], "psnr_after": [1.0, 3.0, 5.0]},
+    }
+    table = real_table({**SHARED, "units": {"six, plain, seed 1": windows}})
+    assert "| six | plain fine-tuning | 3.50 ± 1.50 | 3.50 ± 1.50 |" in table
+
+
 def test_overfit_table_has_a_row_for_every_number_of_steps():
     rows = {f"weights x 1, {n} steps": unit([1.0, 2.0], [3.0 + n, 4.0 + n])["scores"] for n in (0, 4)}
     table = overfit_table({**SHARED, "rows": rows, "rooms": ["r1", "r2"]})
