@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
     add("--world", choices=("file", "original"), default="file",
         help="original: undo the applied_transform of a transforms.json (default: file)")  # fmt: skip
+    add("--undistort", action="store_true", help="undistort images of lenses that distort as they are loaded")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
     add("--hold-out", default="every:8", help="images to judge by: every:K, none, numbers or names (default: every:8)")
@@ -99,6 +100,7 @@ def settings_of(args: argparse.Namespace):
         out=args.out,
         images=args.images,
         world=args.world,
+        undistort=args.undistort,
         frames=args.frames,
         hold_out=args.hold_out,
         downscale=args.downscale,

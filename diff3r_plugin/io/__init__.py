@@ -15,6 +15,7 @@ from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.io.colmap import read_colmap, read_colmap_points
 from diff3r_plugin.io.errors import FileError, MissingPackageError
 from diff3r_plugin.io.images import image_size, read_image, write_image
+from diff3r_plugin.io.lenses import Lens, Undistortion
 from diff3r_plugin.io.npz import read_npz, write_npz
 from diff3r_plugin.io.ply import read_ply, write_ply
 from diff3r_plugin.io.points import PointCloud, gaussians_from_points
@@ -25,9 +26,11 @@ from diff3r_plugin.io.transforms_json import read_transforms_json
 
 __all__ = [
     "FileError",
+    "Lens",
     "MissingPackageError",
     "PointCloud",
     "PosedImages",
+    "Undistortion",
     "atomic_write",
     "gaussians_from_points",
     "image_size",

@@ -5,6 +5,7 @@ An own reader, with bounds: ``pycolmap`` gives no error for a damaged model but 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from diff3r_plugin.io import colmap_binary, colmap_text
 from diff3r_plugin.io.colmap_records import ColmapCamera
 from diff3r_plugin.io.conventions import pixel_intrinsics
 from diff3r_plugin.io.errors import FileError, reading
+from diff3r_plugin.io.lenses import Lens
 from diff3r_plugin.io.points import PointCloud
 from diff3r_plugin.io.posed_images import PosedImages
 
@@ -33,13 +35,14 @@ def read_colmap(path: Path | str, images: Path | str | None = None) -> PosedImag
         images: Folder of the images; by default the ``images`` beside the model.
 
     Raises:
-        FileError: if a file is damaged, an image is missing, or a lens distorts.
+        FileError: if a file is damaged, an image is missing, or a lens is of another model than COLMAP's pinholes,
+            SIMPLE_RADIAL, RADIAL and OPENCV. One that distorts is kept; see :meth:`PosedImages.undistorted`.
     """
     folder = model_folder(path)
     cameras_file, images_file = _file(folder, "cameras"), _file(folder, "images")
     with reading(cameras_file, KIND, CURE):
         cameras = _reader(cameras_file).read_cameras(cameras_file)
-        intrinsics = {number: _intrinsics(cameras_file, number, camera) for number, camera in cameras.items()}
+        optics = {number: _pinhole_and_lens(cameras_file, number, camera) for number, camera in cameras.items()}
     with reading(images_file, KIND, CURE):
         found = sorted(_reader(images_file).read_images(images_file), key=lambda image: image.name)
         if not found:
@@ -70,8 +73,9 @@ def read_colmap(path: Path | str, images: Path | str | None = None) -> PosedImag
             tuple(image.name for image in found),
             files,
             poses,
-            torch.stack([intrinsics[image.camera] for image in found]),
+            torch.stack([optics[image.camera][0] for image in found]),
             tuple((cameras[image.camera].height, cameras[image.camera].width) for image in found),
+            tuple(optics[image.camera][1] for image in found),
         )
 
 
@@ -125,23 +129,23 @@ def _reader(file: Path) -> ModuleType:
     return READERS[file.suffix]
 
 
-def _intrinsics(path: Path, number: int, camera: ColmapCamera) -> torch.Tensor:
-    """Of a camera without distortion."""
+def _pinhole_and_lens(path: Path, number: int, camera: ColmapCamera) -> tuple[torch.Tensor, Lens | None]:
+    """A camera's intrinsics in pixels, and its lens where that distorts."""
     if not (0 < camera.width < 1 << 20 and 0 < camera.height < 1 << 20):
         raise FileError(path, f"camera {number} has {camera.width} x {camera.height} pixels.", CURE)
     match camera.model:
         case "SIMPLE_PINHOLE" | "SIMPLE_RADIAL" | "RADIAL":
-            (focal, cx, cy), lens = camera.params[:3], camera.params[3:]
-            fx = fy = focal
+            (fx, cx, cy), lens = camera.params[:3], Lens(*camera.params[3:])
+            fy = fx
         case "PINHOLE" | "OPENCV":
-            (fx, fy, cx, cy), lens = camera.params[:4], camera.params[4:]
+            (fx, fy, cx, cy), lens = camera.params[:4], Lens(*camera.params[4:])
         case _:
-            lens = (float("nan"),)
-            fx = fy = cx = cy = 0.0
-    if any(value != 0 for value in lens):
-        raise FileError(
-            path,
-            f"camera {number} ({camera.model}) distorts, and Gaussians are rendered through pinholes.",
-            "Run 'colmap image_undistorter' and give its output folder.",
-        )
-    return pixel_intrinsics(fx, fy, cx, cy, "pixels", (camera.height, camera.width))
+            raise FileError(
+                path,
+                f"camera {number} has the lens model {camera.model}, and Gaussians are rendered through pinholes.",
+                "Run 'colmap image_undistorter' and give its output folder.",
+            )
+    if not all(map(math.isfinite, (lens.k1, lens.k2, lens.p1, lens.p2))):
+        raise FileError(path, f"camera {number} has a lens that is not finite: {lens}.", CURE)
+    matrix = pixel_intrinsics(fx, fy, cx, cy, "pixels", (camera.height, camera.width))
+    return matrix, lens if lens.distorts else None

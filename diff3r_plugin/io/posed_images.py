@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diff3r_plugin.io.errors import FileError
 from diff3r_plugin.io.images import image_size, read_image
+from diff3r_plugin.io.lenses import Lens, Undistortion, undistortion
 from diff3r_plugin.views import Views
 
 ASPECT_TOLERANCE = 0.02
@@ -29,6 +30,8 @@ class PosedImages:
         world_to_camera: ``[F, 4, 4]``, OpenCV axes, float64.
         intrinsics: ``[F, 3, 3]``, pixels of ``sizes``, float64.
         sizes: (H, W) that the intrinsics belong to; a file may have another resolution of the same shape.
+        lenses: Each a lens that distorts or None; empty where none does.
+        undistortions: Each what an image goes through once it is loaded, or None; empty where nothing has to be done.
 
     Raises:
         ValueError: if the lengths disagree.
@@ -40,11 +43,16 @@ class PosedImages:
     world_to_camera: Float[Tensor, "F 4 4"]
     intrinsics: Float[Tensor, "F 3 3"]
     sizes: tuple[tuple[int, int], ...]
+    lenses: tuple[Lens | None, ...] = ()
+    undistortions: tuple[Undistortion | None, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {len(getattr(self, name)) for name in ("names", "sources", "world_to_camera", "intrinsics", "sizes")}
-        if len(lengths) != 1:
-            raise ValueError(f"PosedImages must have as many names as sources, poses and sizes, got {sorted(lengths)}.")
+        for name in ("lenses", "undistortions"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (None,) * len(self.names))  # the class is frozen
+        if len({len(getattr(self, field.name)) for field in fields(self) if field.name != "path"}) != 1:
+            lengths = {field.name: len(getattr(self, field.name)) for field in fields(self) if field.name != "path"}
+            raise ValueError(f"PosedImages must have as many names as sources, poses and so on, got {lengths}.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +67,44 @@ class PosedImages:
             self.world_to_camera[chosen],
             self.intrinsics[chosen],
             tuple(self.sizes[i] for i in chosen),
+            tuple(self.lenses[i] for i in chosen),
+            tuple(self.undistortions[i] for i in chosen),
         )
+
+    def undistorted(self) -> PosedImages:
+        """The same images as pinholes would have taken them, with a longer focal length where that needs one.
+
+        Each is resampled when it is loaded, after it has been brought to its size.
+
+        Raises:
+            FileError: if a lens distorts too much.
+        """
+        undone: dict[tuple[Lens, tuple[float, ...], tuple[int, int]], Undistortion] = {}
+        found: list[Undistortion | None] = []
+        for lens, matrix, size, done in zip(self.lenses, self.intrinsics, self.sizes, self.undistortions, strict=True):
+            if lens is None:
+                found.append(done)
+                continue
+            key = (lens, tuple(matrix.flatten().tolist()), size)
+            if key not in undone:
+                try:
+                    undone[key] = undistortion(lens, matrix, size)
+                except ValueError as error:
+                    raise FileError(self.path, f"{error}.", "Run 'colmap image_undistorter'.") from error
+            found.append(undone[key])
+        matrices = [matrix if u is None else u.intrinsics for matrix, u in zip(self.intrinsics, found, strict=True)]
+        return replace(self, intrinsics=torch.stack(matrices), lenses=(), undistortions=tuple(found))
+
+    def require_pinholes(self) -> None:
+        """Raise FileError if a lens distorts: Gaussians are rendered through pinholes."""
+        for name, lens in zip(self.names, self.lenses, strict=True):
+            if lens is not None:
+                raise FileError(
+                    self.path,
+                    f"the lens of {name!r} distorts ({lens}), and Gaussians are rendered through pinholes.",
+                    "Undistort the images: 'colmap image_undistorter' makes a folder to give instead; or let them be "
+                    "undistorted as they are loaded (--undistort, or .undistorted()).",
+                )
 
     def size(self, downscale: int = 1) -> tuple[int, int]:
         """(H, W) of the first image's file, divided by ``downscale``: what :meth:`views` brings all images to."""
@@ -83,17 +128,20 @@ class PosedImages:
             background: Color behind the Gaussians, and behind transparent pixels.
 
         Raises:
-            FileError: if there are no images, one cannot be read, or one has another shape than its camera says.
+            FileError: if there are no images, one cannot be read, one has another shape than its camera says, or its
+                lens distorts.
         """
+        self.require_pinholes()
         if not len(self):
             raise FileError(self.path, "it has no images.", "Check that the cameras were registered.")
         height, width = size or self.size()
         images, matrices = [], []
-        for name, source, matrix, camera_size in zip(
-            self.names, self.sources, self.intrinsics, self.sizes, strict=True
+        for name, source, matrix, camera_size, undo in zip(
+            self.names, self.sources, self.intrinsics, self.sizes, self.undistortions, strict=True
         ):
             self._check_shape(name, image_size(source, name), camera_size)
-            images.append(read_image(source, (height, width), background, name))
+            image = read_image(source, (height, width), background, name)
+            images.append(image if undo is None else undo.apply(image))
             matrices.append(scaled_intrinsics(matrix, camera_size, (height, width)))
         return Views(
             self.world_to_camera.float()[None],

@@ -14,11 +14,12 @@ from torch import Tensor
 from diff3r_plugin.io.conventions import pixel_intrinsics, world_to_camera
 from diff3r_plugin.io.errors import FileError, reading
 from diff3r_plugin.io.images import image_size
+from diff3r_plugin.io.lenses import Lens
 from diff3r_plugin.io.posed_images import PosedImages
 from diff3r_plugin.ranges import require_choice
 
 KIND, CURE = "a transforms.json", "Give the file that nerfstudio's or instant-ngp's tools write."
-DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "perspective")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
 World = Literal["file", "original"]
 """Whose world: the file's, or that of the reconstruction which ``applied_transform`` was applied to."""
@@ -34,7 +35,8 @@ def read_transforms_json(path: Path | str, images: Path | str | None = None, wor
             the COLMAP model it was made from.
 
     Raises:
-        FileError: if the file is damaged, an image is missing, or a lens distorts.
+        FileError: if the file is damaged, an image is missing, or a lens is a fisheye. One that distorts otherwise is
+            kept; see :meth:`PosedImages.undistorted`.
         MissingPackageError: without the extra ``diff3r-plugin[refine]``, where sizes have to be read from images.
     """
     require_choice("world", world, get_args(World))
@@ -53,10 +55,10 @@ def read_transforms_json(path: Path | str, images: Path | str | None = None, wor
                 f"{len(missing)} of its {len(files)} images are missing, the first is {missing[0]}.",
                 "Put them there, name their folder (--images), or remove those frames from the file.",
             )
-        sizes, matrices, poses = [], [], []
+        sizes, matrices, poses, lenses = [], [], [], []
         for frame, file in zip(frames, files, strict=True):
             of_frame = {**content, **frame}
-            _check_lens(path, of_frame)
+            lenses.append(_lens(path, of_frame))
             sizes.append(_size(path, of_frame, file))
             matrices.append(_intrinsics(path, of_frame, sizes[-1]))
             poses.append(_matrix(path, frame.get("transform_matrix"), "transform_matrix"))
@@ -67,7 +69,13 @@ def read_transforms_json(path: Path | str, images: Path | str | None = None, wor
             to_world = torch.cat([to_world[:, :3], to_world.new_tensor([[[0, 0, 0, 1.0]]]).expand(len(files), 1, 4)], 1)
         names = tuple(str(frame["file_path"]) for frame in frames)
         return PosedImages(
-            path, names, tuple(files), world_to_camera(to_world, "opengl"), torch.stack(matrices), tuple(sizes)
+            path,
+            names,
+            tuple(files),
+            world_to_camera(to_world, "opengl"),
+            torch.stack(matrices),
+            tuple(sizes),
+            tuple(lenses),
         )
 
 
@@ -80,17 +88,19 @@ def _file(path: Path, frame: Mapping[str, Any], images: Path | None) -> Path:
     return next((file for file in candidates if file.is_file()), candidates[0])
 
 
-def _check_lens(path: Path, frame: Mapping[str, Any]) -> None:
-    bent = {name: value for name in DISTORTION if (value := _number(path, frame, name, 0.0)) != 0}
+def _lens(path: Path, frame: Mapping[str, Any]) -> Lens | None:
     model = frame.get("camera_model", "OPENCV")
-    if bent or model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "perspective"):
-        what = ", ".join(f"{name}={value:g}" for name, value in bent.items()) or f"camera_model={model!r}"
+    higher = {name: value for name in ("k3", "k4") if (value := _number(path, frame, name, 0.0))}
+    if model not in MODELS or higher:
+        what = f"camera_model={model!r}" if model not in MODELS else f"{higher}"
         raise FileError(
             path,
-            f"a lens of it distorts ({what}), and Gaussians are rendered through pinholes.",
+            f"a lens has {what}, and Gaussians are rendered through pinholes.",
             "Undistort the images: 'colmap image_undistorter' on the model that the file was made from, then give its "
             "folder.",
         )
+    lens = Lens(*(_number(path, frame, name, 0.0) for name in ("k1", "k2", "p1", "p2")))
+    return lens if lens.distorts else None
 
 
 def _size(path: Path, frame: Mapping[str, Any], file: Path) -> tuple[int, int]:

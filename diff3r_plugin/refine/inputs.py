@@ -58,6 +58,8 @@ def read_inputs(settings: RefineSettings) -> Inputs:
         RefineError: for a split that leaves nothing, or a scene that no camera sees.
     """
     posed = read_posed_images(settings.cameras, settings.images, settings.world)
+    posed = posed.undistorted() if settings.undistort else posed
+    posed.require_pinholes()
     if settings.scene is None:
         try:
             scene = gaussians_from_points(read_colmap_points(settings.cameras), settings.sh_degree)

@@ -33,6 +33,7 @@ class RefineSettings:
         out: Folder for the results.
         images: Folder of the images, where it is not beside the cameras.
         world: "file", or "original" to undo a ``transforms.json``'s ``applied_transform``.
+        undistort: Images of lenses that distort are undistorted as they are loaded; otherwise they are refused.
         frames: Which images are used: "all", a range "FIRST:END[:STEP]" of their numbers, or numbers or names,
             comma-separated.
         hold_out: Which of these are held out for the scores: "every:K" (the first, and every K-th after it), "none", or
@@ -59,6 +60,7 @@ class RefineSettings:
     out: Path
     images: Path | None = None
     world: World = "file"
+    undistort: bool = False
     frames: str = "all"
     hold_out: str = "every:8"
     downscale: int = 1

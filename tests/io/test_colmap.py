@@ -45,12 +45,18 @@ def test_models_without_distortion_are_exact(tmp_path, model, params, focal):
         ("SIMPLE_RADIAL", (20, 8, 6, 0.01)),
         ("RADIAL", (20, 8, 6, 0, 0.01)),
         ("OPENCV", (20, 21, 8, 6, 0, 0, 0, 1e-3)),
-        ("OPENCV_FISHEYE", (20, 21, 8, 6, 0, 0, 0, 0)),
     ],
 )
 def test_lenses_that_distort_are_refused_with_the_cure(tmp_path, model, params):
-    with pytest.raises(FileError, match=r"distorts.*colmap image_undistorter"):
-        read_colmap(io_files.write_colmap_binary(tmp_path, model, params))
+    posed = read_colmap(io_files.write_colmap_binary(tmp_path, model, params))
+    with pytest.raises(FileError, match=r"'0.png' distorts \(.*=0.0*1\).*colmap image_undistorter.*--undistort"):
+        posed.views()
+    assert posed.undistorted().views().num_views == 3
+
+
+def test_fisheyes_are_refused(tmp_path):
+    with pytest.raises(FileError, match=r"OPENCV_FISHEYE.*colmap image_undistorter"):
+        read_colmap(io_files.write_colmap_binary(tmp_path, "OPENCV_FISHEYE", (20, 21, 8, 6, 0, 0, 0, 0)))
 
 
 def test_counts_that_the_file_cannot_hold_allocate_nothing(tmp_path):

@@ -7,7 +7,7 @@ import io_files
 import pytest
 import torch
 
-from diff3r_plugin.io import FileError, read_transforms_json
+from diff3r_plugin.io import FileError, Lens, read_transforms_json
 
 
 def test_cameras_come_out_in_opencv_axes_and_pixels(tmp_path):
@@ -51,8 +51,8 @@ def test_the_original_world_is_that_before_the_applied_transform(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"k1": 0.06}, r"distorts \(k1=0.06\).*colmap image_undistorter"),
-        ({"camera_model": "OPENCV_FISHEYE"}, "distorts"),
+        ({"k3": 0.06}, r"k3.*colmap image_undistorter"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "OPENCV_FISHEYE"),
         ({"frames": []}, "no list of frames"),
         ({"frames": [{"transform_matrix": []}]}, "no file_path"),
         ({"frames": [{"file_path": "images/0.png"}]}, "transform_matrix must be a matrix"),
@@ -67,6 +67,13 @@ def test_the_original_world_is_that_before_the_applied_transform(tmp_path):
 def test_what_cannot_be_used_is_an_error_with_a_cure(tmp_path, changes, message):
     with pytest.raises(FileError, match=message):
         read_transforms_json(io_files.write_transforms(tmp_path, **changes))
+
+
+def test_a_lens_that_distorts_is_kept_for_undistortion(tmp_path):
+    posed = read_transforms_json(io_files.write_transforms(tmp_path, k1=0.06, p2=-0.001))
+    assert posed.lenses[0] == Lens(k1=0.06, p2=-0.001)
+    with pytest.raises(FileError, match=r"distorts \(k1=0.06, p2=-0.001\)"):
+        posed.views()
 
 
 def test_missing_images_are_counted(tmp_path):
