@@ -28,6 +28,8 @@ assert importlib.metadata.version("diff3r-plugin") == diff3r_plugin.__version__
 package = importlib.resources.files("diff3r_plugin")
 for name in ("py.typed", "cli/templates/adapter.template", "drop_in/site/diff_gaussian_rasterization/__init__.py"):
     assert (package / name).is_file(), name
+for name in ("run.html.j2", "run.css", "run.js", "splat_viewer.js"):
+    assert (package / "report" / "templates" / name).is_file(), name
 for folder, ending in (("math", ".h"), ("cpu", ".cpp"), ("cuda", ".cu")):
     assert any(path.name.endswith(ending) for path in (package / "kernels" / folder).iterdir()), folder
 print(diff3r_plugin.__file__, diff3r_adapters.__file__)
