@@ -13,7 +13,7 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import FileError, read_npz
 from diff3r_plugin.refine.inputs import loaded, read_inputs
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
-from diff3r_plugin.report.run_folder import SceneRecord, TestRun
+from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun, as_mapping, number, scores
 from diff3r_plugin.views import Views
 
 
@@ -28,24 +28,24 @@ def as_test_run(run: TestRun) -> TestRun:
     kind = "held_out" if views.get("held_out") else "context"
     images = run.source.parent / "images"
     records = []
-    for view in views[kind]:
-        name = re.sub(r"[^\w.-]+", "_", str(view["name"]).rpartition("/")[2])
+    for view in map(as_mapping, views[kind] if isinstance(views.get(kind), list) else []):
+        name = re.sub(r"[^\w.-]+", "_", str(view.get("name")).rpartition("/")[2])
         stem = f"{kind}_{name}"
         folder = images if (images / f"{stem}_after.png").is_file() else None
-        records.append(SceneRecord(str(view["name"]), view["before"], view["after"], {}, folder, stem))
+        sides = [scores(view.get(side)) for side in ("before", "after")]
+        records.append(SceneRecord(str(view.get("name")), sides[0], sides[1], {}, folder, stem))
+    if not records:
+        raise ReportError(f"{run.source} has the scores of no view: run diff3r refine again.")
     judged = "held-out views" if kind == "held_out" else "context views"
     return TestRun(run.source, run.header, records, "view", judged)
 
 
 def rounds_of(run: TestRun) -> list[list[float]]:
     """Energy before and after each round that changed something."""
-    rounds = run.header.get("rounds") or []
-    pairs = [
-        [float(entry.get(f"energy_{side}") or 0) for side in ("before", "after")]
-        for entry in rounds
-        if isinstance(entry, Mapping)
-    ]
-    return [pair for pair in pairs if min(pair) > 0]
+    recorded = run.header.get("rounds")
+    rounds = [as_mapping(entry) for entry in recorded] if isinstance(recorded, list) else []
+    pairs = [[number(entry.get(f"energy_{side}")) for side in ("before", "after")] for entry in rounds]
+    return [pair for pair in pairs if pair[0] > 0 and pair[1] > 0]
 
 
 def both_states(run: TestRun) -> tuple[Gaussians, Gaussians, Views] | None:

@@ -45,7 +45,9 @@ class SceneRecord:
     @property
     def energy(self) -> list[float]:
         """Energy after each inner step, the start first; NaN and infinities left out."""
-        return [value for value in map(_number, self.solver.get("energy") or []) if math.isfinite(value)]
+        recorded = self.solver.get("energy")
+        values = map(number, recorded) if isinstance(recorded, list) else ()
+        return [value for value in values if math.isfinite(value)]
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,13 @@ class TestRun:
             entries = [line for line in lines if "scene" in line]
         else:
             header = _json(source)
-            entries = list(header.pop("scenes", None) or ([header] if "before" in header else []))
+            entries = _entries(header.pop("scenes", None) or ([header] if "before" in header else []), source)
             for other in sorted(source.parent.glob(f"{source.stem}_rank*{source.suffix}")):
-                entries += _json(other).get("scenes") or []
+                entries += _entries(_json(other).get("scenes") or [], other)
         latest: dict[str, dict[str, Any]] = {}
         for entry in entries:  # a scene that was scored again counts once; one that stands in the data twice, twice
-            name, occurrence = str(entry.get("scene", source.parent.name)), entry.get("occurrence") or 0
-            latest[f"{name} ({occurrence + 1})" if occurrence else name] = entry
+            name, occurrence = str(entry.get("scene", source.parent.name)), number(entry.get("occurrence"))
+            latest[f"{name} ({occurrence + 1:.0f})" if occurrence > 0 else name] = entry
         scenes = [_record(name, entry, source.parent) for name, entry in latest.items()]
         if not scenes:
             raise ReportError(f"{source} holds no scene: the test ended before its first scene was refined.")
@@ -97,9 +99,8 @@ class TestRun:
     @property
     def settings(self) -> dict[str, Any]:
         """Every effective setting by its key without ``diff3r.``; the layer's among them."""
-        settings = dict(self.header.get("settings") or {})
-        of_layer = settings.pop("tto", None) or {}
-        return {**settings, **of_layer}
+        settings = as_mapping(self.header.get("settings"))
+        return {**{key: value for key, value in settings.items() if key != "tto"}, **as_mapping(settings.get("tto"))}
 
     def metrics(self) -> list[str]:
         """Names of the metrics that every scene has before and after, PSNR and SSIM first."""
@@ -157,11 +158,14 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
     return [line for line in found if isinstance(line, dict)]
 
 
+def _entries(value: Any, source: Path) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise ReportError(f"{source} is damaged: 'scenes' is no list of scenes. Run the test again.")
+    return value
+
+
 def _record(name: str, entry: Mapping[str, Any], root: Path) -> SceneRecord:
-    sides = [
-        {str(k): _number(v) for k, v in (entry.get(side) or {}).items() if not isinstance(v, (Mapping, list, str))}
-        for side in ("before", "after")
-    ]
+    sides = [scores(entry.get(side)) for side in ("before", "after")]
     solver = {key: value for key, value in entry.items() if key not in ("scene", "before", "after")}
     places = (root / "diff3r" / name, root / name, root)
     folder = next((place for place in places if _has_images(place)), None)
@@ -172,5 +176,16 @@ def _has_images(place: Path) -> bool:
     return (place / "scene.pt").is_file() or any(place.glob("target_*_after.png"))
 
 
-def _number(value: Any) -> float:
+def scores(value: Any) -> dict[str, float]:
+    """The numbers in a record of metrics; NaN where one is not known."""
+    return {str(k): number(v) for k, v in as_mapping(value).items() if not isinstance(v, (Mapping, list, str))}
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def number(value: Any) -> float:
+    """The value if it is a number, else NaN."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan

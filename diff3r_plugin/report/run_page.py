@@ -16,7 +16,7 @@ from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.report import run_figures
 from diff3r_plugin.report.headline import Headline
 from diff3r_plugin.report.refined_scene import as_test_run, both_states, rounds_of
-from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun
+from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun, as_mapping
 from diff3r_plugin.report.scene_images import SceneImages
 from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
 
@@ -97,9 +97,18 @@ def _figures(run: TestRun) -> list[Markup]:
     if run.unit == "view":
         energies, step = rounds_of(run), "before and after each round"
     drawn = [run_figures.gains_figure(run.scenes, run.unit), run_figures.energy_figure(energies, step)]
-    if run.header.get("sweep"):
-        drawn.append(run_figures.sweep_figure(run.header["sweep"]))
+    if sweep := _sweep(run):
+        drawn.append(run_figures.sweep_figure(sweep))
     return [Markup(svg) for svg in drawn]
+
+
+def _sweep(run: TestRun) -> list[dict[str, Any]]:
+    """Mean scores by number of steps, where the test tried several."""
+    sweep = run.header.get("sweep")
+    points = [point for point in sweep if isinstance(point, dict)] if isinstance(sweep, list) else []
+    needed, metrics = {"mean", "standard_error"}, ("psnr", "psnr_context")
+    whole = [point for point in points if all(needed <= as_mapping(point.get(name)).keys() for name in metrics)]
+    return [point for point in whole if isinstance(point.get("steps"), int)]
 
 
 @dataclass(frozen=True)

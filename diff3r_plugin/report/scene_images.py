@@ -72,7 +72,16 @@ class SceneImages:
                 truth, before, after = (_images(folder, rf"{start}_{n}()") for n in ("truth", "before", "after"))
                 return cls([], truth, before, after)
             return cls._read(folder, settings)
-        except (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError, UnpicklingError) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RuntimeError,
+            SyntaxError,
+            UnpicklingError,
+        ) as error:
             raise ReportError(f"{stem or folder.name}: {error}") from error
 
     @classmethod
