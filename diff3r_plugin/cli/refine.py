@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("diff3r refine: stopped; the same command with --resume goes on.", file=sys.stderr)
         return 130
-    print(f"wrote {args.out / 'refined.ply'} and {args.out / 'metrics.json'}")
+    print(f"wrote {args.out / 'refined.ply'} and {args.out / 'metrics.json'}; a page of it: diff3r report {args.out}")
     return 0
 
 
