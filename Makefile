@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test lint format docs hosts bench gpu-check sanitize clean
+.PHONY: help demo demo-quick test lint format docs hosts bench gpu-check gpu-wheels sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ bench: $(STAMP) ## timings of the kernels, the layer and the solvers (outputs/be
 
 gpu-check: ## the GPU backend on a device, nine minutes, with the Python in PYTHON (ARGS=--cpu: a dry run)
 	PYTHON=$(PYTHON) benchmarks/gpu_check.sh $(ARGS)
+
+gpu-wheels: ## wheels that a GPU machine without a network may lack, in WHEELS (default outputs/wheels)
+	PYTHON=$(PYTHON) benchmarks/gpu_wheels.sh $(or $(WHEELS),outputs/wheels) $(ARGS)
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behavior sanitizers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

@@ -2,13 +2,16 @@
 # The GPU check: correctness, figures, memory and training of the gsplat backend on one device, unattended, within nine
 # minutes including gsplat's own compilation.
 #
-#     benchmarks/gpu_check.sh [--cpu] [OUT_DIR]
+#     benchmarks/gpu_check.sh [--cpu] [--stage check|figures|train] [OUT_DIR]
 #
-# writes OUT_DIR/results.json (default: outputs/gpu_check) and prints tables. Exit status 0: all well; 1: a check failed or
+# writes OUT_DIR/results.json (default: outputs/gpu_check; anew after every part) beside an archive of logs and gsplat's compiled part, and prints tables. Exit status 0: all well; 1: a check failed or
 # a figure missed what it must reach (printed); 2: it cannot start; 3: something is missing for lack of time. --cpu is a dry run of everything
 # at tiny sizes on the CPU, in a minute and a half; none of its figures is one of a GPU.
 #
-# Nothing is installed. Needed: Linux; a Python (PYTHON chooses it) with a CUDA build of torch, gsplat, einops, jaxtyping,
+# WHEELS=DIR: a folder of wheels (benchmarks/gpu_wheels.sh, or make gpu-wheels, where there is a network) from which what the
+# interpreter lacks is taken for this run. GSPLAT_SO=FILE: the compiled part that an earlier run on such a machine left.
+#
+# Nothing is installed into the interpreter. Needed: Linux; a Python (PYTHON chooses it) with a CUDA build of torch, gsplat, einops, jaxtyping,
 # pluggy, numpy and pillow; nvcc of torch's CUDA release and a C++ compiler, which compile gsplat and our kernels at their
 # first use; this checkout (it need not be installed). For the training also what the miniature host imports: lightning,
 # hydra-core, dacite, beartype<0.20, pyyaml, rich, tqdm (the extra "demo"); without these that part is recorded as skipped.
@@ -51,7 +54,7 @@ PY
     if ! command -v nvcc >/dev/null; then
         for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda; do
             if [ -n "$home" ] && [ -x "$home/bin/nvcc" ]; then
-                export CUDA_HOME=$home PATH="$home/bin:$PATH"
+                export PATH="$home/bin:$PATH"
                 break
             fi
         done

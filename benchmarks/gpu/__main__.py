@@ -1,7 +1,8 @@
-"""The GPU check: ``python -m benchmarks.gpu [--cpu] [OUT_DIR]``; ``benchmarks/gpu_check.sh`` prepares the environment.
+"""The GPU check: ``python -m benchmarks.gpu [--cpu] [--stage NAME] [OUT_DIR]``; ``benchmarks/gpu_check.sh`` starts it.
 
-Writes OUT_DIR/results.json (and the parts' own files and logs beside it) and prints the tables. Exit status: 0 if all
-is well, 1 if a check failed or a figure missed what it must reach, 3 if only something is missing for lack of time.
+Writes three files to OUT_DIR and prints the tables: results.json, anew after every part; logs.tar.gz; gsplat_cuda.so,
+gsplat's compiled part, for ``GSPLAT_SO`` of a later run. Everything else lies in OUT_DIR_work. Exit status: 0 if all is
+well, 1 if a check failed or a figure missed what it must reach, 3 if only something is missing for lack of time.
 
 This module and what it imports need the standard library alone, so that nothing can keep it from reporting.
 """
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks.gpu import report
+from benchmarks.gpu import environment, report
 from benchmarks.gpu.runner import Part, run_parts
 from diff3r_plugin.strict_json import write_json
 
@@ -50,6 +55,15 @@ def parts(cpu: bool) -> tuple[Part, ...]:
     )
 
 
+STAGES = {
+    "all": ("first_use", "checks", "figures", "memory", "training"),
+    "check": ("first_use", "checks"),
+    "figures": ("first_use", "figures", "memory"),
+    "train": ("first_use", "training"),
+}
+"""Parts of a stage: each fits into nine minutes, so that a device that is lent in pieces is used for all of them."""
+
+
 def header(options: argparse.Namespace) -> dict[str, object]:
     """Where the results come from."""
     return {
@@ -79,17 +93,42 @@ def main() -> int:
     parser.add_argument(
         "--cpu", action="store_true", help="dry run: everything at tiny sizes on the CPU, no GPU figures"
     )
+    parser.add_argument("--stage", choices=tuple(STAGES), default="all", help="a part of the check (default: all)")
     parser.add_argument("--seconds", type=float, help=f"for all parts (default {MINUTES_NINE:.0f}; dry run 85)")
     options = parser.parse_args()
     out = options.out or ROOT / "outputs" / ("gpu_check_cpu" if options.cpu else "gpu_check")
     total = options.seconds or (85.0 if options.cpu else MINUTES_NINE)
     started = time.monotonic()
-    found = run_parts(parts(options.cpu), out / "parts", total, tell=lambda line: print(line, flush=True))
-    results = report.result({**header(options), "seconds": time.monotonic() - started}, found)
-    write_json(out / "results.json", results)
-    print(report.text(json.loads((out / "results.json").read_text(encoding="utf-8"))))
+    work = out.with_name(f"{out.name}_work")
+    try:
+        prepared = environment.prepare(work)
+    except ValueError as error:
+        print(f"gpu_check: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(prepared.lines()), flush=True)
+    os.environ.update(prepared.variables)
+    facts = {**header(options), "stage": options.stage, "missing": prepared.missing, "installed": prepared.installed}
+
+    def keep(found: dict[str, dict[str, Any]]) -> None:
+        write_json(out / "results.json", report.result({**facts, "seconds": time.monotonic() - started}, found))
+        hand_out(work, out)
+
+    chosen = [part for part in parts(options.cpu) if part.name in STAGES[options.stage]]
+    run_parts(chosen, work / "parts", total, tell=lambda line: print(line, flush=True), keep=keep)
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    print(report.text(results))
     print(f"\nwritten to {out / 'results.json'} after {results['seconds']:.0f} s")
     return results["verdict"]["exit_status"]
+
+
+def hand_out(work: Path, out: Path) -> None:
+    """The logs as one archive, and gsplat's compiled part."""
+    with tarfile.open(out / "logs.tar.gz", "w:gz") as archive:
+        for log in sorted((work / "parts").glob("*.log")):
+            archive.add(log, log.name)
+    library = work / "extensions" / environment.EXTENSION
+    if library.is_file() and not (out / library.name).is_file():
+        shutil.copy(library, out)
 
 
 if __name__ == "__main__":

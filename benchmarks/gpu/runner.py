@@ -44,11 +44,16 @@ class Part:
 
 
 def run_parts(
-    parts: Sequence[Part], folder: Path, total: float, tell: Callable[[str], None] = print
+    parts: Sequence[Part],
+    folder: Path,
+    total: float,
+    tell: Callable[[str], None] = print,
+    keep: Callable[[dict[str, dict[str, Any]]], None] = lambda results: None,
 ) -> dict[str, dict[str, Any]]:
     """Run all parts within ``total`` seconds; returns what each wrote, with its state, seconds and limit.
 
     Every part gets what is left minus the reserves of the parts after it, but not more than its own ``most``.
+    ``keep`` is given all results after each part: whoever is stopped from outside keeps what is finished.
     """
     end = time.monotonic() + total
     results: dict[str, dict[str, Any]] = {}
@@ -67,6 +72,7 @@ def run_parts(
         result = results[part.name]
         tell(f"   {part.name}: {result['state']}, {result['seconds']:.1f} s" + _because(result))
         write_json(folder / f"{part.name}.json", result)
+        keep(results)
         if part.needed and result["state"] != DONE and blocked is None:
             blocked = f"{part.name} {result['state']}: {result['reason']}"
     return results
