@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from diff3r_plugin import __version__
 from diff3r_plugin.plugin import registry, session
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.given_settings import words_of
@@ -31,7 +32,7 @@ def class_defined(defined: type) -> None:
         if adapter.hydra or adapter.wrapper.rpartition(":")[2] != defined.__qualname__:
             return
         sys.argv[:] = arguments
-        session.begin({"diff3r": settings}, Path(main), defined)
+        session.begin({"diff3r": {"version": __version__, **settings}}, Path(main), defined)
     except PluginError as error:
         sys.exit(f"diff3r: {error}")
     _end_with_one_message()

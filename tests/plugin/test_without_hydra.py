@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import diff3r_plugin
 from diff3r_startup import activation
 
 MAIN = """
@@ -148,7 +149,10 @@ def test_it_trains_and_tests_refined_with_settings_of_both_kinds(checkout):
     command = (sys.executable, "main.py", "main.yaml", "save_dir=here", "diff3r.inner_steps=3")
     status, out = run(checkout, *settings, "--", *command)
     assert status == 0, out
-    assert "adapter splatt3r, refining in train/val/test, 3 gauss_newton steps" in out
+    assert (
+        f"[diff3r] {diff3r_plugin.__version__}: adapter splatt3r, refining in train/val/test, 3 gauss_newton steps"
+        in out
+    )
     assert "left on the command line: ['main.yaml', 'save_dir=here']" in out
     scores = json.loads((checkout / "here" / "diff3r_scores.json").read_text())
     (scene,) = scores["scenes"]

@@ -226,24 +226,26 @@ def _tiny_vit(dim: int, patch: int, depth: int):
 
 
 def _patch_lpips(networks) -> None:
-    """`networks` is lpips.pretrained_networks; only its trunk is touched."""
-    if os.environ.get("HOSTLAB_REAL_LPIPS"):
-        return
-    import torch
+    """`networks` is lpips.pretrained_networks; only its trunks are touched."""
+    if not os.environ.get("HOSTLAB_REAL_LPIPS"):
+        for trunk, file in ((networks.vgg16, "vgg16-*.pth"), (networks.alexnet, "alexnet-*.pth")):
+            trunk.__init__ = _without_weights(trunk.__init__, file)
 
-    real = networks.vgg16.__init__
+
+def _without_weights(real, file: str):
+    import torch
 
     @functools.wraps(real)
     def init(self, *args, **kwargs):
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        if list(folder.glob("vgg16-*.pth")):
+        if list(folder.glob(file)):
             return real(self, *args, **kwargs)
         kwargs["pretrained"] = False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return real(self, **kwargs)
 
-    networks.vgg16.__init__ = init
+    return init
 
 
 def _patch_cm(cm) -> None:
