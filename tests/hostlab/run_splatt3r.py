@@ -1,6 +1,6 @@
 """Runs Splatt3R's main.py, unedited, on a CPU: a narrow MASt3R with random weights, generated rooms for ScanNet++.
 
-    HOSTLAB=1 PYTHONPATH=tests/hostlab/stand_in python tests/hostlab/run_splatt3r.py CHECKOUT OUT [WORDS] [--plugin diff3r]
+    HOSTLAB=1 PYTHONPATH=tests/hostlab/stand_in python tests/hostlab/run_splatt3r.py CHECKOUT OUT [WORDS]
 
 Changed in memory: the sizes of ``AsymmetricMASt3R``, the points it predicts (a plane at depth 3 is added, for with
 random weights all points lie at the camera), and the two functions that load ScanNet++. The host then trains two steps,
