@@ -50,7 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--seed", type=int, default=0, help="of the order of the views")
     add("--memory", type=float, metavar="GIB", help="memory that may be used (default: 80 %% of what is free)")
     add("--pictures", type=int, default=4, metavar="N", help="views to write renderings of (default: 4)")
-    add("--backend", default="auto", help="renderer: auto, native or torch")
+    add("--backend", default="auto", help="renderer: auto, native, gsplat or torch")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--resume", action="store_true", help="go on where the run in OUT was interrupted")
     parser.set_defaults(run=main)
 
@@ -113,6 +114,7 @@ def settings_of(args: argparse.Namespace):
         background=background,  # type: ignore[arg-type]
         seed=args.seed,
         memory_gib=args.memory,
+        device=args.device,
         pictures=args.pictures,
         tto=TTOConfig(inner_steps=args.steps, groups=groups, damping=args.damping, backend=args.backend),
     )

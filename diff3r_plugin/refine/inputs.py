@@ -101,7 +101,7 @@ def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
 
 
 def loaded(images: PosedImages, numbers: list[int], inputs: Inputs, settings: RefineSettings) -> Views:
-    """Some of the images as views of the settings."""
-    return images.subset(numbers).views(
-        inputs.size, near=settings.near, far=settings.far, background=settings.background
-    )
+    """Some of the images as views, of the settings and on their device."""
+    chosen = images.subset(numbers)
+    views = chosen.views(inputs.size, near=settings.near, far=settings.far, background=settings.background)
+    return views.to(settings.device)

@@ -26,8 +26,8 @@ def write_pictures(inputs: Inputs, refined: Gaussians, settings: RefineSettings)
         with torch.no_grad():
             shown = {
                 "truth": views.images,
-                "before": render(inputs.scene, cameras, settings.tto.backend),
-                "after": render(refined, cameras, settings.tto.backend),
+                "before": render(inputs.scene.to(views.device), cameras, settings.tto.backend),
+                "after": render(refined.to(views.device), cameras, settings.tto.backend),
             }
         for what, image in shown.items():
             write_image(stem.with_name(f"{stem.name}_{what}.png"), image[0, 0])

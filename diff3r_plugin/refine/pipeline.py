@@ -26,7 +26,7 @@ from diff3r_plugin.refine.split import views_of_round
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.strict_json import write_json
 
-NOT_IDENTITY = ("out", "rounds", "memory_gib", "pictures")
+NOT_IDENTITY = ("out", "rounds", "memory_gib", "device", "pictures")
 """Settings that a run that goes on may change: they do not change what its rounds do."""
 
 
@@ -83,7 +83,7 @@ def refine(
     metrics = {
         "version": __version__,
         "torch": torch.__version__,
-        "backend": resolve_backend(settings.tto.backend, "cpu"),
+        "backend": resolve_backend(settings.tto.backend, settings.device),
         "threads": torch.get_num_threads(),
         "settings": settings.record(),
         "gaussians": inputs.scene.num_gaussians,
@@ -130,7 +130,7 @@ def run_rounds(
         started = time.perf_counter()
         views = loaded(inputs.context, chosen, inputs, settings)
         with torch.no_grad():
-            scene, info = layer(state.scene, views, weights)
+            scene, info = layer(state.scene.to(views.device), views, weights)
         (outcome,) = info.outcomes
         if outcome in (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS):
             raise RefineError(

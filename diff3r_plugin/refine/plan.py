@@ -45,7 +45,7 @@ def make_plan(inputs: Inputs, settings: RefineSettings, default_rounds: int) -> 
     if settings.memory_gib is not None:
         limit: int | None = round(settings.memory_gib * GIB)
     else:
-        free = available_bytes()
+        free = available_bytes(settings.device)
         limit = None if free is None else round(USABLE * free)
     count, (height, width) = inputs.scene.num_gaussians, inputs.size
     unknowns = unknowns_per_gaussian(settings.tto.groups, inputs.scene.sh_degree)

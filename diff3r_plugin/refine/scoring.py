@@ -23,9 +23,11 @@ def score_views(
     """``psnr`` (dB) and ``ssim`` of each image."""
     scores = []
     for number in range(len(images)):
-        views = loaded(images, [number], inputs, settings).to(scene.device)
+        views = loaded(images, [number], inputs, settings)
         with torch.no_grad():
-            rendered = render(scene, views.replace(images=None, image_size=inputs.size), settings.tto.backend)
+            rendered = render(
+                scene.to(views.device), views.replace(images=None, image_size=inputs.size), settings.tto.backend
+            )
         assert views.images is not None
         scores.append(
             {

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.io.transforms_json import World
 from diff3r_plugin.ranges import require_choice, require_positive, require_whole
@@ -48,6 +50,7 @@ class RefineSettings:
         background: Color behind all Gaussians, and behind transparent pixels.
         seed: Of the order of the views.
         memory_gib: How much memory the refinement may take; None for most of what is free.
+        device: "cpu", or a CUDA device.
         pictures: Views, held-out ones first, whose renderings are written beside the image.
         tto: Settings of each round; ``inner_steps`` are the steps of one.
 
@@ -73,6 +76,7 @@ class RefineSettings:
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
     seed: int = 0
     memory_gib: float | None = None
+    device: str = "cpu"
     pictures: int = 4
     tto: TTOConfig = field(default_factory=TTOConfig)
 
@@ -88,6 +92,10 @@ class RefineSettings:
             raise ValueError(f"near={self.near:g} must not be negative, and below far={self.far:g}.")
         if len(self.background) != 3 or not all(0 <= c <= 1 for c in self.background):
             raise ValueError(f"background={self.background} must be three numbers in [0, 1].")
+        kind = self.device.partition(":")[0]
+        require_choice("device", kind, ("cpu", "cuda"))
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device={self.device!r}, but PyTorch finds no CUDA device here; use 'cpu'.")
         if self.memory_gib is not None:
             require_positive("memory", self.memory_gib)
         if "poses" in self.tto.groups:

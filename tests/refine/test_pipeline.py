@@ -107,6 +107,12 @@ def test_an_output_that_cannot_be_written_is_found_first(settings, tmp_path):
         ({"weights": {"means": -1.0}}, r"weights.means=-1.0 must be positive"),
         ({"near": 2.0, "far": 1.0}, "below far=1"),
         ({"background": (0, 0, 255)}, r"\[0, 1\]"),
+        pytest.param(
+            {"device": "cuda"},
+            "finds no CUDA device here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
+        ({"device": "tpu"}, "device='tpu' is not one of cpu, cuda"),
         ({"memory_gib": 0.0}, "memory=0.0"),
         ({"tto": TTOConfig(groups=("means", "poses"))}, "cameras of a stand-alone refinement stay"),
     ],
