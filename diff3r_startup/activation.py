@@ -1,5 +1,6 @@
 """Arms the plugin in a process that was started with the flag: argv, environment, import triggers."""
 
+import atexit
 import functools
 import importlib.util
 import os
@@ -16,6 +17,7 @@ def arm() -> None:
     found = arguments.strip_flag(sys.argv)
     if found is not None:
         os.environ[ENVIRONMENT] = found
+        atexit.register(_say_if_unused)
     if arguments.active():
         serve_drop_in(arguments.override_value(sys.argv, "rasterizer") or "auto")
     if not any(isinstance(finder, _PostImportFinder) for finder in sys.meta_path):
@@ -25,6 +27,16 @@ def arm() -> None:
     for name, change in _TRIGGERS.items():
         if name in sys.modules:
             change(sys.modules[name])
+
+
+def _say_if_unused() -> None:
+    """At the end of a program that was given the flag: was there anything that the plugin could attach itself to?"""
+    session = sys.modules.get("diff3r_plugin.plugin.session")
+    if arguments.active() and "hydra" not in sys.modules and (session is None or session.current() is None):
+        sys.stderr.write(
+            "diff3r: the plugin was asked for and had no part in this program, which neither runs under hydra.main nor "
+            "defines the LightningModule of a host that an adapter knows. Nothing was refined.\n"
+        )
 
 
 def serve_drop_in(choice: str) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -119,3 +120,29 @@ def test_the_flag_switches_on_what_the_environment_has_off(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["main.py", "--plugin=diff3r"])
     activation.arm()
     assert os.environ["DIFF3R_PLUGIN"] == "diff3r" and sys.argv == ["main.py"]
+
+
+def test_a_program_in_which_the_plugin_had_no_part_says_so_at_its_end(tmp_path):
+    """With the start-up hook alone, as an environment of its own would have it: the flag, and no host."""
+    (tmp_path / "script.py").write_text("import sys; print(sys.argv[1:])")
+    code = (
+        "import sys, runpy; sys.argv = ['script.py', '--plugin', 'diff3r', '--data', 'x']\n"
+        "import diff3r_startup.activation as a; a.arm(); runpy.run_path('script.py', run_name='__main__')"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DIFF3R")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout.strip() == "['--data', 'x']"
+    assert done.stderr.count("had no part in this program") == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_program_that_met_the_plugin_or_hydra_ends_in_silence(monkeypatch, capsys, begun):
+    monkeypatch.setattr(session, "_current", object() if begun else None)
+    if not begun:
+        monkeypatch.setitem(sys.modules, "hydra", SimpleNamespace())
+    else:
+        monkeypatch.delitem(sys.modules, "hydra", raising=False)
+    activation._say_if_unused()
+    assert capsys.readouterr().err == ""
