@@ -29,6 +29,8 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from diff3r_plugin.atomic import atomic_write
+
 
 def encode_jpeg(image: UInt8[ndarray, "h w 3"], quality: int = 95) -> bytes:
     """A JPEG file, with full color resolution (small images lose much to chroma subsampling)."""
@@ -108,7 +110,8 @@ def _bytes_tensor(file: bytes) -> UInt8[Tensor, " bytes"]:
 def write_chunk(folder: Path, number: int, scenes: list[dict]) -> dict[str, str]:
     """Save a chunk; returns its part of the split's index."""
     name = f"{number:06d}.torch"
-    torch.save(scenes, folder / name)
+    with atomic_write(folder / name) as file:
+        torch.save(scenes, file)
     return {scene["key"]: name for scene in scenes}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.data import outliers, re10k_format
 from diff3r_plugin.data.camera_paths import sample_path
 from diff3r_plugin.data.options import SPLITS, DataOptions
@@ -183,7 +184,8 @@ def _generator(seed: int, split: str, number: int, purpose: int = 0) -> np.rando
 
 
 def _write_json(path: Path, content) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 @contextmanager

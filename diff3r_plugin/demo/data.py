@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.data import DataOptions, make_data
 from diff3r_plugin.demo.settings import DemoError
+from diff3r_plugin.strict_json import write_json
 
 WINDOW = 5
 """Frames of one test case cut from a longer sequence: the outer two are the context, the others the targets."""
@@ -90,10 +92,11 @@ def windows(root: Path, out: Path) -> TestData:
                 evaluation[key] = {"context": [0, WINDOW - 1], "target": list(range(1, WINDOW - 1))}
     if not cases:
         raise DemoError(f"{root} has no sequence of {WINDOW} neighboring frames to test on.")
-    torch.save(cases, folder / "000000.torch")
-    (folder / "index.json").write_text(json.dumps(dict.fromkeys(evaluation, "000000.torch")))
+    with atomic_write(folder / "000000.torch") as file:
+        torch.save(cases, file)
+    write_json(folder / "index.json", dict.fromkeys(evaluation, "000000.torch"))
     index = out / "evaluation_index_test.json"
-    index.write_text(json.dumps(evaluation, indent=1))
+    write_json(index, evaluation)
     return TestData(out, index)
 
 

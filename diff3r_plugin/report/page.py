@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.demo.grid import GridPoint
 from diff3r_plugin.demo.results import TITLES, Comparison, DemoResults
 from diff3r_plugin.demo.settings import TOO_SHORT
@@ -115,7 +116,8 @@ def write_report(folder: Path | str) -> Path:
         grids=_grids(results),
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    with atomic_write(path) as file:
+        file.write(page.encode())
     return path
 
 

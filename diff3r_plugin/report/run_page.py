@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.report import run_figures
@@ -88,7 +89,8 @@ def write_run_page(
     )
     page = page or run.source.parent / "diff3r_report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
+    with atomic_write(page) as file:
+        file.write(text.encode())
     return page
 
 

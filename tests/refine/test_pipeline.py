@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from io import StringIO
 
 import pytest
 import refine_files
@@ -12,6 +13,7 @@ import torch
 from diff3r_plugin import TTOConfig, TTOLayer
 from diff3r_plugin.io import read_npz, read_ply, read_posed_images
 from diff3r_plugin.refine import RefineError, RefineSettings, refine
+from diff3r_plugin.refine.progress import Progress
 
 BACKGROUND = (0.1, 0.2, 0.3)
 
@@ -96,6 +98,21 @@ def test_an_output_that_cannot_be_written_is_found_first(settings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RefineError, match="cannot be written to"):
         refine(replace(settings, out=tmp_path / "file" / "out"))
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, StringIO])
+def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere(settings, stream):
+    said = stream()
+    refine(replace(settings, views_per_round=2, rounds=3, pictures=0), progress=Progress(said))
+    text = said.getvalue()
+    assert ("round 2/3  energy" in text) == (stream is StringIO)
+    assert ("3/3 [" in text and "energy" in text) == (stream is Terminal)
+    assert "held-out  PSNR" in text
 
 
 @pytest.mark.parametrize(
