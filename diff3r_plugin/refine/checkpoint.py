@@ -13,6 +13,9 @@ from diff3r_plugin.io import read_npz, write_npz
 from diff3r_plugin.refine.settings import RefineError
 from diff3r_plugin.strict_json import strict, write_json
 
+RECORDED = {"round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "seconds"}
+"""What the record of a round holds."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -48,7 +51,7 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        name = f"round_{len(checkpoint.rounds):05d}.npz"
+        name = _scene_name(len(checkpoint.rounds))
         write_npz(self.folder / name, checkpoint.scene)
         write_json(self.record, {"identity": self.identity, "scene": name, "rounds": checkpoint.rounds})
         for file in self.folder.iterdir():
@@ -64,7 +67,11 @@ class Checkpoints:
         try:
             content = json.loads(self.record.read_text(encoding="utf-8"))
             identity, name, rounds = content["identity"], content["scene"], content["rounds"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not isinstance(identity, dict) or not all(entry.keys() >= RECORDED for entry in rounds):
+                raise ValueError("no record of rounds")
+            if name != _scene_name(len(rounds)):
+                raise ValueError("no scene of the last round")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefineError(f"{self.record} is damaged; remove {self.folder} to start anew.") from error
         for key in {**self.identity, **identity}:
             there, here = identity.get(key), self.identity.get(key)
@@ -73,4 +80,8 @@ class Checkpoints:
                     f"The run in {self.folder.parent} has {key}={there}, this one {here}. Resume with the "
                     "same, or give another --out."
                 )
-        return Checkpoint(read_npz(self.folder / str(name)), rounds)
+        return Checkpoint(read_npz(self.folder / name), rounds)
+
+
+def _scene_name(rounds: int) -> str:
+    return f"round_{rounds:05d}.npz"
