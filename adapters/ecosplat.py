@@ -35,7 +35,7 @@ class EcoSplat(SPFSplat):
     def alignment(self, encoder: nn.Module) -> None:
         return None
 
-    def pixel_intrinsics(self, normalized: Tensor, height: int, width: int) -> Tensor:
+    def pixel_intrinsics(self, wrapper: nn.Module, normalized: Tensor, height: int, width: int) -> Tensor:
         return scaled_intrinsics(normalized, height, width)
 
     def near_plane(self, wrapper: nn.Module, near: Tensor) -> Tensor:

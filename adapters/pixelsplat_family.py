@@ -114,14 +114,14 @@ class PixelSplatFamily(HostAdapter):
             cameras = world_to_camera(context["extrinsics"])
         return Views(
             cameras,
-            self.pixel_intrinsics(context["intrinsics"], height, width),
+            self.pixel_intrinsics(wrapper, context["intrinsics"], height, width),
             images,
             near=self.near_plane(wrapper, near),
             background=self.background(wrapper),
         )
 
     def pixel_intrinsics(
-        self, normalized: Float[Tensor, "B V 3 3"], height: int, width: int
+        self, wrapper: nn.Module, normalized: Float[Tensor, "B V 3 3"], height: int, width: int
     ) -> Float[Tensor, "B V 3 3"]:
         """The cameras that the host's decoder renders with, in pixels."""
         return symmetric_intrinsics(normalized, height, width)

@@ -7,7 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diff3r_adapters.pixelsplat_family import PixelSplatFamily, scaled_intrinsics, world_to_camera
+from diff3r_adapters.pixelsplat_family import (
+    PixelSplatFamily,
+    scaled_intrinsics,
+    symmetric_intrinsics,
+    world_to_camera,
+)
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.plugin import Expectation, hookimpl
 
@@ -19,7 +24,7 @@ class VicaSplat(PixelSplatFamily):
     """github.com/WU-CVGL/VicaSplat: a video's frames to Gaussians and to their cameras, in the first frame's.
 
     The output is a dictionary. Its Gaussians lie in maps (view, row, column); target views are rendered with the
-    cameras of the data, by gsplat (``model.decoder.use_gsplat``, on by default).
+    cameras of the data, by the family's rasterizer or by gsplat (``model.decoder.use_gsplat``).
     """
 
     name = "vicasplat"
@@ -28,7 +33,6 @@ class VicaSplat(PixelSplatFamily):
     predicts_poses = True
     along_rays = False  # the network predicts points
     e3nn_harmonics = False
-    evaluated = 25
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         *PixelSplatFamily.expectations,
@@ -56,11 +60,16 @@ class VicaSplat(PixelSplatFamily):
         changed = super().with_gaussians(output, refined)
         return changed if cameras is None else {**changed, POSES: world_to_camera(cameras).to(output[POSES])}
 
-    def pixel_intrinsics(self, normalized: Tensor, height: int, width: int) -> Tensor:
-        return scaled_intrinsics(normalized, height, width)
+    def encoder(self, wrapper: Any) -> nn.Module:
+        self.evaluated = 25 if wrapper.decoder.cfg.use_gsplat else 16
+        return super().encoder(wrapper)
 
-    def near_plane(self, wrapper: nn.Module, near: Tensor) -> Tensor:
-        return near  # gsplat is given it as it is
+    def pixel_intrinsics(self, wrapper: Any, normalized: Tensor, height: int, width: int) -> Tensor:
+        read = scaled_intrinsics if wrapper.decoder.cfg.use_gsplat else symmetric_intrinsics
+        return read(normalized, height, width)
+
+    def near_plane(self, wrapper: Any, near: Tensor) -> Tensor:
+        return near if wrapper.decoder.cfg.use_gsplat else super().near_plane(wrapper, near)
 
     def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
         intrinsics = output[INTRINSICS] if output[INTRINSICS] is not None else context["intrinsics"]

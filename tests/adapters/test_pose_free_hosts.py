@@ -70,6 +70,12 @@ def pruned() -> dict[str, Any]:
     return {"gaussians": few, "extrinsics": {"c": camera_to_world()}, "compression_ratio": 0.4}
 
 
+def vicasplat(use_gsplat: bool = False) -> SimpleNamespace:
+    wrapper = stub.wrapper(cfg=SimpleNamespace(use_gsplat=use_gsplat), make_scale_invariant=True)
+    wrapper.encoder = None
+    return wrapper
+
+
 def wrapper_of_anysplat():
     return SimpleNamespace(model=SimpleNamespace(decoder=SimpleNamespace(background_color=torch.ones(3))))
 
@@ -81,7 +87,7 @@ class TestAnySplat(AdapterContract):
 
 class TestVicaSplat(AdapterContract):
     def example(self):
-        return Example(VicaSplat(), stub.wrapper(), stub.context(image_range=(-1.0, 1.0)), maps(), B)
+        return Example(VicaSplat(), vicasplat(), stub.context(image_range=(-1.0, 1.0)), maps(), B)
 
 
 class TestEcoSplat(AdapterContract):
@@ -117,16 +123,22 @@ def test_what_gsplat_renders_is_read_as_it_is():
     torch.testing.assert_close(views.intrinsics[..., 1, 2], torch.full((B, V), 0.6 * H))
     assert adapter.gaussians(output, B).harmonics.shape[-1] == 25 and (views.near < 1e-5).all()
     assert views.background.tolist() == [1, 1, 1]
-    for other, context, given in (
-        (VicaSplat(), stub.context((-1.0, 1.0), (0.4, 0.6)), maps()),
-        (EcoSplat(), stub.context(center=(0.4, 0.6)), pruned()),
-    ):
-        host = stub.wrapper()
-        host.training = False
-        seen = other.context_views(host, context, given)
-        torch.testing.assert_close(seen.intrinsics[..., 0, 2], torch.full((B, V), 0.4 * W))
-        assert other.gaussians(given, B).harmonics.shape[-1] == 25
-        assert (seen.near == 0.5).all() if other.name == "vicasplat" else (seen.near < 1e-5).all()
+    host = stub.wrapper()
+    host.training = False
+    seen = EcoSplat().context_views(host, stub.context(center=(0.4, 0.6)), pruned())
+    torch.testing.assert_close(seen.intrinsics[..., 0, 2], torch.full((B, V), 0.4 * W))
+    assert EcoSplat().gaussians(pruned(), B).harmonics.shape[-1] == 25 and (seen.near < 1e-5).all()
+
+
+@pytest.mark.parametrize("use_gsplat", [False, True])
+def test_vicasplat_renders_with_either_rasterizer(use_gsplat):
+    host, adapter = vicasplat(use_gsplat), VicaSplat()
+    adapter.encoder(host)
+    views = adapter.context_views(host, stub.context((-1.0, 1.0), (0.4, 0.6)), maps())
+    principal, near, coefficients = (0.4, 0.5, 25) if use_gsplat else (0.5, 0.2 * 0.5, 16)
+    torch.testing.assert_close(views.intrinsics[..., 0, 2], torch.full((B, V), principal * W))
+    torch.testing.assert_close(views.near, torch.full((B, V), near))
+    assert adapter.gaussians(maps(), B).harmonics.shape[-1] == coefficients
 
 
 def test_targets_of_the_data_are_placed_among_anysplats_cameras():
@@ -157,7 +169,7 @@ def test_images_of_anysplats_validation_are_brought_back():
 
 def test_vicasplats_target_images_stay_in_their_range():
     batch = {"context": stub.context((-1.0, 1.0)), "target": stub.context()}
-    views = VicaSplat().target_views(stub.wrapper(), batch, maps())
+    views = VicaSplat().target_views(vicasplat(), batch, maps())
     torch.testing.assert_close(views.images, batch["target"]["image"])
     torch.testing.assert_close(views.world_to_camera, torch.linalg.inv(batch["target"]["extrinsics"]))
 

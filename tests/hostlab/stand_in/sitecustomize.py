@@ -248,6 +248,19 @@ def _without_weights(real, file: str):
     return init
 
 
+def _patch_gsplat(gsplat) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    import gsplat.cuda._wrapper as wrapper
+    import gsplat.rendering as rendering
+    import hostlab_gsplat as ours
+
+    gsplat.rasterization = rendering.rasterization = ours.rasterization
+    gsplat.quat_scale_to_covar_preci = wrapper.quat_scale_to_covar_preci = ours.quat_scale_to_covar_preci
+
+
 def _patch_cm(cm) -> None:
     if hasattr(cm, "get_cmap"):
         return
@@ -425,6 +438,7 @@ if os.environ.get("HOSTLAB") == "1":
                 "torchvision.extension": _patch_torchvision,
                 "lpips.pretrained_networks": _patch_lpips,
                 "matplotlib.cm": _patch_cm,
+                "gsplat": _patch_gsplat,
                 "lightning.pytorch.trainer.trainer": _patch_trainer,
                 "pytorch_lightning.trainer.trainer": _patch_trainer,
             }
