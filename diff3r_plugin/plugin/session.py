@@ -18,6 +18,7 @@ from diff3r_plugin.plugin.given_settings import from_environment, merged
 from diff3r_plugin.plugin.host_config import plain
 from diff3r_plugin.plugin.patching import Patches
 from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.plugin.run_record import run_folder, write_record
 from diff3r_plugin.plugin.settings import PluginSettings
 from diff3r_plugin.plugin.wrapper_patches import wrapper_patches
 
@@ -61,6 +62,7 @@ class Session:
         poses = poses_of_stages(self.settings, self.adapter)
         for patch in wrapper_patches(self.context, wrapper or self.adapter.wrapper_class()):
             self.patches.apply(patch)
+        self._leave_a_record()
         stages = "/".join(self.settings.refine) or "no stage"
         say(
             f"{self.settings.version or 'source'}: adapter {self.adapter.name}, refining in {stages}, "
@@ -75,6 +77,16 @@ class Session:
         self.patches.revert()
         if _current is self:
             _current = None
+
+    def _leave_a_record(self) -> None:
+        """Of all settings, in the run's folder; a run that writes nothing else is not stopped by that."""
+        folder = run_folder() if os.environ.get("LOCAL_RANK", "0") == "0" else None
+        if folder is None:
+            return
+        try:
+            write_record(folder, self.settings, self.adapter, self.checkout)
+        except OSError as error:
+            say(f"the settings could not be written to {folder} ({error.strerror or error}).")
 
     def _report_error(self, error: PluginError) -> None:
         self.errors.append(error)

@@ -39,7 +39,7 @@ class Environment:
         """Run its interpreter without anything that this process's environment says about the plugin."""
         done = subprocess.run(
             [self.python, *map(str, arguments)],
-            env=self._variables(env),
+            env=self.variables(env),
             cwd=cwd or self.site.parent,
             capture_output=True,
             text=True,
@@ -52,14 +52,15 @@ class Environment:
         """The same, without waiting for it."""
         return subprocess.Popen(
             [self.python, *map(str, arguments)],
-            env=self._variables(env),
+            env=self.variables(env),
             cwd=cwd or self.site.parent,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
     @staticmethod
-    def _variables(more: dict[str, str] | None) -> dict[str, str]:
+    def variables(more: dict[str, str] | None) -> dict[str, str]:
+        """This process's environment, but for what it says about the plugin."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("DIFF3R", "PYTHON", "COV", "LOCAL_RANK"))}
         return {**clean, "OMP_NUM_THREADS": "1", **(more or {})}
 

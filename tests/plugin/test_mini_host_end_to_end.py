@@ -127,7 +127,10 @@ def test_the_flag_refines_logs_and_is_saved_with_the_configuration(host, plugged
         assert f"diff3r/{name}_before" in last and f"diff3r/{name}_after" in last
     assert last["diff3r/psnr_context_after"] > last["diff3r/psnr_context_before"]
     assert {"diff3r/stationarity", "diff3r/pcg_relative_residual", "diff3r/seconds", "diff3r/head_lr"} <= set(last)
+    recorded = json.loads((host.folder / "plugged" / "diff3r_settings.json").read_text())["settings"]
+    assert recorded["log_every"] == 1 and recorded["tto"]["inner_steps"] == 2 and recorded["head_width"] == 32
     checkpoint = torch.load(plugged, weights_only=False)
+    assert checkpoint["diff3r"]["settings"] == recorded
     assert checkpoint["diff3r"]["head"] and not any("diff3r" in key for key in checkpoint["state_dict"])
 
 

@@ -1,5 +1,6 @@
 """The session: begins once with a host's configuration, ends cleanly, and refuses what cannot work."""
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -38,6 +39,22 @@ def test_it_begins_once_and_ends_without_a_trace(imported_host, capsys):
     assert {patch.attribute for patch in begun.patches} >= {"__init__", "training_step", "on_save_checkpoint"}
     begun.end()
     assert session.current() is None and dict(vars(imported_host)) == before
+
+
+def test_every_effective_setting_is_in_the_runs_folder(imported_host, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "run_folder", lambda: tmp_path)
+    session.begin({"diff3r": {"inner_steps": 2}}, MAIN).end()
+    found = json.loads((tmp_path / "diff3r_settings.json").read_text())
+    assert found["adapter"] == "mini_host" and found["host"]["folder"] == str(MAIN.parents[1])
+    assert found["settings"]["tto"]["inner_steps"] == 2 and found["settings"]["tto"]["pcg_tolerance"] == 0.01
+    assert found["settings"]["head_width"] == 32
+
+
+def test_a_folder_that_takes_nothing_does_not_stop_the_run(imported_host, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(session, "run_folder", lambda: tmp_path / "file")
+    session.begin({}, MAIN).end()
+    assert "the settings could not be written to" in capsys.readouterr().err
 
 
 def test_other_ranks_are_silent(imported_host, capsys, monkeypatch):
