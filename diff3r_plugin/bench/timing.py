@@ -14,21 +14,19 @@ def in_turns(
     seconds: float,
     device: torch.device | str = "cpu",
     after_turn: Callable[[int], None] | None = None,
-    least: int = 2,
 ) -> dict[str, list[float]]:
-    """Seconds of each row, turn by turn, after one turn to warm up.
+    """Seconds of each row, turn by turn. The first turn warms up, and counts only if it used up the time.
 
     Args:
         rows: What to time, by name.
         seconds: No turn begins after so many.
         device: Whose work is waited for.
         after_turn: Is told how many turns are done.
-        least: Turns that are made however long they take.
 
     Example:
         >>> from diff3r_plugin.bench.timing import in_turns
         >>> {name: len(times) for name, times in in_turns({"nothing": lambda: None}, 0.0).items()}
-        {'nothing': 2}
+        {'nothing': 1}
     """
     cuda = torch.device(device).type == "cuda"
 
@@ -42,17 +40,15 @@ def in_turns(
         return time.perf_counter() - begin
 
     begin = time.perf_counter()
-    for step in rows.values():
-        step()
     times: dict[str, list[float]] = {name: [] for name in rows}
     turns = 0
-    while turns < least or time.perf_counter() - begin < seconds:
+    while not turns or time.perf_counter() - begin < seconds:
         for name, step in rows.items():
             times[name].append(timed(step))
         turns += 1
         if after_turn is not None:
             after_turn(turns)
-    return times
+    return {name: taken[1:] or taken for name, taken in times.items()}
 
 
 def median_of_ratios(times: Mapping[str, list[float]], name: str, unit: str) -> float:

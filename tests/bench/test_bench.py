@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from unittest import mock
 
 import pytest
@@ -42,6 +43,9 @@ def test_turns_are_made_until_the_time_is_up_and_ratios_are_taken_within_them():
         times = in_turns({"a": passing(0.01), "b": passing(0.03)}, seconds=1.0)
     assert len(times["a"]) == len(times["b"]) > 10
     assert max(times["a"]) > 1.5 * min(times["a"])
+    assert len(in_turns({"slow": lambda: time.sleep(0.02)}, seconds=0.01)["slow"]) == 1, (
+        "a turn that took it all counts"
+    )
     assert median_of_ratios(times, "b", "a") == pytest.approx(3, rel=0.05)
 
 
