@@ -17,6 +17,7 @@ from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
+from diff3r_plugin.io.errors import reading
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.metrics import psnr, ssim
 from diff3r_plugin.proximal import ProximalWeights
@@ -70,19 +71,20 @@ class SavedScene:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: if the file is something else.
+            FileError: (a ValueError) if the file is missing, damaged or something else.
         """
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"{path} is not a scene written by diff3r.save_scenes=true (format {FORMAT}).")
-        return cls(
-            content["name"],
-            Gaussians(**content["gaussians"]),
-            Views(**content["context"]),
-            Views(**content["target"]),
-            content["weights"],
-            content.get("confidence"),
-        )
+        with reading(path, "a saved scene", "Write it again with a host's test and diff3r.save_scenes=true."):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(content, dict) or content.get("format") != FORMAT:
+                raise ValueError(f"it is not one that diff3r.save_scenes=true writes (format {FORMAT})")
+            return cls(
+                content["name"],
+                Gaussians(**content["gaussians"]),
+                Views(**content["context"]),
+                Views(**content["target"]),
+                content["weights"],
+                content.get("confidence"),
+            )
 
 
 @dataclass(frozen=True)

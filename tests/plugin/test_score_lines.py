@@ -4,8 +4,12 @@ import json
 import math
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from diff3r_plugin.plugin import PluginError
 from diff3r_plugin.plugin.score_lines import ScoreLines
@@ -46,6 +50,26 @@ def test_half_a_line_at_the_end_is_as_if_it_were_not_there(tmp_path, cut):
     again.add(entry("c"))
     again.close()
     assert [json.loads(line).get("scene") for line in lines.path.read_text().splitlines()] == [None, "a", "c"]
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_crash_leaves_is_read_as_far_as_it_is_whole(data):
+    """Cut anywhere, and with bytes behind that nobody wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = begun(Path(folder) / "scores.jsonl", "a", "b", "c")
+        lines.close()
+        content = lines.path.read_bytes()
+        ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
+        cut = data.draw(st.integers(0, len(content)))
+        lines.path.write_bytes(content[:cut] + data.draw(st.binary(max_size=20)).replace(b"\n", b""))
+        whole = max(sum(end <= cut for end in ends) - 1, 0)
+        again = ScoreLines(lines.path)
+        assert [e["scene"] for e in again.entries] == ["a", "b", "c"][:whole] and not again.finished
+        again.go_on()
+        again.add(entry("d"))
+        again.close()
+        assert [e["scene"] for e in ScoreLines(lines.path).entries] == [*"abc"[:whole], "d"]
 
 
 def test_zeros_that_a_power_failure_leaves_end_what_is_read(tmp_path):
