@@ -50,7 +50,47 @@ def weights_that_are_none(attachment):
     attachment.refiner.weights = lambda *call: ProximalWeights.of(-1.0)
 
 
+def changing_views(change):
+    """An adapter whose context views are changed by ``change(views)``."""
+
+    def trouble(attachment):
+        adapter, right = attachment.context.adapter, attachment.context.adapter.context_views
+        adapter.context_views = lambda *a: change(right(*a))
+
+    return trouble
+
+
+def rows_times(name, *factors):
+    return changing_views(lambda v: v.replace(**{name: getattr(v, name) * torch.tensor(factors)[:, None]}))
+
+
+def normalized_intrinsics(attachment):
+    rows_times("intrinsics", 1 / stub.W, 1 / stub.H, 1.0)(attachment)
+
+
+def opengl_axes(attachment):
+    rows_times("world_to_camera", 1.0, -1.0, -1.0, 1.0)(attachment)
+
+
+def images_of_255(attachment):
+    changing_views(lambda v: v.replace(images=v.images * 255))(attachment)
+
+
+def scaled_pose(attachment):
+    changing_views(lambda v: v.replace(world_to_camera=2 * v.world_to_camera))(attachment)
+
+
+def logit_opacities(attachment):
+    adapter, right = attachment.context.adapter, attachment.context.adapter.gaussians
+    adapter.gaussians = lambda *a: dataclasses.replace(right(*a), opacities=right(*a).opacities.logit())
+
+
 TROUBLE = {
+    normalized_intrinsics: "intrinsics must be in pixels.*multiply the first row by 8 and the second by 6",
+    opengl_axes: "No Gaussian is in front of any camera.*OpenGL",
+    images_of_255: r"Images must lie in \[0, 1\].*image / 255",
+    scaled_pose: "last row of world_to_camera",
+    logit_opacities: r"opacities must lie in \[0, 1\].*sigmoid",
     too_few_scenes: "Gaussians hold 1 scenes but Views 2",
     other_resolution: "got 96",
     images_of_one_view: r"images must have shape \[2, 2, 3, H, W\], got \[2, 1, 3, 6, 8\]",
@@ -77,6 +117,24 @@ def train(folder: Path, trouble, said: list[str] | None = None) -> None:
 def test_what_an_adapter_gets_wrong_names_the_adapter(tmp_path, trouble):
     with pytest.raises(PluginError, match=f"adapter 'stub'.*{TROUBLE[trouble]}"):
         train(tmp_path, trouble)
+
+
+def test_a_prediction_that_nobody_sees_later_on_does_not_end_the_training(tmp_path):
+    """In the first call it is a matter of conventions; in a later one of the network."""
+    wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
+    with stub_host.plugged_in(wrapper_class, tmp_path):
+        model = wrapper_class()
+        adapter, right = attachment_of(model).context.adapter, attachment_of(model).context.adapter.gaussians
+
+        def gaussians(output, scenes):
+            scene = right(output, scenes)
+            return scene if model.global_step == 0 else dataclasses.replace(scene, means=scene.means - 100)
+
+        adapter.gaussians = gaussians
+        adapter.along_rays = False
+        trainer = stub_host.make_trainer(lightning.pytorch, tmp_path, max_steps=3)
+        trainer.fit(model, stub_host.loader(3))
+    assert trainer.global_step == 3
 
 
 class ReorderingEncoder(stub_host.StubEncoder):
