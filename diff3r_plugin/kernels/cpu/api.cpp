@@ -5,6 +5,7 @@
 
 #include "chart_packs.h"
 #include "math/constants.h"
+#include "math/gram_diagonal.h"
 #include "state.h"
 
 namespace diff3r {
@@ -63,8 +64,10 @@ int32_t gauss_newton(const Linearization<T>& lin, int threads, const Tangent& ta
 }
 
 template <class T> int32_t gram_diagonal(const Linearization<T>& lin, int threads, const Diff3rChart* chart, const T* weights, T* out) {
-    Buffer<T> slots(lin.intersections * GRAM_NUMBERS + SLOT_PADDING);
-    rasterize_gram(lin, weights, slots.get(), threads);
+    Buffer<T> moves(lin.scene.images() * lin.scene.gaussians * MEAN_MOVE);
+    Buffer<T> slots(lin.intersections * DIAGONAL_SUMS + SLOT_PADDING);
+    mean_moves(lin, moves.get(), threads);
+    rasterize_gram_diagonal(lin, weights, moves.get(), slots.get(), threads);
     chart_gram_diagonal(lin, slots.get(), Chart<T>(*chart), out, threads);
     return DIFF3R_OK;
 }

@@ -1,9 +1,34 @@
-// The diagonal of Jᵀ W J in θ, straight from the sums over pixels: no 13 x 13 blocks.
+// The diagonal of Jᵀ W J in θ, straight from ten sums over pixels: no 13 x 13 blocks.
 #include "chart_packs.h"
+#include "math/gram_diagonal.h"
 #include "parallel.h"
 #include "splat_cotangent.h"
 
 namespace diff3r {
+
+// What the rasterizer needs to know of each splat: how it moves with its Gaussian's mean.
+template <class T> void mean_moves(const Linearization<T>& lin, T* out, int threads) {
+    using P = Pack<T>;
+    const Scene<T>& scene = lin.scene;
+    const int64_t tasks = pack_tasks<T>(scene.gaussians);
+    parallel_for(scene.images() * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
+        const int64_t image = task / tasks, batch = image / scene.views;
+        Camera<P> camera;
+        load_camera(scene, image, camera);
+        for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
+            PackMask<T> visible;
+            if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) return;
+            const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
+            const SeenPack<T> one(lin, job, camera, visible);
+            P move[padded<T>(MEAN_MOVE)];
+            mean_move(one.seen(), camera, one.projection, move);
+            store_rows(move, MEAN_MOVE, out + job.at * MEAN_MOVE, MEAN_MOVE, count);
+        });
+    });
+}
+
+template void mean_moves(const Linearization<float>&, float*, int);
+template void mean_moves(const Linearization<double>&, double*, int);
 
 template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T* slots, const Chart<T>& chart, T* out, int threads) {
     using P = Pack<T>;
@@ -32,9 +57,9 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
                 load_camera(scene, image, camera);
                 const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
                 const SeenPack<T> one(lin, job, camera, visible);
-                P sums[padded<T>(GRAM_NUMBERS)];
-                gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
-                gaussian_gram_diagonal(one.seen(), camera, one.projection, sums, moves, diagonal, rest);
+                P sums[padded<T>(DIAGONAL_SUMS)];
+                gather_slots<T, DIAGONAL_SUMS>(lin, slots, job.at, count, sums);
+                add_image(one.seen(), camera, one.projection, sums, moves, diagonal, rest);
             }
             P group[padded<T>(6)];
             for (int j = 0; j < 3; ++j) group[j] = local.size() * local.size() * diagonal[j];

@@ -84,6 +84,8 @@ template <class T>
 void rasterize_product(const Linearization<T>& lin, const SplatTangent<T>* tangents, const T* weights, T* slots, int threads);
 // rasterize_gram.cpp: [intersections, GRAM_NUMBERS] by slot.
 template <class T> void rasterize_gram(const Linearization<T>& lin, const T* weights, T* slots, int threads);
+// rasterize_gram_diagonal.cpp: [intersections, DIAGONAL_SUMS] by slot, from mean_moves [images, N, MEAN_MOVE].
+template <class T> void rasterize_gram_diagonal(const Linearization<T>& lin, const T* weights, const T* mean_moves, T* slots, int threads);
 // splat_jvp.cpp, splat_vjp.cpp, splat_gram.cpp: between splats and Gaussians.
 // Tangents and cotangents (chart_packs.h) are those of the Gaussians' own numbers or of θ.
 template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, const Tangent& tangent, SplatTangent<T>* out, int threads);
@@ -91,6 +93,7 @@ template <class T, class Cotangent> void splat_vjp(const Linearization<T>& lin, 
 template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, T* core, T* rest, int threads);
 // chart_gram.cpp, chart_decode.cpp: in terms of θ.
 template <class T> struct Chart;
+template <class T> void mean_moves(const Linearization<T>& lin, T* out, int threads);
 template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T* slots, const Chart<T>& chart, T* out, int threads);
 template <class T> void chart_decode(const Scene<T>& reference, const Chart<T>& chart, const VectorView<T>& out, int threads);
 

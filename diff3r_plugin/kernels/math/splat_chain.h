@@ -176,6 +176,26 @@ DIFF3R_INLINE void footprint_gram(const Projection<S>& p, const S& opacity, cons
     }
 }
 
+// The derivative of a splat's colors (rows) with respect to the mean, which turns the direction it is seen from; and the SH
+// basis at that direction.
+template <class S> DIFF3R_INLINE void color_by_mean(const Seen<S>& seen, const Camera<S>& camera, S (*rows)[3], S* basis) {
+    const int bases = seen.bases;
+    S offset[3], direction[3], gradient[MAX_BASES][3];
+    offset_from_camera(seen.mean, camera, offset);
+    keep_visible<S>(seen.visible, offset, 3);
+    const S inverse_length = normalize(offset, direction);
+    harmonic_basis_with_gradient(bases, direction, basis, gradient);
+    for (int c = 0; c < 3; ++c) {
+        S turn[3];
+        zero(turn, 3);
+        for (int k = 1; k < bases; ++k)
+            for (int j = 0; j < 3; ++j) turn[j] = turn[j] + seen.coefficients[c * bases + k] * gradient[k][j];
+        normalize_transposed(direction, inverse_length, turn, rows[c]);
+        for (int j = 0; j < 3; ++j) rows[c][j] = seen.lit[c] * rows[c][j];
+        keep_visible<S>(seen.visible, rows[c], 3);
+    }
+}
+
 // The derivative of a splat's x, y, a, b, c and colors (rows; that of the opacity is one) with respect to mean and
 // covariance (columns; an off-diagonal number moves two entries of the matrix), and the SH basis at its direction.
 template <class S> struct SplatDerivative {
@@ -185,7 +205,6 @@ template <class S> struct SplatDerivative {
     // One transposed product each for x, y, a, b, c; the colors move through the direction.
     DIFF3R_INLINE SplatDerivative(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p) {
         using R = Real<S>;
-        const int bases = seen.bases;
         for (int r = 0; r < 5; ++r) {
             S seed[5];
             for (int j = 0; j < 5; ++j) seed[j] = S(R(j == r));
@@ -194,68 +213,14 @@ template <class S> struct SplatDerivative {
             for (int j = 0; j < 3; ++j) rows[r][j] = back.mean[j];
             for (int j = 0; j < 6; ++j) rows[r][3 + j] = (j == 0 || j == 3 || j == 5) ? back.covariance[j] : R(2) * back.covariance[j];
         }
-        S offset[3], direction[3], gradient[MAX_BASES][3];
-        offset_from_camera(seen.mean, camera, offset);
-        keep_visible<S>(seen.visible, offset, 3);
-        const S inverse_length = normalize(offset, direction);
-        harmonic_basis_with_gradient(bases, direction, basis, gradient);
+        S colors[3][3];
+        color_by_mean(seen, camera, colors, basis);
         for (int c = 0; c < 3; ++c) {
-            S turn[3];
-            zero(turn, 3);
-            for (int k = 1; k < bases; ++k)
-                for (int j = 0; j < 3; ++j) turn[j] = turn[j] + seen.coefficients[c * bases + k] * gradient[k][j];
-            normalize_transposed(direction, inverse_length, turn, rows[6 + c]);
-            for (int j = 0; j < 3; ++j) rows[6 + c][j] = seen.lit[c] * rows[6 + c][j];
-            keep_visible<S>(seen.visible, rows[6 + c], 3);
+            for (int j = 0; j < 3; ++j) rows[6 + c][j] = colors[c][j];
             zero(rows[6 + c] + 3, MOVES - 3);
         }
     }
 };
-
-// Adds one image's share of the diagonal of the Gram matrix in θ: mean 3 (in units of s₀ left out), covariance 6, opacity
-// (without its slope), constant color 3; and rest [3, bases - 1]. moves[k]: dΣ of the covariance's θ number k.
-template <class S>
-DIFF3R_INLINE void gaussian_gram_diagonal(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* sums,
-                                          const S (*moves)[6], S* diagonal, S* rest) {
-    using R = Real<S>;
-    S geometry[GEOMETRY][GEOMETRY], cross[GEOMETRY][3];
-    footprint_gram(p, seen.opacity, sums, geometry, cross);
-    const SplatDerivative<S> derivative(seen, camera, p);
-    const S light = sums[GRAM_NUMBERS - 1];
-    for (int j = 0; j < MOVES; ++j) {
-        S column[5], total(R(0));
-        for (int r = 0; r < 5; ++r) {
-            if (j < 3) {
-                column[r] = derivative.rows[r][j];
-                continue;
-            }
-            column[r] = derivative.rows[r][3] * moves[j - 3][0];
-            for (int i = 1; i < 6; ++i) column[r] = column[r] + derivative.rows[r][3 + i] * moves[j - 3][i];
-        }
-        for (int r = 0; r < 5; ++r) {
-            S half = R(0.5) * geometry[r][r] * column[r];
-            for (int q = 0; q < r; ++q) half = half + geometry[r][q] * column[q];
-            total = total + column[r] * half;
-        }
-        total = total + total;
-        for (int c = 0; c < 3 && j < 3; ++c) {
-            const S color = seen.lit[c] * derivative.rows[6 + c][j];
-            S mixed(R(0));
-            for (int r = 0; r < 5; ++r) mixed = mixed + cross[r][c] * column[r];
-            total = total + color * (light * color + (mixed + mixed));
-        }
-        diagonal[j] = diagonal[j] + total;
-    }
-    diagonal[9] = diagonal[9] + geometry[5][5];
-    for (int c = 0; c < 3; ++c) {
-        const S lit = seen.lit[c] * light;
-        diagonal[10 + c] = diagonal[10 + c] + derivative.basis[0] * derivative.basis[0] * lit;
-        for (int k = 1; k < seen.bases; ++k) {
-            S& entry = rest[c * (seen.bases - 1) + k - 1];
-            entry = entry + derivative.basis[k] * derivative.basis[k] * lit;
-        }
-    }
-}
 
 // Adds one image's share to core [13, 13] (lower triangle) and rest [3, bases - 1]: Pᵀ G P with G the splat's Gram matrix
 // and P the derivative of its nine numbers with respect to mean, covariance, opacity and constant color coefficients.
