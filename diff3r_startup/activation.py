@@ -88,6 +88,11 @@ class _MissingRasterizer:
     def find_spec(self, name, path=None, target=None):
         if name in ("diff_gaussian_rasterization", "diff_gauss_pose"):
             arguments.refuse_unknown(sys.argv[1:])
+            if arguments.active() and arguments.override_value(sys.argv, "rasterizer") == "host":
+                sys.exit(
+                    f"diff3r: diff3r.rasterizer=host asks for the host's own rasterizer, but {name} is not installed: "
+                    "install it, or leave the setting out to use the drop-in. Nothing was run."
+                )
         return None
 
 

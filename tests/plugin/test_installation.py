@@ -100,6 +100,7 @@ def test_options_that_only_look_like_ours_import_nothing(installed, option):
         (["--plugin"], "--plugin needs a name"),
         (["--plugin", "mode=test"], "--plugin needs a name"),
         (["diff3r.inner_steps=3"], "add --plugin diff3r"),
+        (["--plugin", "diff3r", "diff3r.rasterizer=host"], "leave the setting out to use the drop-in"),
     ],
 )
 def test_mistakes_are_one_line_in_a_host_without_its_rasterizer(installed, words, message):
