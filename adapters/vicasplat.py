@@ -72,9 +72,10 @@ class VicaSplat(PixelSplatFamily):
         return near if wrapper.decoder.cfg.use_gsplat else super().near_plane(wrapper, near)
 
     def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
-        intrinsics = output[INTRINSICS] if output[INTRINSICS] is not None else context["intrinsics"]
-        placed = {**context, "extrinsics": output[POSES], "intrinsics": intrinsics}
-        return super().context_views(wrapper, placed, output)
+        return super().context_views(wrapper, _placed(context, output), output)
+
+    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+        return self.rendered(wrapper, output, _placed(batch["context"], output))
 
     def given_poses(self, wrapper: nn.Module, context: Any) -> Tensor | None:
         return world_to_camera(context["extrinsics"]) if "extrinsics" in context else None
@@ -82,6 +83,12 @@ class VicaSplat(PixelSplatFamily):
     def target_views(self, wrapper: nn.Module, batch: Any, output: Any) -> Views:
         target = {**batch["target"], "image": 2 * batch["target"]["image"] - 1}
         return super().context_views(wrapper, target, output)
+
+
+def _placed(context: Any, output: Any) -> dict[str, Any]:
+    """The context with the cameras that the host predicts."""
+    intrinsics = context["intrinsics"] if output[INTRINSICS] is None else output[INTRINSICS]
+    return {**context, "extrinsics": output[POSES], "intrinsics": intrinsics}
 
 
 LENGTHS = {"means": 1, "covariances": 2, "harmonics": 2, "opacities": 0}

@@ -174,5 +174,14 @@ def test_vicasplats_target_images_stay_in_their_range():
     torch.testing.assert_close(views.world_to_camera, torch.linalg.inv(batch["target"]["extrinsics"]))
 
 
+def test_vicasplats_context_is_drawn_by_the_predicted_cameras_and_its_targets_by_the_datas():
+    drawn, wrapper, output = [], vicasplat(), maps()
+    wrapper.decoder.forward = lambda *call: drawn.append(call) or SimpleNamespace(color=None)
+    batch = {"context": stub.context((-1.0, 1.0)), "target": stub.context()}
+    VicaSplat().render_context(wrapper, output, batch)
+    VicaSplat().render_targets(wrapper, output, batch)
+    assert torch.equal(drawn[0][1], output[POSES]) and torch.equal(drawn[1][1], batch["target"]["extrinsics"])
+
+
 def test_vicasplat_is_not_refined_while_it_distills():
     assert VicaSplat().refinable(maps()) and not VicaSplat().refinable({POSES: camera_to_world()})

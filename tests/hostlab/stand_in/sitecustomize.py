@@ -248,6 +248,11 @@ def _without_weights(real, file: str):
     return init
 
 
+def _patch_torchvision_io(module) -> None:
+    if not hasattr(module, "write_video"):  # gone from torchvision; VicaSplat imports it and calls it for videos alone
+        module.write_video = None
+
+
 def _patch_gsplat(gsplat) -> None:
     import torch
 
@@ -439,6 +444,7 @@ if os.environ.get("HOSTLAB") == "1":
                 "lpips.pretrained_networks": _patch_lpips,
                 "matplotlib.cm": _patch_cm,
                 "gsplat": _patch_gsplat,
+                "torchvision.io": _patch_torchvision_io,
                 "lightning.pytorch.trainer.trainer": _patch_trainer,
                 "pytorch_lightning.trainer.trainer": _patch_trainer,
             }

@@ -1,1 +1,1 @@
-"""Stand-in for pytorch3d, as far as SPFSplat uses it; an installed pytorch3d is behind it on the path."""
+"""Stand-in for pytorch3d, as far as SPFSplat and VicaSplat use it; an installed pytorch3d is behind it on the path."""
