@@ -104,7 +104,7 @@ def test_options_that_only_look_like_ours_import_nothing(installed, option):
     ],
 )
 def test_mistakes_are_one_line_in_a_host_without_its_rasterizer(installed, words, message):
-    done = installed.run("-c", "import diff_gaussian_rasterization", *words, check=False)
+    done = installed.run("-c", "import hydra, diff_gaussian_rasterization", *words, check=False)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith("diff3r: ") and message in line
 
