@@ -13,7 +13,7 @@ from diff3r_plugin.io import read_npz, write_npz
 from diff3r_plugin.refine.settings import RefineError
 from diff3r_plugin.strict_json import strict, write_json
 
-RECORDED = {"round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "seconds"}
+RECORDED = {"round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "damping", "seconds"}
 """What the record of a round holds."""
 
 

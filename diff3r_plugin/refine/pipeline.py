@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import Outcome
 from diff3r_plugin.io import write_npz, write_ply
 from diff3r_plugin.layer import TTOLayer
+from diff3r_plugin.optimize.gauss_newton import LARGEST_DAMPING
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.refine.checkpoint import Checkpoint, Checkpoints
 from diff3r_plugin.refine.inputs import Inputs, loaded, read_inputs
@@ -25,6 +26,9 @@ from diff3r_plugin.refine.settings import ROUNDS_OF_MANY, RefineError, RefineSet
 from diff3r_plugin.refine.split import views_of_round
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.strict_json import write_json
+
+RAISE = 8.0
+"""Of the damping after a round in which no step lowered the energy."""
 
 NOT_IDENTITY = ("out", "rounds", "memory_gib", "device", "pictures")
 """Settings that a run that goes on may change: they do not change what its rounds do."""
@@ -124,10 +128,12 @@ def run_rounds(
     Raises:
         RefineError: if the layer can do nothing with the scene or the views.
     """
-    layer, weights = TTOLayer(settings.tto, warn_of_fallbacks=False), ProximalWeights.of(settings.all_weights())
+    weights = ProximalWeights.of(settings.all_weights())
     for number in range(len(state.rounds), plan.rounds):
         chosen = views_of_round(len(inputs.context), settings.views_per_round, number, settings.seed)
         started = time.perf_counter()
+        damping = first_damping(settings.tto.damping, state.rounds)
+        layer = TTOLayer(replace(settings.tto, damping=damping), warn_of_fallbacks=False)
         views = loaded(inputs.context, chosen, inputs, settings)
         with torch.no_grad():
             scene, info = layer(state.scene.to(views.device), views, weights)
@@ -145,6 +151,7 @@ def run_rounds(
             "energy_before": float(info.energy[0, 0]),
             "energy_after": float(info.energy[-1, 0]),
             "accepted_steps": int(info.accepted_steps[0]),
+            "damping": damping,
             "seconds": time.perf_counter() - started,
         }
         state = Checkpoint(scene, [*state.rounds, entry])
@@ -153,6 +160,23 @@ def run_rounds(
         if after_round is not None:
             after_round(number + 1)
     return state
+
+
+def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
+    """The damping that the next round begins with: raised by every round whose steps all failed, lowered by others.
+
+    A round begins anew, and would fail anew with the damping that the one before failed with. It follows from what is
+    recorded of the rounds alone, so that a resumed run agrees.
+
+    Example:
+        >>> from diff3r_plugin.refine.pipeline import first_damping
+        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2))]
+        [1.0, 64.0, 32.0]
+    """
+    damping = given
+    for entry in rounds:
+        damping = min(damping * RAISE, LARGEST_DAMPING) if not entry["accepted_steps"] else max(damping / 2, given)
+    return damping
 
 
 def _kinds(inputs: Inputs) -> dict[str, Any]:

@@ -62,6 +62,20 @@ def test_rounds_see_few_views_each_and_all_of_them_in_turn(settings):
     assert result.metrics["after"]["held_out"]["psnr"] > result.metrics["before"]["held_out"]["psnr"] + 3
 
 
+def test_rounds_that_fail_make_the_next_ones_more_careful(tmp_path):
+    """From points that are much too large, with a single step a round."""
+    folder = refine_files.write_colmap(tmp_path / "model")
+    tto = TTOConfig(inner_steps=1, damping=1e-4)
+    settings = RefineSettings(None, str(folder), tmp_path / "out", hold_out="every:3", rounds=12, tto=tto, pictures=0)
+    result = refine(replace(settings, weights=dict.fromkeys(tto.groups, 1e-6)))
+    rounds = result.metrics["rounds"]
+    failed = [entry["round"] for entry in rounds if not entry["accepted_steps"]]
+    assert failed, "or this tests nothing"
+    assert all(rounds[number]["damping"] > rounds[number - 1]["damping"] for number in failed if number < 12)
+    assert any(entry["accepted_steps"] for entry in rounds[failed[0] :]), "which then succeed"
+    assert result.metrics["after"]["context"]["psnr"] > result.metrics["before"]["context"]["psnr"]
+
+
 def test_a_scene_can_start_from_the_points_of_a_model(tmp_path):
     folder = refine_files.write_colmap(tmp_path / "model")
     settings = RefineSettings(None, str(folder), tmp_path / "out", hold_out="every:3", background=BACKGROUND)
