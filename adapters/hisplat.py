@@ -22,6 +22,7 @@ class HiSplat(PixelSplatFamily):
 
     name = "hisplat"
     repository = "https://github.com/Open3DVLab/HiSplat"
+    verified_commits = ("1d08e76998825",)
     scale_invariant = False
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
