@@ -108,9 +108,15 @@ def test_the_command_writes_strict_results_even_without_time_for_any_part(tmp_pa
         raise AssertionError(f"{constant} is not strict JSON")
 
     results = json.loads((tmp_path / "out" / "results.json").read_text(), parse_constant=refuse)
-    assert set(results) == KEYS and results["dry_run"] is True and results["backend"] == "native"
+    assert (
+        set(results) == KEYS | {"stage", "missing", "installed"}
+        and results["dry_run"] is True
+        and results["backend"] == "native"
+    )
     assert list(results["parts"]) == ["first_use", "checks", "figures", "memory", "training"]
     assert results["parts"]["first_use"]["state"] == "cut short"
+    assert results["stage"] == "all" and results["missing"] == {} and results["installed"] == []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["logs.tar.gz", "results.json"]
 
 
 @pytest.mark.parametrize("cpu", [True, False])
