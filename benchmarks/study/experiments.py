@@ -28,6 +28,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "first_order": (HEAD_RATE, "diff3r.backward_mode=first_order"),
     "implicit_held": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.unrefined_loss=1.0"),
     "stepwise_held": (HEAD_RATE, "diff3r.backward_mode=stepwise", "diff3r.unrefined_loss=1.0"),
+    "two_steps": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.inner_steps=2"),
+    "two_steps_held": (
+        HEAD_RATE,
+        "diff3r.backward_mode=implicit",
+        "diff3r.inner_steps=2",
+        "diff3r.unrefined_loss=1.0",
+    ),
     "scalars": ("diff3r.head_lr_multiplier=0", "diff3r.backward_mode=implicit"),
     "cross_view": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.head_cross_view=true"),
     "searched": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.base_search_every=50"),

@@ -18,6 +18,8 @@ TITLES = {
     "stepwise": "Diff3R, the solver's steps reversed",
     "first_order": "Diff3R, first order",
     "implicit_held": "Diff3R, implicit, unrefined scene held",
+    "two_steps": "Diff3R, implicit, two inner steps",
+    "two_steps_held": "Diff3R, implicit, two inner steps, unrefined scene held",
     "stepwise_held": "Diff3R, steps reversed, unrefined scene held",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",

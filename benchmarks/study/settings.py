@@ -48,7 +48,7 @@ class StudySettings:
     grid_scales: tuple[float, ...] = (0.3, 1.0, 3.0)
     grid_steps: tuple[int, ...] = (4, 16)
     grid_factors: tuple[float, ...] = (0.2, 5.0)
-    learned_steps: tuple[int, ...] = (4, 8, 16)
+    learned_steps: tuple[int, ...] = (2, 4, 8, 16)
 
     def __post_init__(self) -> None:
         for name in ("steps", "train_rooms", "validation_rooms", "grid_rooms"):
