@@ -37,6 +37,8 @@ FINE_TUNING = {
     "noposplat": ("model.encoder.pretrained_weights='{}'",),
     "spfsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
     "depthsplat": ("checkpointing.pretrained_model='{}'",),
+    "zpressor_mvsplat": ("checkpointing.load='{}'", "checkpointing.resume=false"),
+    "zpressor_depthsplat": ("checkpointing.pretrained_model='{}'",),
 }
 # the peculiarities that the tiny configurations leave out, each trained with a batch of two and tested
 VARIANTS = {
@@ -47,9 +49,12 @@ VARIANTS = {
 }  # fmt: skip
 TEST_VARIANTS = {"noposplat": ("test.align_pose=true", "test.pose_align_steps=5")}
 # saves no optimizer state unless told to, and Lightning resumes nothing without it
-RESUMABLE = dict.fromkeys(("noposplat", "spfsplat"), ("checkpointing.save_weights_only=false",))
+RESUMABLE = dict.fromkeys(("noposplat", "spfsplat", "vicasplat"), ("checkpointing.save_weights_only=false",))
 # have unused parameters of their own and ask DDP to look for them; with the others every parameter must be used
-FINDS_UNUSED = {"pixelsplat", "noposplat", "spfsplat"}
+FINDS_UNUSED = {
+    "pixelsplat", "noposplat", "spfsplat", "vicasplat",
+    "zpressor_mvsplat", "zpressor_depthsplat", "zpressor_pixelsplat",
+}  # fmt: skip
 # validates at this size alone, which is written into its code
 VALIDATION_SIZE = {"hisplat": "256"}
 

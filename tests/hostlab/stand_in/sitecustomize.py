@@ -17,6 +17,8 @@ What is adjusted
     TransPlat           Depth Anything with a stub for its backbone and random
                         weights; the map size 64 becomes a quarter of the image
     matplotlib.cm       get_cmap, which matplotlib 3.11 dropped
+    numpy               trapz, which NumPy 2.4 dropped (SPFSplat's and EcoSplat's
+                        `on_test_end` call it)
 
 Environment
     HOSTLAB=1            switch everything on
@@ -266,6 +268,11 @@ def _patch_gsplat(gsplat) -> None:
     gsplat.quat_scale_to_covar_preci = wrapper.quat_scale_to_covar_preci = ours.quat_scale_to_covar_preci
 
 
+def _patch_numpy(numpy) -> None:
+    if not hasattr(numpy, "trapz"):
+        numpy.trapz = numpy.trapezoid
+
+
 def _patch_cm(cm) -> None:
     if hasattr(cm, "get_cmap"):
         return
@@ -443,6 +450,7 @@ if os.environ.get("HOSTLAB") == "1":
                 "torchvision.extension": _patch_torchvision,
                 "lpips.pretrained_networks": _patch_lpips,
                 "matplotlib.cm": _patch_cm,
+                "numpy": _patch_numpy,
                 "gsplat": _patch_gsplat,
                 "torchvision.io": _patch_torchvision_io,
                 "lightning.pytorch.trainer.trainer": _patch_trainer,
