@@ -41,12 +41,15 @@ class Attachment:
             self.patches.apply(patch)
         context.call_hook("diff3r_configure", wrapper=wrapper)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # copies of the model are the host's alone
+
     def _instance_patches(self) -> list[Patch]:
         calls, adapter = self.calls, self.context.adapter
         patches = [
             Patch(adapter.encoder(self.wrapper), "forward", calls.refining, "refines what the encoder returns"),
             Patch(self.wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too"),
-            Patch(self.wrapper, "named_parameters", self.head.left_out, "leaves the head to its own optimizer"),
+            Patch(self.wrapper, "named_parameters", self.head.left_out, "leaves the head to its own optimizer", True),
         ]
         if callable(getattr(self.wrapper, "data_shim", None)):
             patches.append(

@@ -46,6 +46,7 @@ class FeatureTap:
     def __init__(self, encoder: nn.Module, tap: Tap) -> None:
         self.tap = tap
         self._kept: list[Tensor] = []
+        self._reads = True
         self._handles = []
         self.channels = tap.channels or 0
         for path in tap.modules:
@@ -96,9 +97,13 @@ class FeatureTap:
         for handle in self._handles:
             handle.remove()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy of the encoder has a copy of this, which nobody would empty
+        return {**vars(self), "_kept": [], "_reads": False}
+
     def _read(self, module: nn.Module, inputs: tuple[Any, ...], output: Any = None) -> None:
         value = inputs[0] if self.tap.side == "input" else output
-        if isinstance(value, Tensor):
+        if self._reads and isinstance(value, Tensor):
             self._kept.append(value.detach())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,14 +48,10 @@ class HeadState:
         """The heads' parameters that take gradients."""
         return [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
 
-    def left_out(self, named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """The model's ``named_parameters`` (on which its ``parameters`` rest) without the heads'."""
-
-        def host_parameters(prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[Any]:
-            of_heads = tuple(f"{prefix}.{PREFIX}{n}." if prefix else f"{PREFIX}{n}." for n in self.modules)
-            return (item for item in named_parameters(prefix, *args, **kwargs) if not item[0].startswith(of_heads))
-
-        return host_parameters
+    @property
+    def left_out(self) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+        """Makes of the model's ``named_parameters`` (on which its ``parameters`` rest) one without the heads'."""
+        return partial(_without, tuple(PREFIX + name for name in self.modules))
 
     def follow(self, configured: Any) -> None:
         """Let the heads' optimizer follow the host's, found in what ``configure_optimizers`` returned.
@@ -91,6 +88,16 @@ class HeadState:
     def _gradient_scale(self) -> float:
         scaler = getattr(self.wrapper.trainer.precision_plugin, "scaler", None)
         return 1.0 if scaler is None else float(scaler.get_scale())
+
+
+def _without(modules: tuple[str, ...], named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+    """``named_parameters`` of a module without those of some of its submodules."""
+
+    def others(prefix: str = "", *args: Any, **kwargs: Any) -> Iterator[Any]:
+        left_out = tuple(f"{prefix}.{name}." if prefix else f"{name}." for name in modules)
+        return (item for item in named_parameters(prefix, *args, **kwargs) if not item[0].startswith(left_out))
+
+    return others
 
 
 def keep_out_of_state_dict(wrapper: nn.Module, name: str) -> None:

@@ -19,12 +19,14 @@ class Patch:
         attribute: Name of the attribute.
         make: Receives the present value (None when there is none) and returns the new one.
         why: One line for ``diff3r doctor``.
+        on_copies: Whether copies of an object are changed, too; ``make`` must then hold nothing of the object.
     """
 
     owner: Any
     attribute: str
     make: Callable[[Any], Any]
     why: str
+    on_copies: bool = False
 
     def __str__(self) -> str:
         owner = self.owner if isinstance(self.owner, type) else type(self.owner)
@@ -52,7 +54,10 @@ class Patches:
     def apply(self, patch: Patch) -> None:
         """Put a patch in force."""
         previous = vars(patch.owner).get(patch.attribute, _ABSENT)
-        setattr(patch.owner, patch.attribute, patch.make(getattr(patch.owner, patch.attribute, None)))
+        made = patch.make(getattr(patch.owner, patch.attribute, None))
+        setattr(
+            patch.owner, patch.attribute, made if isinstance(patch.owner, type) else _Override(made, patch, previous)
+        )
         self.applied.append((patch, previous))
 
     def revert(self) -> None:
@@ -66,6 +71,34 @@ class Patches:
 
     def __iter__(self):
         return (patch for patch, _ in self.applied)
+
+
+class _Override:
+    """The new value of an object's attribute, a callable.
+
+    A function would be shared by the object's copies and act on the object itself: a running mean of a host's weights
+    would have the parameters of the model that it is the mean of. What copying and pickling give is the host's own.
+    """
+
+    def __init__(self, function: Callable[..., Any], patch: Patch, previous: Any) -> None:
+        self.function, self.patch, self.previous = function, patch, previous
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        patch, previous = self.patch, None if self.previous is _ABSENT else self.previous
+        return _of_a_copy, (patch.owner, patch.attribute, previous, patch.make if patch.on_copies else None, patch.why)
+
+
+def _of_a_copy(owner: Any, attribute: str, previous: Any, make: Callable[[Any], Any] | None, why: str) -> Any:
+    """What a copy has in place of an override; it has no attributes yet and answers with those of its class."""
+    own = getattr(owner, attribute, None) if previous is None else previous
+    if make is None:
+        return own
+    patch = Patch(owner, attribute, make, why, on_copies=True)
+    return _Override(make(own), patch, _ABSENT if previous is None else previous)
 
 
 def around(before_and_after: Callable[..., Any]) -> Callable[[Callable[..., Any] | None], Callable[..., Any]]:
