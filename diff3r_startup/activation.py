@@ -35,7 +35,7 @@ def _say_if_unused() -> None:
     if arguments.active() and "hydra" not in sys.modules and (session is None or session.current() is None):
         sys.stderr.write(
             "diff3r: the plugin was asked for and had no part in this program, which neither runs under hydra.main nor "
-            "defines the LightningModule of a host that an adapter knows. Nothing was refined.\n"
+            "defines the LightningModule (or the model) of a host that an adapter knows. Nothing was refined.\n"
         )
 
 
@@ -104,6 +104,19 @@ def _trigger(name):
     return register
 
 
+@_trigger("torch")
+def _change_torch(torch) -> None:
+    """Watch for hosts with neither Hydra nor Lightning, whose model is a plain module."""
+    _watch_definitions(torch.nn.Module, _of_a_host)
+
+
+def _of_a_host(defined: type) -> bool:
+    """Whether a class may be the model of a host that Hydra does not start: of no installed package, and not ours."""
+    file = getattr(sys.modules.get(defined.__module__), "__file__", None) or ""
+    installed = any(part in ("site-packages", "dist-packages") for part in os.path.normpath(file).split(os.sep))
+    return bool(file) and not installed and "hydra" not in sys.modules and not defined.__module__.startswith(NAME)
+
+
 @_trigger("hydra")
 def _change_hydra(hydra) -> None:
     """Wrap ``hydra.main``: the command line is put in order and the plugin begins when the decorated function runs."""
@@ -164,8 +177,8 @@ def _change_lightning(lightning) -> None:
         setattr(trainer, name, _checked(original))
 
 
-def _watch_definitions(module) -> None:
-    """Let a host without Hydra begin once its LightningModule has been defined."""
+def _watch_definitions(module, concerns=lambda defined: True) -> None:
+    """Let a host without Hydra begin once its LightningModule, or its model, has been defined."""
     if "_diff3r_watched" in vars(module):
         return
     own = vars(module).get("__init_subclass__")
@@ -175,7 +188,7 @@ def _watch_definitions(module) -> None:
             super(module, cls).__init_subclass__(**kwargs)
         else:
             own.__get__(None, cls)(**kwargs)
-        if arguments.active():
+        if arguments.active() and concerns(cls):
             from diff3r_plugin.plugin import without_hydra
 
             without_hydra.class_defined(cls)

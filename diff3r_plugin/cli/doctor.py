@@ -63,6 +63,7 @@ def environment() -> bool:
 def checkout(folder: Path, name: str) -> bool:
     """Report on a host's checkout."""
     from diff3r_plugin.plugin import registry
+    from diff3r_plugin.plugin.plain_loop import WATCHED
     from diff3r_plugin.plugin.wrapper_patches import CHANGES
 
     adapter, found = registry.choose(name, folder)
@@ -85,8 +86,9 @@ def checkout(folder: Path, name: str) -> bool:
         print(f"  PROBLEM: {problem}")
     print(f"  {len(adapter.expectations) - len(problems)} of {len(adapter.expectations)} expectations hold")
     print(f"  would be patched in {adapter.wrapper}:")
-    for method, change in CHANGES.items():
-        print(f"    {method}: {change.why}")
+    changes = {name: change.why for name, change in CHANGES.items()} if adapter.lightning else WATCHED
+    for method, why in changes.items():
+        print(f"    {method}: {why}")
     print("  and on the instance: encoder.forward (refines), data_shim (notes the batch), load_state_dict (the head)")
     for path in adapter.unrefined:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")

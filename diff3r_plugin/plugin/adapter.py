@@ -37,6 +37,9 @@ class HostAdapter(ABC):
         wrapper: ``module:class`` of the host's LightningModule.
         hydra: Whether the host's main function runs under ``hydra.main``, whose configuration then holds the settings;
             else they come from the environment and from the command line.
+        lightning: Whether Lightning trains the host. If not, ``wrapper`` is the host's model, a plain module, and the
+            batches of ``loader`` are the steps.
+        loader: ``module:class`` of what a loop without Lightning draws its batches from, by iterating over it.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
         chosen_views: Where the encoder says which context views its Gaussians stand on; None: all of them.
         along_rays: Whether every Gaussian lies on the ray through its pixel, which is then checked once a stage.
@@ -55,6 +58,8 @@ class HostAdapter(ABC):
     expectations: tuple[Expectation, ...] = ()
     wrapper: str = "src.model.model_wrapper:ModelWrapper"
     hydra: bool = True
+    lightning: bool = True
+    loader: str = "torch.utils.data:DataLoader"
     tap: Tap | None = None
     chosen_views: ViewChoice | None = None
     along_rays: bool = False
@@ -83,12 +88,30 @@ class HostAdapter(ABC):
         Raises:
             PluginError: if the module or class is not there.
         """
-        module, _, name = self.wrapper.partition(":")
+        return self._imported(self.wrapper)
+
+    def loader_class(self) -> type:
+        """The class of the host's data loaders, where Lightning does not train it.
+
+        Raises:
+            PluginError: if the module or class is not there.
+        """
+        return self._imported(self.loader)
+
+    def stage(self, model: nn.Module, loader: Any) -> str | None:
+        """What a batch of a loader is for, where Lightning does not train the host.
+
+        "train", "val" or "test"; None: not for this model.
+        """
+        return "train" if model.training else "test"
+
+    def _imported(self, path: str) -> Any:
+        module, _, name = path.partition(":")
         try:
             loaded = sys.modules.get(module) or importlib.import_module(module)
             return getattr(loaded, name)
         except (ImportError, AttributeError) as error:
-            raise PluginError(f"adapter {self.name!r} needs {self.wrapper}, which cannot be had: {error}") from error
+            raise PluginError(f"adapter {self.name!r} needs {path}, which cannot be had: {error}") from error
 
     @abstractmethod
     def encoder(self, wrapper: nn.Module) -> nn.Module:

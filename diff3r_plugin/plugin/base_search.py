@@ -19,6 +19,7 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.weight_head import WeightHead
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import Step
 from diff3r_plugin.proximal import ProximalWeights
@@ -76,7 +77,7 @@ class BaseSearch:
         if call is None or call.refinement.poses is not None or call.refinement.predicted:
             return  # nothing was refined, or poses moved, at a weight of their own
         refinement = call.refinement
-        if int(getattr(getattr(self.wrapper, "_trainer", None), "world_size", 1) or 1) > 1:
+        if loop_of(self.wrapper).ranks > 1:
             raise PluginError(
                 "diff3r.base_search_every works in one process: others would find other bases. Set it to 0."
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.head_state import HeadState
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.strict_json import strict
 
@@ -70,8 +71,7 @@ def load(context: RunContext, head: HeadState, checkpoint: dict[str, Any]) -> No
                 f"{WITHOUT[name]} to do without it."
             ) from error
     head.loaded = frozenset(found)
-    # Adam's state is one list over all heads. Without a trainer only weights are wanted: fine-tuning starts it anew.
-    if len(found) == len(head.modules) and head.wrapper._trainer is not None:
+    if len(found) == len(head.modules) and loop_of(head.wrapper).resuming:  # Adam's state is one list over all heads
         head.restore_optimizer(entry.get("optimizer"))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from diff3r_plugin.plugin.errors import announced
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.refiner import Refiner
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.step import RefinedCall, Step
@@ -26,17 +27,17 @@ class EncoderCalls:
 
     def __init__(self, wrapper: nn.Module, context: RunContext, refiner: Refiner) -> None:
         self.wrapper, self.context, self.refiner = wrapper, context, refiner
-        self._step: Step | None = None
+        self._steps: list[Step] = []  # the innermost last
         self._left_alone = 0
 
     @contextmanager
     def within(self, step: Step) -> Iterator[None]:
-        """Within, encoder calls belong to this step of the host."""
-        outer, self._step = self._step, step
+        """Within, encoder calls belong to this step of the host, or to one that begins within."""
+        self._steps.append(step)
         try:
             yield
         finally:
-            self._step = outer
+            self._steps.remove(step)  # maybe not the last one: two loops of a host may take turns
 
     @contextmanager
     def left_alone(self) -> Iterator[None]:
@@ -53,7 +54,7 @@ class EncoderCalls:
         def refining_forward(*args: Any, **kwargs: Any) -> Any:
             self.refiner.before_encoder()
             output = forward(*args, **kwargs)
-            step, adapter = self._step, self.context.adapter
+            step, adapter = self._steps[-1] if self._steps else None, self.context.adapter
             if step is None or self._left_alone or not self._wanted(step.stage, output):
                 return output
             encoder_context = adapter.context_of(args, kwargs)
@@ -86,8 +87,8 @@ class EncoderCalls:
 
         def noting_data_shim(batch: Any) -> Any:
             batch = data_shim(batch)
-            if self._step is not None:
-                self._step.batch = batch
+            if self._steps:
+                self._steps[-1].batch = batch
             return batch
 
         return noting_data_shim
@@ -96,4 +97,4 @@ class EncoderCalls:
         return stage in self.context.settings.refine and self.context.adapter.refinable(output)
 
     def _warming_up(self, stage: str) -> bool:
-        return stage == "train" and int(self.wrapper.global_step) < self.context.settings.warm_up_steps  # type: ignore[arg-type]
+        return stage == "train" and loop_of(self.wrapper).step < self.context.settings.warm_up_steps

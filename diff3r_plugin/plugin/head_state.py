@@ -11,6 +11,7 @@ from torch import nn
 
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.head_optimizer import HeadOptimizer
+from diff3r_plugin.plugin.host_loop import loop_of
 
 PREFIX = "diff3r_"
 """Of the heads' names among the submodules of the host's LightningModule (``diff3r_head``, ``diff3r_confidence``)."""
@@ -83,11 +84,10 @@ class HeadState:
         self._pending_optimizer = state
 
     def _clip_value(self) -> float | None:
-        return getattr(self.wrapper.trainer, "gradient_clip_val", None)
+        return loop_of(self.wrapper).clip_value
 
     def _gradient_scale(self) -> float:
-        scaler = getattr(self.wrapper.trainer.precision_plugin, "scaler", None)
-        return 1.0 if scaler is None else float(scaler.get_scale())
+        return loop_of(self.wrapper).gradient_scale
 
 
 def _without(modules: tuple[str, ...], named_parameters: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

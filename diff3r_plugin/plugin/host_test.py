@@ -16,6 +16,7 @@ from diff3r_plugin.info import Outcome
 from diff3r_plugin.plugin import artifacts
 from diff3r_plugin.plugin.calls_of_scene import about_poses, of_several
 from diff3r_plugin.plugin.head_state import HeadState
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.identity import command_line, described_checkpoint, differences, identity_of_test
 from diff3r_plugin.plugin.image_metrics import ImageMetrics
 from diff3r_plugin.plugin.measurements import context_psnr, renderer_agreement, target_renderings
@@ -175,11 +176,11 @@ class HostTest:
 
     @property
     def _rank(self) -> int:
-        return int(getattr(self.wrapper, "global_rank", 0))
+        return loop_of(self.wrapper).rank
 
     @property
     def _ranks(self) -> int:
-        return int(getattr(getattr(self.wrapper, "_trainer", None), "world_size", 1) or 1)
+        return loop_of(self.wrapper).ranks
 
     def _named(self, stem: str, suffix: str, rank: int | None = None) -> str:
         rank = self._rank if rank is None else rank
@@ -188,7 +189,7 @@ class HostTest:
     def _wait_for_the_others(self) -> None:
         """Every process ends its test: their files are whole when they are merged."""
         if self._ranks > 1:
-            self.wrapper.trainer.strategy.barrier("diff3r scores")
+            loop_of(self.wrapper).wait("diff3r scores")
 
     def _checkpoint(self) -> str | None:
         return self.context.adapter.checkpoint(self.wrapper, self.context.host_config)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.metrics import psnr
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.maps import WHITE_ERROR, WeightMaps, error_images, weight_maps
 from diff3r_plugin.plugin.measurements import target_renderings
 from diff3r_plugin.plugin.refinement import Refinement
@@ -53,7 +54,7 @@ class ImageLogging:
 
     def log(self, call: RefinedCall) -> None:
         """The scenes of one refined call of a validation step, while there are fewer than ``diff3r.log_images``."""
-        if self._silent or not self.context.settings.log_images or int(getattr(self.wrapper, "global_rank", 0)):
+        if self._silent or not self.context.settings.log_images or loop_of(self.wrapper).rank:
             return
         try:
             self._log(call)
@@ -64,7 +65,7 @@ class ImageLogging:
         loggers = [logger for logger in getattr(self.wrapper, "loggers", None) or [] if logger is not None]
         if not loggers or self.wrapper.trainer.sanity_checking:
             return
-        step = int(self.wrapper.global_step)
+        step = loop_of(self.wrapper).step
         if step != self._step:
             self._step, self._logged = step, 0
         count = min(self.context.settings.log_images - self._logged, call.refinement.gaussians.batch_size)

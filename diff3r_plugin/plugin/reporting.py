@@ -10,6 +10,7 @@ import torch
 
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.head_state import HeadState
+from diff3r_plugin.plugin.host_loop import loop_of
 from diff3r_plugin.plugin.host_test import HostTest
 from diff3r_plugin.plugin.image_logging import ImageLogging
 from diff3r_plugin.plugin.measurements import context_psnr, fallen_back, solver_figures, target_renderings
@@ -43,7 +44,7 @@ class Reporter:
         """At the end of a host's step: metrics to the host's logger, scores of a test to its record."""
         if not step.calls:
             return
-        with_psnr = step.stage == "val" or int(self.wrapper.global_step) % self.context.settings.log_every == 0
+        with_psnr = step.stage == "val" or loop_of(self.wrapper).step % self.context.settings.log_every == 0
         of_calls = []
         for call in step.calls:
             self._count_fallbacks(call.refinement, call.batch)
@@ -79,10 +80,8 @@ class Reporter:
 
     def _log(self, figures: Mapping[str, float], stage: str, scenes: int) -> None:
         prefix = "diff3r/" if stage == "train" else f"diff3r/{stage}/"
-        for name, value in figures.items():
-            if math.isfinite(value):
-                # hosts validate on rank 0 only: nothing here may wait for the other ranks
-                self.wrapper.log(prefix + name, value, batch_size=scenes, rank_zero_only=stage == "val")
+        known = {prefix + name: value for name, value in figures.items() if math.isfinite(value)}
+        loop_of(self.wrapper).log(known, stage, scenes)
 
     def _psnr(self, refinement: Refinement, batch: Any) -> dict[str, float]:
         """Mean PSNR before and after: on the context with our renderer, on the target with the host's."""
@@ -113,7 +112,7 @@ class Reporter:
             )
 
     def _warn_if_not_stationary(self, stationarity: float) -> None:
-        tto, step = self.context.settings.tto, int(self.wrapper.global_step)
+        tto, step = self.context.settings.tto, loop_of(self.wrapper).step
         limit = tto.stationarity_warning
         if tto.backward_mode != "implicit" or limit is None or not stationarity > limit or step < self._next_warning:
             return

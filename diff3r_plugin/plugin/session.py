@@ -17,6 +17,7 @@ from diff3r_plugin.plugin.errors import TRACEBACK, PluginError, full_traceback
 from diff3r_plugin.plugin.given_settings import from_environment, merged
 from diff3r_plugin.plugin.host_config import plain
 from diff3r_plugin.plugin.patching import Patches
+from diff3r_plugin.plugin.plain_loop import loop_patches
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.run_record import run_folder, write_record
 from diff3r_plugin.plugin.settings import PluginSettings
@@ -60,7 +61,8 @@ class Session:
                 "diff3r doctor shows the same list."
             )
         poses = poses_of_stages(self.settings, self.adapter)
-        for patch in wrapper_patches(self.context, wrapper or self.adapter.wrapper_class()):
+        patches_of = wrapper_patches if self.adapter.lightning else loop_patches
+        for patch in patches_of(self.context, wrapper or self.adapter.wrapper_class()):
             self.patches.apply(patch)
         self._leave_a_record()
         stages = "/".join(self.settings.refine) or "no stage"

@@ -1,4 +1,4 @@
-"""Hosts whose main function is not Hydra's: the session begins when their LightningModule is defined.
+"""Hosts whose main function is not Hydra's: the session begins when their LightningModule, or model, is defined.
 
 That is after everything it imports and before anything is built or a command line is read.
 """
@@ -15,7 +15,7 @@ from diff3r_plugin.plugin.given_settings import words_of
 
 
 def class_defined(defined: type) -> None:
-    """Begin the session if this is the LightningModule of a host that an adapter knows and Hydra does not start.
+    """Begin the session if this is the module of a host that an adapter knows and Hydra does not start.
 
     Settings come from the environment and from words ``diff3r.KEY=VALUE``, which are taken out of ``sys.argv``.
 
@@ -39,7 +39,7 @@ def class_defined(defined: type) -> None:
 
 
 def _awaited(defined: type) -> bool:
-    """Whether any adapter for hosts without Hydra has a LightningModule of this name."""
+    """Whether any adapter for hosts without Hydra has a module of this name."""
     return any(
         not adapter.hydra and adapter.wrapper.rpartition(":")[2] == defined.__qualname__
         for adapter in registry.adapters().values()

@@ -58,7 +58,7 @@ def grids() -> stub.HostGaussians:
 
 
 def test_every_kind_of_host_has_its_example():
-    assert set(ADAPTERS) == set(OUTPUTS)
+    assert set(ADAPTERS) == {*OUTPUTS, "plain_loop"}, "the last one trains its host in tests/plugin/test_plain_loop.py"
 
 
 @pytest.mark.parametrize("check", [name for name in dir(AdapterContract) if name.startswith("test_")])
