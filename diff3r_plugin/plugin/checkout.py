@@ -124,11 +124,12 @@ class Checkout:
 
     @cached_property
     def commit(self) -> str | None:
-        """The commit that is checked out, read from ``.git``; None where there is no git folder."""
-        git = self.root / ".git"
+        """The commit that is checked out, read from ``.git`` here or one folder above; None where there is none."""
+        root = self.root if (self.root / ".git").exists() else self.root.parent  # some repositories hold several hosts
+        git = root / ".git"
         try:
             if git.is_file():
-                git = (self.root / git.read_text().split(":", 1)[1].strip()).resolve()
+                git = (root / git.read_text().split(":", 1)[1].strip()).resolve()
             head = (git / "HEAD").read_text().strip()
             if not head.startswith("ref:"):
                 return head

@@ -102,6 +102,7 @@ def test_the_commit_is_read_from_git(tmp_path, form):
     if form == "packed":
         (git / "packed-refs").write_text(f"# pack-refs\n{COMMIT} refs/heads/main\n")
     assert Checkout(tmp_path).commit == COMMIT
+    assert Checkout(tmp_path / "one_of_several_hosts").commit == COMMIT
 
 
 def test_no_git_no_commit(tmp_path):
