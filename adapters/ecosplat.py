@@ -21,6 +21,7 @@ class EcoSplat(SPFSplat):
 
     name = "ecosplat"
     repository = "https://github.com/KAIST-VICLab/EcoSplat"
+    verified_commits = ()
     fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
     expectations = (
         SPFSplat.expectations[0],
