@@ -15,6 +15,7 @@ from torch import Tensor
 from diff3r_plugin.kernels.loading import cache, toolchain
 from diff3r_plugin.kernels.loading.build_cuda import SOURCE_DIRECTORY, sources, sources_and_headers
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
+from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
 from diff3r_plugin.render import semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
@@ -51,6 +52,14 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(str(cache.provide(f"diff3r_cuda_on_host_{digest.hexdigest()[:16]}.so", make)))
 
 
+def warp_visits() -> int:
+    """Pairs of a warp and a splat that kernels have looked at since the last call."""
+    loaded = library()
+    assert loaded is not None
+    loaded.cuda_on_host_warp_visits.restype = ctypes.c_int64
+    return loaded.cuda_on_host_warp_visits()
+
+
 def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Rasterizer:
     """The kernels and the twins, in one dtype."""
     loaded = library()
@@ -69,6 +78,11 @@ BACKEND = SimpleNamespace(
     linearize=_linearize, is_available=lambda device="cpu": torch.device(device).type == "cpu" and library() is not None
 )
 """To be put among the backends under a name of its own."""
+
+
+def charted(coordinates, theta: Tensor, views) -> GsplatCharted:
+    """The linearization in θ with the same kernels."""
+    return GsplatCharted(coordinates, theta, views, rasterizer(theta.dtype))
 
 
 def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height):

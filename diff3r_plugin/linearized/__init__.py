@@ -1,7 +1,8 @@
 """Renderings as a function of the unknowns θ: the value at one θ, and the products of its Jacobian.
 
 ``composed`` chains a renderer with the derivative of the coordinates; it works with every backend, and shows what is
-meant. ``fused`` does both within the kernels. A test compares them. ``exposed`` adds each view's exposure to either.
+meant. ``fused`` does both within a backend's kernels (``charted``, and one module a backend). A test compares them.
+``exposed`` adds each view's exposure to either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.linearized import charted_gsplat, charted_native
+from diff3r_plugin.linearized.charted import Charted
 from diff3r_plugin.linearized.composed import ComposedLinearization
 from diff3r_plugin.linearized.exposed import ExposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
@@ -26,6 +29,9 @@ __all__ = [
     "linearize_theta",
 ]
 
+CHARTED: dict[str, Charted] = {"native": charted_native.NativeCharted, "gsplat": charted_gsplat.linearize}
+"""The backends that apply charts within their kernels."""
+
 
 def linearize_theta(
     coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, backend: str = "auto"
@@ -36,7 +42,7 @@ def linearize_theta(
         coordinates: The map from θ to scenes.
         theta: Where.
         views: Cameras at θ = 0; they are moved first where poses are among the unknowns.
-        backend: As for ``render``. ``native`` is fused, unless autograd has to follow.
+        backend: As for ``render``. Those of :data:`CHARTED` are fused, unless autograd has to follow.
     """
     if "exposure" in coordinates.shapes:
         before = theta[:, : coordinates.first_unknown("exposure")].contiguous()
@@ -45,6 +51,6 @@ def linearize_theta(
         )
     name = resolve_backend(backend, theta.device)
     followed = torch.is_grad_enabled() and theta.requires_grad
-    if name == "native" and theta.dtype in (torch.float32, torch.float64) and not followed:
-        return FusedLinearization(coordinates, theta, views)
+    if name in CHARTED and theta.dtype in (torch.float32, torch.float64) and not followed:
+        return FusedLinearization(coordinates, theta, views, CHARTED[name])
     return ComposedLinearization(coordinates, theta, views, name)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.library_cuda import COTANGENTS, MOMENTS
 from diff3r_plugin.kernels.loading.structures import Vector
 from diff3r_plugin.render import gsplat_rasterizer
 from diff3r_plugin.render.gsplat_rasterizer import GsplatError, Rasterizer
@@ -24,7 +25,7 @@ from diff3r_plugin.render.gsplat_scene import GsplatScene
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
 
-SPLAT_NUMBERS, GRAM_NUMBERS, CAMERA_NUMBERS = 9, 34, 12
+SPLAT_NUMBERS, GRAM_NUMBERS = 9, 34
 """As in ``kernels/math/splat_chain.h``."""
 
 
@@ -52,7 +53,12 @@ def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
         GsplatError, BuildError: if gsplat or our kernels cannot be compiled here.
         torch.cuda.OutOfMemoryError: naming the sizes and what makes them smaller.
     """
-    return GsplatLinearization(gaussians, views, gsplat_rasterizer.load(_with_index(gaussians.device)))
+    return GsplatLinearization(gaussians, views, rasterizer_for(gaussians.device))
+
+
+def rasterizer_for(device: torch.device) -> Rasterizer:
+    """gsplat and our kernels for a device; errors as for :func:`linearize`."""
+    return gsplat_rasterizer.load(_with_index(device))
 
 
 class GsplatLinearization:
@@ -68,28 +74,24 @@ class GsplatLinearization:
 
     Attributes:
         image: ``[B, V, 3, H, W]``.
+        scene: What the kernels are called with.
         alpha_cap: Largest alpha of one splat at one pixel: the cap of the installed gsplat.
     """
 
     def __init__(self, gaussians: Gaussians, views: Views, rasterizer: Rasterizer) -> None:
         # A validation loop's inference mode would leave the rendering without a graph to go back through.
         with torch.inference_mode(False):
-            self._scene = scene = GsplatScene(gaussians, views, rasterizer)
+            self.scene = scene = GsplatScene(gaussians, views, rasterizer)
             self._rendered, self._leaves = scene.render(differentiable=True)
-        assert scene.image is not None
-        self.image: Float[Tensor, "B V 3 H W"] = self._to_image(scene.image)
+        self.image: Float[Tensor, "B V 3 H W"] = self._to_image(self._rendered.detach())
         self.alpha_cap = rasterizer.alpha_cap
 
     def jvp(
         self, tangent: Gaussians, world_to_camera: Float[Tensor, "B V 4 4"] | None = None
     ) -> Float[Tensor, "B V 3 H W"]:
         """J v; see :meth:`Linearization.jvp`."""
-        scene = self._scene
-        with scene.enough_memory():
-            moved = self._push(tangent, world_to_camera)
-            out = scene.empty((scene.images, scene.height, scene.width, 3))
-            scene.run(scene.kernels.rasterize_jvp, moved.data_ptr(), out.data_ptr())
-            return self._to_image(out)
+        with self.scene.enough_memory():
+            return self.image_tangent(self._push(tangent, world_to_camera))
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
         """Jᵀ u; see :meth:`Linearization.vjp`."""
@@ -103,18 +105,13 @@ class GsplatLinearization:
 
     def gauss_newton_product(self, tangent: Gaussians, pixel_weights: Float[Tensor, "B V H W"]) -> Gaussians:
         """JᵀWJ v; each tile pushes and pulls in one kernel. See :meth:`Linearization.gauss_newton_product`."""
-        scene, kernels = self._scene, self._scene.kernels
-        weights = scene.pixel_weights(pixel_weights)
-        with scene.enough_memory():
-            moved = self._push(tangent, None)
-            moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-            scene.run(kernels.rasterize_product, moved.data_ptr(), weights.data_ptr(), moments.data_ptr())
-            scene.run(kernels.footprints, moments.data_ptr())
-            return self._pull(moments, with_cameras=False)[0]
+        weights = self.scene.pixel_weights(pixel_weights)
+        with self.scene.enough_memory():
+            return self._pull(self.splat_moments(self._push(tangent, None), weights), MOMENTS, None)
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
         """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
-        scene, kernels = self._scene, self._scene.kernels
+        scene, kernels = self.scene, self.scene.kernels
         scene.check_unchanged()
         weights = scene.pixel_weights(pixel_weights)
         with scene.enough_memory():
@@ -125,43 +122,71 @@ class GsplatLinearization:
             scene.run(kernels.splat_gram, sums.data_ptr(), core.data_ptr(), rest.data_ptr())
             return GaussianGram(core, rest)
 
+    def room_for_splats(self) -> Float[Tensor, "I N 9"]:
+        """Nine numbers of each splat, not initialized."""
+        return self.scene.empty((self.scene.images, self.scene.gaussians, SPLAT_NUMBERS))
+
+    def image_tangent(self, moved: Float[Tensor, "I N 9"]) -> Float[Tensor, "B V 3 H W"]:
+        """J v from the tangents of splats that a kernel has written."""
+        scene = self.scene
+        out = scene.empty((scene.images, scene.height, scene.width, 3))
+        scene.run(scene.kernels.rasterize_jvp, moved.data_ptr(), out.data_ptr())
+        return self._to_image(out)
+
+    def splat_cotangents(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "I N 9"]:
+        """Cotangents of splats, by gsplat."""
+        scene = self.scene
+        scene.check_unchanged()
+        cotangent = scene.image_argument(cotangent)
+        if not self._rendered.requires_grad:  # nothing touches the images
+            return scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
+        means2d, conics, colors, opacities = torch.autograd.grad(
+            self._rendered, self._leaves, cotangent, retain_graph=True
+        )
+        return torch.cat([means2d, conics, opacities[..., None], colors], -1)
+
+    def splat_moments(
+        self, moved: Float[Tensor, "I N 9"], pixel_weights: Float[Tensor, "B V H W"]
+    ) -> Float[Tensor, "I N 9"]:
+        """JᵀWJ v on splats: moments of their cotangents from their tangents."""
+        scene = self.scene
+        moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
+        scene.run(scene.kernels.rasterize_product, moved.data_ptr(), pixel_weights.data_ptr(), moments.data_ptr())
+        return moments
+
+    def camera_sums(self, wanted: bool) -> Float[Tensor, "B V 3 4"] | None:
+        """Room in which a kernel adds up what [R|t] gets, in double."""
+        scene = self.scene
+        return scene.zeros((scene.batch, scene.views, 3, 4), torch.float64) if wanted else None
+
+    def camera_matrices(self, sums: Float[Tensor, "B V 3 4"] | None) -> Float[Tensor, "B V 4 4"] | None:
+        """Those sums as cotangents of world_to_camera."""
+        return None if sums is None else torch.nn.functional.pad(sums.to(self.scene.dtype), (0, 0, 0, 1))
+
     def _push(self, tangent: Gaussians, world_to_camera: Tensor | None) -> Float[Tensor, "I N 9"]:
-        scene = self._scene
-        given = scene.tangent(tangent, world_to_camera)
-        moved = scene.empty((scene.images, scene.gaussians, SPLAT_NUMBERS))
+        given, moved = self.scene.tangent(tangent, world_to_camera), self.room_for_splats()
         vector = Vector(*(value.data_ptr() for value in given))
-        scene.run(scene.kernels.splat_jvp, vector, moved.data_ptr())
+        self.scene.run(self.scene.kernels.splat_jvp, vector, moved.data_ptr())
         return moved
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
-        scene = self._scene
-        scene.check_unchanged()
-        cotangent = scene.image_argument(cotangent)
-        with scene.enough_memory():
-            if self._rendered.requires_grad:
-                means2d, conics, colors, opacities = torch.autograd.grad(
-                    self._rendered, self._leaves, cotangent, retain_graph=True
-                )
-                splats = torch.cat([means2d, conics, opacities[..., None], colors], -1)
-            else:  # nothing touches the images
-                splats = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-            return self._pull(splats, with_cameras)
+        with self.scene.enough_memory():
+            splats, sums = self.splat_cotangents(cotangent), self.camera_sums(with_cameras)
+            return self._pull(splats, COTANGENTS, sums), self.camera_matrices(sums)
 
-    def _pull(self, splats: Float[Tensor, "I N 9"], with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
-        scene = self._scene
-        B, V, N = scene.batch, scene.views, scene.gaussians
+    def _pull(self, splats: Float[Tensor, "I N 9"], arriving: int, sums: Tensor | None) -> Gaussians:
+        scene = self.scene
+        B, N = scene.batch, scene.gaussians
         gradient = Gaussians(
             scene.empty((B, N, 3)), scene.empty((B, N, 3, 3)), scene.empty((B, N)), scene.empty((B, N, 3, scene.bases))
         )
-        sums = scene.zeros((B, V, 3, 4), torch.float64) if with_cameras else None
         vector = Vector(*(value.data_ptr() for value in gradient.tensors()))
-        scene.run(scene.kernels.splat_vjp, splats.data_ptr(), vector, None if sums is None else sums.data_ptr())
-        if sums is None:
-            return gradient, None
-        return gradient, torch.nn.functional.pad(sums.to(scene.dtype), (0, 0, 0, 1))
+        room = None if sums is None else sums.data_ptr()
+        scene.run(scene.kernels.splat_vjp, splats.data_ptr(), arriving, vector, room)
+        return gradient
 
     def _to_image(self, image: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:
-        scene = self._scene
+        scene = self.scene
         return image.unflatten(0, (scene.batch, scene.views)).movedim(-1, 2).contiguous()
 
 

@@ -17,7 +17,7 @@ from diff3r_plugin.views import Views
 
 
 class GsplatScene(KernelInputs):
-    """Inputs, splats in gsplat's layout, tile lists, and the image ``[B V, H, W, 3]``.
+    """Inputs, splats in gsplat's layout and tile lists.
 
     One call goes through all scenes and views, so a batch costs one projection, one sort and one rendering.
 
@@ -56,13 +56,13 @@ class GsplatScene(KernelInputs):
             "colors": (count, N, 3),
             "splat_opacities": (count, N),
             "depths": (count, N),
+            "reaches": (count, N, 2),
         }
         self.splats = {name: self.empty(shape) for name, shape in shapes.items()}
         self.splats["radii"] = torch.empty((count, N, 2), dtype=torch.int32, device=self.device)
         self.splats["flags"] = torch.empty((count, N), dtype=torch.int32, device=self.device)
         self.offsets: Tensor | None = None
         self.flatten_ids: Tensor | None = None
-        self.image: Tensor | None = None
 
     def _sort(self) -> None:
         rows, columns = -(-self.height // TILE), -(-self.width // TILE)
@@ -97,7 +97,6 @@ class GsplatScene(KernelInputs):
                         self.flatten_ids,
                         backgrounds=background,
                     )
-        self.image = image.detach().contiguous()
         return image, leaves
 
     def run(self, kernel: Callable[..., int], *arguments: Any) -> None:
@@ -121,7 +120,6 @@ class GsplatScene(KernelInputs):
             self.offsets.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.numel() if sorted_already else 0,  # type: ignore[union-attr]
-            None if self.image is None else self.image.data_ptr(),
         )
 
     def image_argument(self, cotangent: Tensor) -> Tensor:

@@ -29,15 +29,19 @@ struct Barrier {
     long generation = 0;
 };
 
+// Where a fiber or the scheduler goes on. (swapcontext would ask the kernel for the signal mask at every switch.)
+using Place = void* [5];
+
 struct Fiber {
-    ucontext_t context;
+    ucontext_t context;  // of its start
+    Place place;
     std::unique_ptr<char[]> stack;
-    bool finished = false;
+    bool started = false, finished = false;
 };
 
 struct Block {
     std::vector<Fiber> fibers;
-    ucontext_t scheduler;
+    Place scheduler;
     int current = 0;
     long progress = 0;  // counts barriers that opened and fibers that ended
     Barrier all;
@@ -64,9 +68,22 @@ inline int& block_threads() {
     return threads;
 }
 
-inline void yield() {
+inline int64_t& lane_visits() {
+    static int64_t count = 0;
+    return count;
+}
+
+__attribute__((noinline)) inline void jump(Place& place) { __builtin_longjmp(place, 1); }
+__attribute__((noinline)) inline void yield() {
     Block& b = *block();
-    swapcontext(&b.fibers[size_t(b.current)].context, &b.scheduler);
+    if (__builtin_setjmp(b.fibers[size_t(b.current)].place) == 0) jump(b.scheduler);
+}
+// Runs a fiber until it yields.
+__attribute__((noinline)) inline void resume(Block& b, Fiber& fiber) {
+    if (__builtin_setjmp(b.scheduler)) return;
+    if (fiber.started) jump(fiber.place);
+    fiber.started = true;
+    setcontext(&fiber.context);
 }
 
 inline void wait(Barrier& barrier, int members) {
@@ -107,7 +124,7 @@ inline void run(int blocks, int threads, const std::function<void()>& body) {
         b.all = Barrier();
         b.warps.assign(size_t(threads / WARP_LANES), Barrier());
         for (Fiber& fiber : b.fibers) {
-            fiber.finished = false;
+            fiber.started = fiber.finished = false;
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.get();
             fiber.context.uc_stack.ss_size = STACK;
@@ -120,7 +137,7 @@ inline void run(int blocks, int threads, const std::function<void()>& body) {
             for (b.current = 0; b.current < threads; ++b.current) {
                 Fiber& fiber = b.fibers[size_t(b.current)];
                 if (fiber.finished) continue;
-                swapcontext(&b.scheduler, &fiber.context);
+                resume(b, fiber);
                 left += !fiber.finished;
             }
             if (left && b.progress == before) {
@@ -162,6 +179,18 @@ template <class Wait> int votes(bool mine, int first, int count, Wait wait_for_a
     return total;
 }
 
+// Bit i: lane i of this warp passed true.
+inline unsigned ballot(bool mine) {
+    Block& b = *block();
+    const size_t first = size_t(b.current / WARP_LANES * WARP_LANES);
+    b.exchange[size_t(b.current)] = mine;
+    wait_for_warp();
+    unsigned bits = 0;
+    for (unsigned i = 0; i < unsigned(WARP_LANES); ++i) bits |= unsigned(b.exchange[first + i]) << i;
+    wait_for_warp();
+    return bits;
+}
+
 struct Three {
     Index x;
 };
@@ -176,9 +205,17 @@ inline void __syncthreads() { cuda_on_host::wait_for_block(); }
 inline int __syncthreads_count(bool predicate) {
     return cuda_on_host::votes(predicate, 0, cuda_on_host::block_threads(), cuda_on_host::wait_for_block);
 }
-inline bool __any_sync(unsigned, bool predicate) {
-    const int lane = cuda_on_host::block()->current % cuda_on_host::WARP_LANES;
-    return cuda_on_host::votes(predicate, cuda_on_host::block()->current - lane, cuda_on_host::WARP_LANES, cuda_on_host::wait_for_warp) > 0;
+inline bool __any_sync(unsigned, bool predicate) { return cuda_on_host::ballot(predicate) != 0; }
+inline unsigned __ballot_sync(unsigned, bool predicate) { return cuda_on_host::ballot(predicate); }
+// Kernels find the splats that a warp looks at by this, so calls of it count lanes times looks.
+inline int __ffs(int x) {
+    ++cuda_on_host::lane_visits();
+    return __builtin_ffs(x);
+}
+extern "C" __attribute__((used)) inline int64_t cuda_on_host_warp_visits() {
+    const int64_t count = cuda_on_host::lane_visits() / cuda_on_host::WARP_LANES;
+    cuda_on_host::lane_visits() = 0;
+    return count;
 }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
     const int lane = cuda_on_host::block()->current % cuda_on_host::WARP_LANES;

@@ -1,18 +1,16 @@
 """No float32 matrix product in the layer's own work: on a GPU it may be rounded to TF32, and J and Jᵀ come apart."""
 
-import gsplat_on_cpu
 import pytest
 import torch
 from scenes import refinable_scene
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from diff3r_plugin import Gaussians, config, render
+from diff3r_plugin import Gaussians
 from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.objective import Objective
 
-GSPLAT = "gsplat_on_cpu"
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "einsum", "linear")
 
 
@@ -30,13 +28,9 @@ class Refuse(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.fixture(params=["native", GSPLAT])
-def objective(request, monkeypatch):
+@pytest.fixture
+def objective(compiled_backend):
     """With poses and either chart of covariances, linearized in float32."""
-    monkeypatch.setitem(render.BACKENDS, GSPLAT, gsplat_on_cpu.BACKEND)
-    monkeypatch.setattr(config, "BACKENDS", (*config.BACKENDS, GSPLAT))
-    if request.param not in render.available_backends():
-        pytest.skip("no compiler here")
 
     def make(scales: bool) -> Objective:
         scene, views = refinable_scene(gaussians=5, size=(16, 16))
@@ -47,7 +41,7 @@ def objective(request, monkeypatch):
         scene, views = scene.to(torch.float32), views.to(torch.float32)
         coordinates = Coordinates(scene, views, GROUPS)
         zero = torch.zeros(scene.batch_size, coordinates.num_unknowns)
-        return Objective(coordinates, views, zero, torch.ones_like(zero), backend=request.param)
+        return Objective(coordinates, views, zero, torch.ones_like(zero), backend=compiled_backend)
 
     return make
 

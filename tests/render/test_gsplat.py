@@ -2,6 +2,7 @@
 
 import sys
 import types
+from dataclasses import replace
 
 import gsplat_on_cpu
 import pytest
@@ -102,14 +103,41 @@ def test_an_image_larger_than_one_batch_of_splats_in_shared_memory():
             torch.testing.assert_close(x, y, atol=1e-9, rtol=1e-8)
 
 
-def test_the_product_subtracts_its_own_weights_from_its_own_rendering():
+def test_warps_look_only_at_splats_that_may_show_there_and_miss_none():
+    """Small and needle-shaped splats all over two tiles; every alpha of 1/255 counts, however far from its center."""
+    scene, views = random_scene(gaussians=150, views=1, size=(32, 32), degree=0, seed=4)
+    generator = torch.Generator().manual_seed(4)
+    spread = torch.rand(1, 150, 3, generator=generator).double() * torch.tensor([0.3, 0.02, 0.02])
+    turn, _ = torch.linalg.qr(torch.randn(150, 3, 3, generator=generator).double())
+    factor = turn * spread[..., None, :]
+    scene = Gaussians(scene.means, factor @ factor.mT, scene.opacities, scene.harmonics)
+    ours, oracle, tangent = on_cpu(scene, views), linearize(scene, views, "torch"), random_tangent(scene)
+    gsplat_on_cpu.warp_visits()
+    torch.testing.assert_close(ours.jvp(tangent), oracle.jvp(tangent), rtol=1e-9, atol=1e-9)
+    visits, listed = gsplat_on_cpu.warp_visits(), ours.scene.flatten_ids.numel()
+    assert visits < 8 * listed / 2, f"{visits} of {8 * listed} pairs of a warp and a listed splat"
+    weights = torch.rand_like(ours.image[:, :, 0])
+    product, expected = (lin.gauss_newton_product(tangent, weights) for lin in (ours, oracle))
+    for a, b in zip(product.tensors(), expected.tensors(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8 * b.abs().max().item())
+
+
+def test_products_subtract_their_own_weights_from_their_own_rendering():
     """gsplat's rendering is rounded otherwise; behind an opaque splat the difference would grow by α / (1 - α)."""
     scene, views = random_scene(gaussians=9, views=2, size=(16, 16))
-    lin, tangent = on_cpu(scene, views), random_tangent(scene)
-    weights = torch.rand_like(lin.image[:, :, 0])
-    expected = lin.gauss_newton_product(tangent, weights)
-    lin._scene.image += 0.1
-    for a, b in zip(lin.gauss_newton_product(tangent, weights).tensors(), expected.tensors(), strict=True):
+    rasterizer, tangent = gsplat_on_cpu.rasterizer(scene.dtype), random_tangent(scene)
+
+    def disturbed(*arguments, **options):
+        image, alphas = rasterizer.rasterize_to_pixels(*arguments, **options)
+        return image + 0.1, alphas
+
+    def products(by):
+        lin = GsplatLinearization(scene, views, by)
+        weights = torch.linspace(0, 1, lin.image[:, :, 0].numel()).double().reshape(lin.image[:, :, 0].shape)
+        gram = lin.gram(weights)
+        return *lin.gauss_newton_product(tangent, weights).tensors(), gram.core, gram.sh_rest
+
+    for a, b in zip(products(replace(rasterizer, rasterize_to_pixels=disturbed)), products(rasterizer), strict=True):
         assert torch.equal(a, b)
 
 
@@ -168,7 +196,7 @@ def test_out_of_memory_names_the_sizes_and_the_settings(monkeypatch):
     def no_memory(shape, dtype=None):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nmore")
 
-    monkeypatch.setattr(lin._scene, "zeros", no_memory)
+    monkeypatch.setattr(lin.scene, "zeros", no_memory)
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"7 Gaussians in 2 x 2 images.*batch size.*diff3r\.groups"):
         lin.gram(torch.ones_like(lin.image[:, :, 0]))
 

@@ -25,16 +25,14 @@ template <> struct RayStop<float> { static constexpr float value = 1e-4f + 0x1p-
 template <class T> struct DeviceScene : Inputs<T> {
     int64_t intersections;
     T alpha_cap;
-    T *means2d, *conics, *colors, *splat_opacities, *depths;
+    T *means2d, *conics, *colors, *splat_opacities, *depths, *reaches;
     int32_t *radii, *flags;
     const int32_t *tile_offsets, *flatten_ids;
-    const T* rendered;
 
     explicit DeviceScene(const Diff3rDeviceScene& s)
         : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(T(s.alpha_cap)), means2d(static_cast<T*>(s.means2d)),
           conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)), splat_opacities(static_cast<T*>(s.splat_opacities)),
-          depths(static_cast<T*>(s.depths)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids),
-          rendered(static_cast<const T*>(s.rendered)) {}
+          depths(static_cast<T*>(s.depths)), reaches(static_cast<T*>(s.reaches)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids) {}
 };
 
 template <class T> struct Exactly { using type = T; };
@@ -61,6 +59,19 @@ int32_t launch(const Diff3rQueue& queue, int64_t blocks, int threads, void (*ker
 
 inline int64_t blocks_for(int64_t items, int threads) { return (items + threads - 1) / threads; }
 
+// Calls use(k) with a constant for the number of basis functions: only so do they stay in registers.
+template <int N> struct Bases { static constexpr int count = N; };
+template <class Use> int32_t with_bases(int bases, const Use& use) {
+    switch (bases) {
+        case 1: return use(Bases<1>());
+        case 4: return use(Bases<4>());
+        case 9: return use(Bases<9>());
+        case 16: return use(Bases<16>());
+        case 25: return use(Bases<25>());
+    }
+    return 1;  // cudaErrorInvalidValue
+}
+
 template <class T> __device__ __forceinline__ void load_camera(const DeviceScene<T>& scene, int64_t image, Camera<T>& camera) {
     set_lens(camera, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
     const T* matrix = scene.world_to_camera + 16 * image;
@@ -84,13 +95,15 @@ template <class T> struct SeenGaussian {
     Camera<T> camera;
     Projection<T> projection;
 
-    __device__ __forceinline__ Seen<T> load(const DeviceScene<T>& scene, int64_t n, int64_t image, int flags) {
+    // BASES: as many basis functions, if that is known where this is compiled.
+    template <int BASES = 0> __device__ __forceinline__ Seen<T> load(const DeviceScene<T>& scene, int64_t n, int64_t image, int flags) {
+        const int bases = BASES ? BASES : scene.bases;
         for (int j = 0; j < 3; ++j) mean[j] = scene.means[3 * n + j];
         load_symmetric(scene.covariances, n, covariance);
         for (int c = 0; c < 3; ++c) lit[c] = T(flags >> c & 1);
         load_camera(scene, image, camera);
         project(mean, covariance, camera, projection);
-        return {scene.bases, mean, covariance, scene.opacities[n], scene.harmonics + 3 * scene.bases * n, lit, true};
+        return {bases, mean, covariance, scene.opacities[n], scene.harmonics + 3 * bases * n, lit, true};
     }
 };
 

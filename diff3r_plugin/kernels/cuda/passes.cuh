@@ -1,10 +1,33 @@
-// What a thread does at each splat for J v and for Jᵀ u; the Gauss-Newton product does both in a row.
+// What a thread does at each splat for the rendering, for J v and for Jᵀ u; products do several in a row.
 #pragma once
 
 #include "tile_walk.cuh"
 #include "warp_sums.cuh"
 
 namespace diff3r {
+
+// The rendering itself, by the very weights that the transposed passes subtract from it again: of the rasterizer's own, rounded
+// otherwise, what is left behind an opaque splat would be off by α / (1 - α) times the difference.
+template <class T> struct PrimalPass {
+    const DeviceScene<T>& scene;
+    T x, y, transmittance, color[3];
+
+    __device__ __forceinline__ PrimalPass(const DeviceScene<T>& scene_, const Pixel<T>& pixel)
+        : scene(scene_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), color{T(0), T(0), T(0)} {}
+
+    __device__ __forceinline__ bool live() const { return transmittance > T(0); }
+    __device__ __forceinline__ void load(int, int) {}
+    __device__ __forceinline__ void visit(const SharedSplats<T>& s, int slot) {
+        const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
+        const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
+        for (int c = 0; c < 3; ++c) color[c] += step.weight * s.color[c][slot];
+    }
+    // Once all splats are in.
+    __device__ __forceinline__ void finish() {
+        const T left = transmittance < T(0) ? -transmittance : transmittance;
+        for (int c = 0; c < 3; ++c) color[c] += left * scene.background[c];
+    }
+};
 
 template <class T> struct SharedTangents {
     T number[SPLAT_NUMBERS][BLOCK];
@@ -13,7 +36,7 @@ template <class T> struct SharedTangents {
     }
 };
 
-// Tangent of the image at one pixel.
+// Tangent of the image at one pixel, and the rendering as above.
 template <class T> struct TangentPass {
     using D = Dual<T>;
     const DeviceScene<T>& scene;
@@ -21,8 +44,8 @@ template <class T> struct TangentPass {
     const T* tangents;
     T x, y;
     D transmittance;
-    T color[3];   // the tangent
-    T primal[3];  // the rendering itself, by the very weights that the transposed pass subtracts from it again
+    T color[3];  // the tangent
+    T primal[3];
 
     __device__ __forceinline__ TangentPass(const DeviceScene<T>& scene_, SharedTangents<T>& shared_, const T* tangents_, const Pixel<T>& pixel)
         : scene(scene_), shared(shared_), tangents(tangents_), x(pixel.x), y(pixel.y),
@@ -30,19 +53,19 @@ template <class T> struct TangentPass {
 
     __device__ __forceinline__ bool live() const { return transmittance.v > T(0); }
     __device__ __forceinline__ void load(int slot, int id) { shared.load(tangents, slot, id); }
-    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
-        if (!live()) return false;
-        const auto pair = [&](T v, int k) { return D::with_tangent(v, shared.number[k][slot]); };
-        const Footprint<D> f{pair(s.x[slot], 0), pair(s.y[slot], 1), pair(s.a[slot], 2),
-                             pair(s.b[slot], 3), pair(s.c[slot], 4), pair(s.opacity[slot], 5)};
-        const Coverage<D> covered = cover(f, D(x), D(y), scene.alpha_cap);
-        if (!covered.visible) return true;
-        const Blend<D> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
+    __device__ __forceinline__ void visit(const SharedSplats<T>& s, int slot) {
+        if (!live()) return;
+        const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
+        if (!covered.visible) return;  // most pairs end here, with nothing of their tangents read
+        T move[6];
+        DIFF3R_UNROLL
+        for (int k = 0; k < 6; ++k) move[k] = shared.number[k][slot];
+        const T change = covered.free ? covered.alpha * log_alpha_tangent(move, covered.dx, covered.dy) : T(0);
+        const Blend<D> step = blend(transmittance, D::with_tangent(covered.alpha, change), true, RayStop<T>::value);
         for (int c = 0; c < 3; ++c) {
             color[c] += step.weight.d[0] * s.color[c][slot] + step.weight.v * shared.number[6 + c][slot];
             primal[c] += step.weight.v * s.color[c][slot];
         }
-        return true;
     }
     // Once all splats are in.
     __device__ __forceinline__ void finish() {
@@ -72,11 +95,11 @@ template <class T> struct CotangentPass {
 
     __device__ __forceinline__ bool live() const { return transmittance > T(0); }
     __device__ __forceinline__ void load(int, int) {}
-    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
+    __device__ __forceinline__ void visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
         const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         // Votes and sums are over the whole warp, so no lane may leave on its own.
-        if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
+        if (!__any_sync(EVERY_LANE, step.taken)) return;
         T sums[16] = {};
         if (step.taken) {
             T light(0);
@@ -89,7 +112,6 @@ template <class T> struct CotangentPass {
             if (covered.free) add_low_moments(log_alpha_derivative(step.weight, covered.alpha, light, behind), covered.dx, covered.dy, sums);
         }
         add_warp_sums<16>(sums, SPLAT_NUMBERS, moments + int64_t(SPLAT_NUMBERS) * s.id[slot]);
-        return true;
     }
 };
 

@@ -19,6 +19,21 @@ struct Part {
     }
 };
 
+// Adds the sums over the block of two numbers to out[0] and out[1]: one atomic addition each. (Thousands of blocks add to the
+// same two numbers, one after the other.) All threads of the block must call this.
+template <class T> __device__ __forceinline__ void add_block_sums(T* sums, double* out) {
+    constexpr int WARPS = VECTOR_THREADS / WARP;
+    static_assert(2 * WARPS <= WARP, "one warp adds the warps' sums up");
+    __shared__ double parts[2 * WARPS];
+    const int warp = int(threadIdx.x) / WARP, lane = int(threadIdx.x) % WARP;
+    const T sum = warp_sums<2>(sums);
+    if (lane % (WARP / 2) == 0) parts[2 * warp + lane / (WARP / 2)] = double(sum);
+    __syncthreads();
+    if (warp > 0) return;
+    double both[2] = {lane < WARPS ? parts[2 * lane] : 0.0, lane < WARPS ? parts[2 * lane + 1] : 0.0};
+    add_warp_sums<2>(both, 2, out);
+}
+
 template <class T> __device__ __forceinline__ void add_products(T z, T r, T* sums) {
     sums[0] += z * r;
     sums[1] += r * r;
@@ -39,7 +54,7 @@ __global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* invers
         z[i] = conditioned;
         add_products(conditioned, residual, sums);
     }
-    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+    add_block_sums(sums, out + 2 * part.system);
 }
 
 template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inverse, const T* r, T* z, double* out) {
@@ -49,7 +64,7 @@ template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inv
         z[i] = inverse ? inverse[i] * r[i] : r[i];
         add_products(z[i], r[i], sums);
     }
-    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+    add_block_sums(sums, out + 2 * part.system);
 }
 
 template <class T> __global__ void direction_kernel(int64_t unknowns, const T* beta, const T* z, T* p) {
@@ -77,7 +92,7 @@ template <class T> __global__ void products_kernel(int64_t unknowns, const T* a,
         else
             sums[0] += a[i] * b[i];
     }
-    add_warp_sums<2>(sums, 2, out + 2 * part.system);
+    add_block_sums(sums, out + 2 * part.system);
 }
 
 inline int64_t vector_blocks(const Diff3rSystems& s) { return s.systems * blocks_for(s.unknowns, VECTOR_THREADS * PER_THREAD); }

@@ -6,7 +6,7 @@ namespace diff3r {
 constexpr int PROJECT_THREADS = 128;
 constexpr double LARGEST_RADIUS = 1 << 24;  // px; an integer that every number type holds
 
-template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
+template <class T, int BASES> __global__ void __launch_bounds__(PROJECT_THREADS) project_kernel(DeviceScene<T> scene) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= scene.images() * scene.gaussians) return;
     const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
@@ -19,12 +19,13 @@ template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
     project(mean, covariance, camera, p);
     offset_from_camera(mean, camera, offset);
     normalize(offset, direction);
-    harmonic_basis(scene.bases, direction[0], direction[1], direction[2], basis);
+    harmonic_basis(BASES, direction[0], direction[1], direction[2], basis);
     const T opacity = scene.opacities[n];
     T sum = opacity;
     for (int c = 0; c < 3; ++c) {
         color[c] = T(COLOR_OFFSET);
-        for (int k = 0; k < scene.bases; ++k) color[c] += scene.harmonics[(3 * n + c) * scene.bases + k] * basis[k];
+        DIFF3R_UNROLL
+        for (int k = 0; k < BASES; ++k) color[c] += scene.harmonics[(3 * n + c) * BASES + k] * basis[k];
         sum += color[c];
     }
     bool visible = p.visible && is_finite(sum) && opacity >= T(ALPHA_SKIP);
@@ -50,13 +51,17 @@ template <class T> __global__ void project_kernel(DeviceScene<T> scene) {
     scene.splat_opacities[at] = visible ? opacity : T(0);
     const T limit(LARGEST_RADIUS);
     // Whole pixels, rounded up.
+    scene.reaches[2 * at] = reach_x, scene.reaches[2 * at + 1] = reach_y;
     scene.radii[2 * at] = visible ? int32_t(reach_x < limit ? reach_x : limit) + 1 : 0;
     scene.radii[2 * at + 1] = visible ? int32_t(reach_y < limit ? reach_y : limit) + 1 : 0;
 }
 
 template <class T> int32_t project(const Diff3rDeviceScene* s) {
     const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS, project_kernel<T>, scene);
+    return with_bases(scene.bases, [&](auto bases) {
+        return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS,
+                      project_kernel<T, decltype(bases)::count>, scene);
+    });
 }
 
 }  // namespace diff3r

@@ -1,6 +1,5 @@
 // Per splat, the sums over pixels that the Gram matrix of Jᵀ W J in its nine numbers is made of (splat_gram).
-#include "tile_walk.cuh"
-#include "warp_sums.cuh"
+#include "passes.cuh"
 
 namespace diff3r {
 namespace {
@@ -10,17 +9,17 @@ template <class T> struct Gram {
     T* out;
     T x, y, transmittance, weight, behind[3];
 
-    __device__ __forceinline__ Gram(const DeviceScene<T>& scene_, T* out_, const Pixel<T>& pixel, const T* weights)
+    __device__ __forceinline__ Gram(const DeviceScene<T>& scene_, T* out_, const Pixel<T>& pixel, const T* weights, const T* rendered)
         : scene(scene_), out(out_), x(pixel.x), y(pixel.y), transmittance(pixel.ray()), weight(pixel.inside ? weights[pixel.index] : T(0)) {
-        for (int c = 0; c < 3; ++c) behind[c] = pixel.inside ? scene.rendered[3 * pixel.index + c] : T(0);
+        for (int c = 0; c < 3; ++c) behind[c] = rendered[c];
     }
 
     __device__ __forceinline__ bool live() const { return transmittance > T(0); }
     __device__ __forceinline__ void load(int, int) {}
-    __device__ __forceinline__ bool visit(const SharedSplats<T>& s, int slot) {
+    __device__ __forceinline__ void visit(const SharedSplats<T>& s, int slot) {
         const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
         const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
-        if (!__any_sync(EVERY_LANE, step.taken)) return __any_sync(EVERY_LANE, live());
+        if (!__any_sync(EVERY_LANE, step.taken)) return;
         static_assert(GRAM_NUMBERS == WARP + 2, "summed in two parts");
         T sums[GRAM_NUMBERS] = {};
         if (step.taken) {
@@ -40,7 +39,6 @@ template <class T> struct Gram {
         T* target = out + int64_t(GRAM_NUMBERS) * s.id[slot];
         add_warp_sums<WARP>(sums, WARP, target);
         add_warp_sums<2>(sums + WARP, 2, target + WARP);
-        return true;
     }
 };
 
@@ -49,8 +47,12 @@ template <class T> struct Gram {
 template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceScene<T> scene, const T* weights, T* out) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
-    Gram<T> visitor(scene, out, pixel, weights);
-    walk_tile(scene, pixel.tile, splats, visitor);
+    PrimalPass<T> rendering(scene, pixel);
+    walk_tile(scene, pixel, splats, rendering);
+    rendering.finish();
+    __syncthreads();  // the second walk loads over the last batch of the first
+    Gram<T> visitor(scene, out, pixel, weights, rendering.color);
+    walk_tile(scene, pixel, splats, visitor);
 }
 
 template <class T> int32_t rasterize_gram(const Diff3rDeviceScene* s, const void* weights, void* out) {

@@ -1,4 +1,4 @@
-// J v on splats: the forward pass on dual numbers.
+// J v on splats.
 #include "passes.cuh"
 
 namespace diff3r {
@@ -8,7 +8,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) jvp_kernel(DeviceSce
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
     TangentPass<T> push(scene, shared, tangents, pixel);
-    walk_tile(scene, pixel.tile, splats, push);
+    walk_tile(scene, pixel, splats, push);
     push.finish();
     if (pixel.inside)
         for (int c = 0; c < 3; ++c) rendered[3 * pixel.index + c] = push.color[c];

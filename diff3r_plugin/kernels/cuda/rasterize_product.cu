@@ -9,23 +9,13 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
     TangentPass<T> forward(scene, shared, tangents, pixel);
-    walk_tile(scene, pixel.tile, splats, forward);
+    walk_tile(scene, pixel, splats, forward);
     forward.finish();
     const T weight = pixel.inside ? weights[pixel.index] : T(0);
     for (int c = 0; c < 3; ++c) forward.color[c] *= weight;
     __syncthreads();  // the second walk loads over the last batch of the first
     CotangentPass<T> backward(scene, moments, pixel, forward.color, forward.primal);
-    walk_tile(scene, pixel.tile, splats, backward);
-}
-
-template <class T> __global__ void footprints_kernel(DeviceScene<T> scene, T* moments) {
-    const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= scene.images() * scene.gaussians || !(scene.flags[at] & VISIBLE)) return;
-    const T* conic = scene.conics + 3 * at;
-    T footprint[6];
-    footprint_cotangent(conic[0], conic[1], conic[2], moments + SPLAT_NUMBERS * at, footprint);
-    for (int k = 0; k < 5; ++k) moments[SPLAT_NUMBERS * at + k] = footprint[k];
-    moments[SPLAT_NUMBERS * at + 5] = footprint[5] / scene.splat_opacities[at];
+    walk_tile(scene, pixel, splats, backward);
 }
 
 template <class T> int32_t rasterize_product(const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments) {
@@ -34,13 +24,7 @@ template <class T> int32_t rasterize_product(const Diff3rDeviceScene* s, const v
                   static_cast<const T*>(weights), static_cast<T*>(moments));
 }
 
-template <class T> int32_t footprints(const Diff3rDeviceScene* s, void* moments) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, BLOCK), BLOCK, footprints_kernel<T>, scene, static_cast<T*>(moments));
-}
-
 }  // namespace diff3r
 
 DIFF3R_EXPORT(rasterize_product, (const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments),
               (s, tangents, weights, moments))
-DIFF3R_EXPORT(footprints, (const Diff3rDeviceScene* s, void* moments), (s, moments))

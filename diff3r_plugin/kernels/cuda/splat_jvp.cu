@@ -1,9 +1,7 @@
-// Tangents of Gaussians (and cameras) to tangents of splats: the projection on dual numbers.
-#include "device.h"
+// Tangents of Gaussians or of θ (and of cameras) to tangents of splats: the projection on dual numbers, one thread a Gaussian.
+#include "chart_rows.cuh"
 
 namespace diff3r {
-
-constexpr int SPLAT_JVP_THREADS = 128;
 
 template <class T> __device__ __forceinline__ void load_moving_camera(const DeviceScene<T>& scene, const T* tangents, int64_t image, Camera<Dual<T>>& camera) {
     using D = Dual<T>;
@@ -20,44 +18,60 @@ template <class T> __device__ __forceinline__ void load_moving_camera(const Devi
     camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
 }
 
-template <class T> __global__ void splat_jvp_kernel(DeviceScene<T> scene, VectorView<T> tangent, T* out) {
+// Six coefficients of the tangent of ln(alpha) (footprint_tangent) and that of three colors, [I, N, 9].
+template <class T, int BASES, class Tangent>
+__global__ void __launch_bounds__(GAUSSIAN_THREADS) splat_jvp_kernel(DeviceScene<T> scene, Tangent tangent, T* out) {
     using D = Dual<T>;
-    const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (at >= scene.images() * scene.gaussians) return;
-    const int flags = scene.flags[at];
-    T* number = out + SPLAT_NUMBERS * at;
-    if (!(flags & VISIBLE)) {
-        zero(number, SPLAT_NUMBERS);
-        return;
+    __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
+    const GaussianBlock<T> block(scene.gaussians);
+    tangent.template load<BASES>(scene, block, rows);
+    if (!block.mine) return;
+    const T* row = rows + Row<BASES>::stride * int(threadIdx.x);
+    T shape[6];
+    D mean[3], covariance[6];
+    for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(scene.means[3 * block.n + j], row[j]);
+    load_symmetric(scene.covariances, block.n, shape);
+    for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(shape[j], row[Row<BASES>::covariance + j]);
+    for (int64_t view = 0; view < scene.views; ++view) {
+        const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
+        const int flags = scene.flags[at];
+        if (!(flags & VISIBLE)) continue;  // in no tile's list, so nobody reads it
+        Camera<D> camera;
+        load_moving_camera<T>(scene, tangent.cameras(), image, camera);
+        Projection<D> p;
+        D offset[3], direction[3];
+        project(mean, covariance, camera, p);
+        offset_from_camera(mean, camera, offset);
+        normalize(offset, direction);
+        const T moved[6] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], row[Row<BASES>::opacity]};
+        T number[6], color[3];
+        footprint_tangent(p.a.v, p.b.v, p.c.v, scene.opacities[block.n], moved, number);
+        color_jvp<T>(BASES, direction, row + Row<BASES>::harmonics, scene.harmonics + 3 * BASES * block.n, color);
+        for (int j = 0; j < 6; ++j) out[SPLAT_NUMBERS * at + j] = number[j];
+        for (int c = 0; c < 3; ++c) out[SPLAT_NUMBERS * at + 6 + c] = flags >> c & 1 ? color[c] : T(0);
     }
-    const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
-    T value[6], moved[6];
-    D mean[3], covariance[6], offset[3], direction[3];
-    for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(scene.means[3 * n + j], tangent.means[3 * n + j]);
-    load_symmetric(scene.covariances, n, value);
-    load_symmetric<T>(tangent.covariances, n, moved);
-    for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(value[j], moved[j]);
-    Camera<D> camera;
-    load_moving_camera<T>(scene, tangent.world_to_camera, image, camera);
-    Projection<D> p;
-    project(mean, covariance, camera, p);
-    offset_from_camera(mean, camera, offset);
-    normalize(offset, direction);
-    T color[3];
-    const int64_t first = 3 * scene.bases * n;
-    color_jvp<T>(scene.bases, direction, tangent.harmonics + first, scene.harmonics + first, color);
-    number[0] = p.x.d[0], number[1] = p.y.d[0];
-    number[2] = p.a.d[0], number[3] = p.b.d[0], number[4] = p.c.d[0];
-    number[5] = tangent.opacities[n];
-    for (int c = 0; c < 3; ++c) number[6 + c] = flags >> c & 1 ? color[c] : T(0);
+}
+
+template <class T, class Tangent> int32_t push(const Diff3rDeviceScene* s, const Tangent& tangent, void* splats) {
+    const DeviceScene<T> scene(*s);
+    return with_bases(scene.bases, [&](auto bases) {
+        return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, splat_jvp_kernel<T, decltype(bases)::count, Tangent>, scene, tangent,
+                      static_cast<T*>(splats));
+    });
 }
 
 template <class T> int32_t splat_jvp(const Diff3rDeviceScene* s, const Diff3rVector* tangent, void* splats) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.images() * scene.gaussians, SPLAT_JVP_THREADS), SPLAT_JVP_THREADS, splat_jvp_kernel<T>, scene,
-                  VectorView<T>(*tangent), static_cast<T*>(splats));
+    return push<T>(s, GivenTangent<T>{VectorView<T>(*tangent)}, splats);
+}
+
+template <class T>
+int32_t chart_splat_jvp(const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* tangent, const void* world_to_camera, void* splats) {
+    return push<T>(s, ChartTangent<T>{DeviceChart<T>(*chart), static_cast<const T*>(tangent), static_cast<const T*>(world_to_camera)}, splats);
 }
 
 }  // namespace diff3r
 
 DIFF3R_EXPORT(splat_jvp, (const Diff3rDeviceScene* s, const Diff3rVector* tangent, void* splats), (s, tangent, splats))
+DIFF3R_EXPORT(chart_splat_jvp,
+              (const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* tangent, const void* world_to_camera, void* splats),
+              (s, chart, tangent, world_to_camera, splats))

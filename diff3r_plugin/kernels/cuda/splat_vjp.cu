@@ -1,83 +1,78 @@
-// Cotangents of splats back to Gaussians and cameras, one thread a Gaussian; views are added up in order, so nothing
-// but the cameras' sums is shared between threads.
-#include "warp_sums.cuh"
+// Cotangents of splats back to Gaussians or to θ, and to cameras, one thread a Gaussian; views are added up in order, so
+// nothing but the cameras' sums is shared between threads.
+#include "chart_rows.cuh"
 
 namespace diff3r {
 
-constexpr int SPLAT_VJP_THREADS = 128;
+// What arrives of each splat, [I, N, 9].
+enum Arriving : int {
+    COTANGENTS = 0,  // of x, y, a, b, c, opacity, red, green, blue
+    MOMENTS = 1,     // six moments of the cotangent of ln(alpha) (footprint_cotangent) and three colors
+};
 
-template <class T> __global__ void splat_vjp_kernel(DeviceScene<T> scene, const T* splats, VectorView<T> out, double* camera_sums) {
-    const int64_t n = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    // Blocks do not straddle scenes (the grid has whole blocks for each), so that a warp adds up for one camera.
-    const int64_t per_scene = (scene.gaussians + SPLAT_VJP_THREADS - 1) / SPLAT_VJP_THREADS * SPLAT_VJP_THREADS;
-    const int64_t scene_index = n / per_scene, within = n % per_scene;
-    const bool exists = within < scene.gaussians;
-    const int64_t g = scene_index * scene.gaussians + (exists ? within : 0);
-    T mean[3], covariance[6], opacity(0), harmonics[3 * MAX_BASES];
+template <class T, int BASES, class Cotangent>
+__global__ void __launch_bounds__(GAUSSIAN_THREADS) splat_vjp_kernel(DeviceScene<T> scene, const T* splats, int arriving, Cotangent out, double* camera_sums) {
+    __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
+    const GaussianBlock<T> block(scene.gaussians);
+    T* row = rows + Row<BASES>::stride * int(threadIdx.x);
+    T mean[3], covariance[6], opacity(0);
     zero(mean, 3);
     zero(covariance, 6);
-    zero(harmonics, 3 * scene.bases);
+    for (int k = 0; k < 3 * BASES; ++k) row[Row<BASES>::harmonics + k] = T(0);
     for (int64_t view = 0; view < scene.views; ++view) {
-        const int64_t image = scene_index * scene.views + view;
-        const int64_t at = image * scene.gaussians + (exists ? within : 0);
-        const int flags = exists ? scene.flags[at] : 0;
+        const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
+        const int flags = block.mine ? scene.flags[at] : 0;
         T camera[16];
         zero(camera, 16);
         if (flags & VISIBLE) {
             SeenGaussian<T> one;
-            const Seen<T> seen = one.load(scene, g, image, flags);
-            T splat[SPLAT_NUMBERS];
-            for (int k = 0; k < SPLAT_NUMBERS; ++k) splat[k] = splats[SPLAT_NUMBERS * at + k];
-            splat[5] *= seen.opacity;
-            gaussian_vjp(seen, one.camera, one.projection, splat, GaussianSums<T>{mean, covariance, &opacity, harmonics}, camera_sums ? camera : nullptr);
+            const Seen<T> seen = one.template load<BASES>(scene, block.n, image, flags);
+            T given[SPLAT_NUMBERS], splat[SPLAT_NUMBERS];
+            for (int k = 0; k < SPLAT_NUMBERS; ++k) given[k] = splats[SPLAT_NUMBERS * at + k];
+            if (arriving == MOMENTS)
+                footprint_cotangent(one.projection.a, one.projection.b, one.projection.c, given, splat);
+            else
+                for (int k = 0; k < 6; ++k) splat[k] = k == 5 ? seen.opacity * given[k] : given[k];
+            for (int c = 0; c < 3; ++c) splat[6 + c] = given[6 + c];
+            const GaussianSums<T> sums{mean, covariance, &opacity, row + Row<BASES>::harmonics};
+            if (camera_sums)  // one call with a pointer that may be null would keep `camera` out of registers
+                gaussian_vjp(seen, one.camera, one.projection, splat, sums, camera);
+            else
+                gaussian_vjp(seen, one.camera, one.projection, splat, sums, static_cast<T*>(nullptr));
         }
         if (camera_sums) add_warp_sums<16>(camera, CAMERA_NUMBERS, camera_sums + CAMERA_NUMBERS * image);
     }
-    if (!exists) return;
-    for (int j = 0; j < 3; ++j) out.means[3 * g + j] = mean[j];
-    int entry = 0;
-    for (int i = 0; i < 3; ++i)
-        for (int j = i; j < 3; ++j, ++entry) out.covariances[9 * g + 3 * i + j] = out.covariances[9 * g + 3 * j + i] = covariance[entry];
-    out.opacities[g] = opacity;
-    for (int k = 0; k < 3 * scene.bases; ++k) out.harmonics[3 * scene.bases * g + k] = harmonics[k];
+    for (int j = 0; j < 3; ++j) row[j] = mean[j];
+    for (int j = 0; j < 6; ++j) row[Row<BASES>::covariance + j] = covariance[j];
+    row[Row<BASES>::opacity] = opacity;
+    out.template store<BASES>(scene, block, rows);
 }
 
-template <class T> __global__ void splat_gram_kernel(DeviceScene<T> scene, const T* sums, T* core_out, T* rest_out) {
-    const int64_t g = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (g >= scene.batch * scene.gaussians) return;
-    const int64_t scene_index = g / scene.gaussians;
-    T core[CORE * CORE], rest[3 * MAX_BASES];
-    zero(core, CORE * CORE);
-    const int rests = 3 * (scene.bases - 1);
-    zero(rest, rests);
-    for (int64_t view = 0; view < scene.views; ++view) {
-        const int64_t image = scene_index * scene.views + view;
-        const int64_t at = image * scene.gaussians + g % scene.gaussians;
-        const int flags = scene.flags[at];
-        if (!(flags & VISIBLE)) continue;
-        SeenGaussian<T> one;
-        const Seen<T> seen = one.load(scene, g, image, flags);
-        gaussian_gram(seen, one.camera, one.projection, sums + GRAM_NUMBERS * at, core, rest);
-    }
-    for (int i = 0; i < CORE; ++i)
-        for (int j = 0; j < CORE; ++j) core_out[(CORE * g + i) * CORE + j] = core[i >= j ? i * CORE + j : j * CORE + i];
-    for (int k = 0; k < rests; ++k) rest_out[rests * g + k] = rest[k];
-}
-
-template <class T> int32_t splat_vjp(const Diff3rDeviceScene* s, const void* splats, const Diff3rVector* out, void* camera_sums) {
+template <class T, class Cotangent>
+int32_t pull(const Diff3rDeviceScene* s, const void* splats, int arriving, const Cotangent& out, void* camera_sums) {
     const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.batch * blocks_for(scene.gaussians, SPLAT_VJP_THREADS), SPLAT_VJP_THREADS, splat_vjp_kernel<T>, scene, static_cast<const T*>(splats),
-                  VectorView<T>(*out), static_cast<double*>(camera_sums));
+    return with_bases(scene.bases, [&](auto bases) {
+        return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, splat_vjp_kernel<T, decltype(bases)::count, Cotangent>, scene,
+                      static_cast<const T*>(splats), arriving, out, static_cast<double*>(camera_sums));
+    });
 }
 
-template <class T> int32_t splat_gram(const Diff3rDeviceScene* s, const void* sums, void* core, void* rest) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, blocks_for(scene.batch * scene.gaussians, SPLAT_VJP_THREADS), SPLAT_VJP_THREADS, splat_gram_kernel<T>, scene,
-                  static_cast<const T*>(sums), static_cast<T*>(core), static_cast<T*>(rest));
+template <class T> int32_t splat_vjp(const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rVector* out, void* camera_sums) {
+    return pull<T>(s, splats, arriving, GivenCotangent<T>{VectorView<T>(*out)}, camera_sums);
+}
+
+template <class T>
+int32_t chart_splat_vjp(const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rChart* chart, const void* diagonal,
+                        const void* vector, const void* center, void* out, void* camera_sums) {
+    const auto in = [](const void* p) { return static_cast<const T*>(p); };
+    return pull<T>(s, splats, arriving, ChartCotangent<T>{DeviceChart<T>(*chart), static_cast<T*>(out), in(diagonal), in(vector), in(center)}, camera_sums);
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(splat_vjp, (const Diff3rDeviceScene* s, const void* splats, const Diff3rVector* out, void* camera_sums),
-              (s, splats, out, camera_sums))
-DIFF3R_EXPORT(splat_gram, (const Diff3rDeviceScene* s, const void* sums, void* core, void* rest), (s, sums, core, rest))
+DIFF3R_EXPORT(splat_vjp, (const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rVector* out, void* camera_sums),
+              (s, splats, arriving, out, camera_sums))
+DIFF3R_EXPORT(chart_splat_vjp,
+              (const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rChart* chart, const void* diagonal,
+               const void* vector, const void* center, void* out, void* camera_sums),
+              (s, splats, arriving, chart, diagonal, vector, center, out, camera_sums))

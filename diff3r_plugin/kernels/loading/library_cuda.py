@@ -9,9 +9,18 @@ from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_v
 import torch
 
 from diff3r_plugin.kernels.loading.build_cuda import library_path
-from diff3r_plugin.kernels.loading.structures import Inputs, Vector
+from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
 
-SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "radii", "flags")
+SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "reaches", "radii", "flags")
+
+COTANGENTS, MOMENTS = 0, 1
+"""What arrives of each splat at ``splat_vjp`` (``cuda/splat_vjp.cu``)."""
+
+
+class Queue(Structure):
+    """``Diff3rQueue``: where work is queued."""
+
+    _fields_ = (("stream", c_void_p), ("device", c_int64))
 
 
 class Systems(Structure):
@@ -32,7 +41,6 @@ class DeviceScene(Structure):
         ("tile_offsets", c_void_p),
         ("flatten_ids", c_void_p),
         ("intersections", c_int64),
-        ("rendered", c_void_p),
     )
 
 
@@ -53,12 +61,18 @@ class CudaKernels:
         vector = POINTER(Vector)
         self.project = function("project")
         self.splat_jvp = function("splat_jvp", vector, c_void_p)
-        self.splat_vjp = function("splat_vjp", c_void_p, vector, c_void_p)
+        self.splat_vjp = function("splat_vjp", c_void_p, c_int32, vector, c_void_p)
         self.splat_gram = function("splat_gram", c_void_p, c_void_p, c_void_p)
         self.rasterize_jvp = function("rasterize_jvp", c_void_p, c_void_p)
         self.rasterize_product = function("rasterize_product", c_void_p, c_void_p, c_void_p)
         self.rasterize_gram = function("rasterize_gram", c_void_p, c_void_p)
-        self.footprints = function("footprints", c_void_p)
+        chart = POINTER(Chart)
+        self.chart_decode = function("chart_decode", POINTER(Queue), chart, vector, of=Inputs)
+        self.chart_splat_jvp = function("chart_splat_jvp", chart, *[c_void_p] * 3)
+        self.chart_splat_vjp = function("chart_splat_vjp", c_void_p, c_int32, chart, *[c_void_p] * 5)
+        self.mean_moves = function("mean_moves", c_void_p)
+        self.rasterize_gram_diagonal = function("rasterize_gram_diagonal", *[c_void_p] * 3)
+        self.chart_gram_diagonal = function("chart_gram_diagonal", chart, *[c_void_p] * 2)
         self.advance = function("advance", *[c_void_p] * 10, of=Systems)
         self.measure = function("measure", *[c_void_p] * 4, of=Systems)
         self.direction = function("direction", *[c_void_p] * 3, of=Systems)

@@ -98,6 +98,7 @@ DIFF3R_INLINE void add_image(const Seen<S>& seen, const Camera<S>& camera, const
     for (int c = 0; c < 3; ++c) {
         const S lit = seen.lit[c] * light;
         diagonal[10 + c] = diagonal[10 + c] + basis[0] * basis[0] * lit;
+        DIFF3R_UNROLL
         for (int k = 1; k < seen.bases; ++k) {
             S& entry = rest[c * (seen.bases - 1) + k - 1];
             entry = entry + basis[k] * basis[k] * lit;

@@ -52,8 +52,10 @@ DIFF3R_INLINE void harmonic_basis_with_gradient(int bases, const S* direction, S
     using D = Dual<S, 3>;
     D basis[MAX_BASES];
     harmonic_basis(bases, D::variable(direction[0], 0), D::variable(direction[1], 1), D::variable(direction[2], 2), basis);
+    DIFF3R_UNROLL
     for (int k = 0; k < bases; ++k) {
         out[k] = basis[k].v;
+        DIFF3R_UNROLL
         for (int j = 0; j < 3; ++j) gradient[k][j] = basis[k].d[j];
     }
 }

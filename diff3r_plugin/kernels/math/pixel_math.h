@@ -84,4 +84,21 @@ template <class S> DIFF3R_INLINE void footprint_cotangent(const S& a, const S& b
     out[5] = moments[0];
 }
 
+// The transpose: how ln(alpha) moves when a footprint moves by (x, y, a, b, c, opacity), as the coefficients of
+// 1, dx, dy, dx², dx dy, dy². Nothing of it is needed at a pixel where the splat does not show.
+template <class S> DIFF3R_INLINE void footprint_tangent(const S& a, const S& b, const S& c, const S& opacity, const S* moved, S* out) {
+    using R = Real<S>;
+    const auto there = value(opacity) > R(0);
+    out[0] = select(there, moved[5] / select(there, opacity, S(R(1))), S(R(0)));
+    out[1] = a * moved[0] + b * moved[1];
+    out[2] = b * moved[0] + c * moved[1];
+    out[3] = R(-0.5) * moved[2];
+    out[4] = -moved[3];
+    out[5] = R(-0.5) * moved[4];
+}
+template <class S> DIFF3R_INLINE S log_alpha_tangent(const S* coefficients, const S& dx, const S& dy) {
+    const S* k = coefficients;
+    return k[0] + dx * (k[1] + dx * k[3] + dy * k[4]) + dy * (k[2] + dy * k[5]);
+}
+
 }  // namespace diff3r

@@ -38,8 +38,10 @@ template <class S>
 DIFF3R_INLINE void color_jvp(int bases, const Dual<S>* direction, const S* moved, const S* still, S* out) {
     Dual<S> basis[MAX_BASES];
     harmonic_basis(bases, direction[0], direction[1], direction[2], basis);
+    DIFF3R_UNROLL
     for (int c = 0; c < 3; ++c) {
         out[c] = moved[c * bases] * basis[0].v;
+        DIFF3R_UNROLL
         for (int k = 1; k < bases; ++k) out[c] = out[c] + (moved[c * bases + k] * basis[k].v + still[c * bases + k] * basis[k].d[0]);
     }
 }
@@ -88,8 +90,10 @@ DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, co
         const S inverse_length = normalize(offset, direction);
         harmonic_basis_with_gradient(seen.bases, direction, basis, gradient);
         zero(turn, 3);
+        DIFF3R_UNROLL
         for (int k = 0; k < seen.bases; ++k) {
             S shared(R(0));
+            DIFF3R_UNROLL
             for (int c = 0; c < 3; ++c) {
                 const int at = c * seen.bases + k;
                 sums.harmonics[at] = sums.harmonics[at] + color[c] * basis[k];
@@ -160,7 +164,9 @@ DIFF3R_INLINE void footprint_gram(const Projection<S>& p, const S& opacity, cons
                                        {S(R(-0.5)), nothing},
                                        {select(value(opacity) > value(nothing), R(1) / opacity, nothing), nothing}};
     constexpr int begin[GEOMETRY] = {1, 1, 3, 4, 5, 0}, end[GEOMETRY] = {3, 3, 4, 5, 6, 1};
+    DIFF3R_UNROLL
     for (int r = 0; r < GEOMETRY; ++r) {
+        DIFF3R_UNROLL
         for (int q = 0; q <= r; ++q) {
             S total(R(0));
             for (int i = begin[r]; i < end[r]; ++i)
@@ -185,9 +191,11 @@ template <class S> DIFF3R_INLINE void color_by_mean(const Seen<S>& seen, const C
     keep_visible<S>(seen.visible, offset, 3);
     const S inverse_length = normalize(offset, direction);
     harmonic_basis_with_gradient(bases, direction, basis, gradient);
+    DIFF3R_UNROLL
     for (int c = 0; c < 3; ++c) {
         S turn[3];
         zero(turn, 3);
+        DIFF3R_UNROLL
         for (int k = 1; k < bases; ++k)
             for (int j = 0; j < 3; ++j) turn[j] = turn[j] + seen.coefficients[c * bases + k] * gradient[k][j];
         normalize_transposed(direction, inverse_length, turn, rows[c]);
@@ -205,6 +213,7 @@ template <class S> struct SplatDerivative {
     // One transposed product each for x, y, a, b, c; the colors move through the direction.
     DIFF3R_INLINE SplatDerivative(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p) {
         using R = Real<S>;
+        DIFF3R_UNROLL
         for (int r = 0; r < 5; ++r) {
             S seed[5];
             for (int j = 0; j < 5; ++j) seed[j] = S(R(j == r));
@@ -237,6 +246,7 @@ DIFF3R_INLINE void gaussian_gram(const Seen<S>& seen, const Camera<S>& camera, c
     const S light = sums[GRAM_NUMBERS - 1];
 
     // G P for the moving columns, then Pᵀ of it; opacity and color coefficients are single entries of P.
+    DIFF3R_UNROLL
     for (int j = 0; j < MOVES; ++j) {
         S shape[GEOMETRY], color[3];
         for (int r = 0; r < GEOMETRY; ++r) {
@@ -248,6 +258,7 @@ DIFF3R_INLINE void gaussian_gram(const Seen<S>& seen, const Camera<S>& camera, c
             color[c] = light * rows[6 + c][j];
             for (int q = 0; q < 5; ++q) color[c] = color[c] + cross[q][c] * rows[q][j];
         }
+        DIFF3R_UNROLL
         for (int i = 0; i <= j; ++i) {
             S total = rows[0][i] * shape[0];
             for (int q = 1; q < 5; ++q) total = total + rows[q][i] * shape[q];
@@ -262,6 +273,7 @@ DIFF3R_INLINE void gaussian_gram(const Seen<S>& seen, const Camera<S>& camera, c
         const int row = 10 + c;
         core[row * CORE + 9] = core[row * CORE + 9] + basis[0] * cross[5][c];
         core[row * CORE + row] = core[row * CORE + row] + basis[0] * basis[0] * (seen.lit[c] * light);
+        DIFF3R_UNROLL
         for (int k = 1; k < bases; ++k) {
             S& entry = rest[c * (bases - 1) + k - 1];
             entry = entry + basis[k] * basis[k] * (seen.lit[c] * light);

@@ -1,0 +1,80 @@
+// The diagonal of Jᵀ W J in θ from ten sums over each splat's pixels, and what the rasterizer needs to make them.
+#include "chart_rows.cuh"
+#include "math/gram_diagonal.h"
+
+namespace diff3r {
+
+constexpr int MOVES_THREADS = 128;
+
+// How each splat moves with its Gaussian's mean; one thread a splat.
+template <class T, int BASES> __global__ void __launch_bounds__(MOVES_THREADS) mean_moves_kernel(DeviceScene<T> scene, T* out) {
+    const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (at >= scene.images() * scene.gaussians) return;
+    const int flags = scene.flags[at];
+    if (!(flags & VISIBLE)) return;  // in no tile's list, so nobody reads it
+    const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
+    SeenGaussian<T> one;
+    const Seen<T> seen = one.template load<BASES>(scene, n, image, flags);
+    T move[MEAN_MOVE];
+    mean_move(seen, one.camera, one.projection, move);
+    for (int k = 0; k < MEAN_MOVE; ++k) out[MEAN_MOVE * at + k] = move[k];
+}
+
+template <class T, int BASES>
+__global__ void __launch_bounds__(GAUSSIAN_THREADS) chart_gram_kernel(DeviceScene<T> scene, const T* sums, ChartCotangent<T> out) {
+    __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
+    const GaussianBlock<T> block(scene.gaussians);
+    if (block.mine) {
+        const LocalGaussian<T> local(out.chart, scene, block);
+        T* row = rows + Row<BASES>::stride * int(threadIdx.x);
+        T moves[6][6], diagonal[CORE], rest[3 * MAX_BASES];
+        DIFF3R_UNROLL
+        for (int k = 0; k < 6; ++k) {
+            const T unit[6] = {T(k == 0), T(k == 1), T(k == 2), T(k == 3), T(k == 4), T(k == 5)};
+            local.covariance.jvp(unit, moves[k]);
+        }
+        zero(diagonal, CORE);
+        DIFF3R_UNROLL
+        for (int k = 0; k < 3 * (BASES - 1); ++k) rest[k] = T(0);
+        for (int64_t view = 0; view < scene.views; ++view) {
+            const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
+            const int flags = scene.flags[at];
+            if (!(flags & VISIBLE)) continue;
+            SeenGaussian<T> one;
+            const Seen<T> seen = one.template load<BASES>(scene, block.n, image, flags);
+            T own[DIAGONAL_SUMS];
+            for (int k = 0; k < DIAGONAL_SUMS; ++k) own[k] = sums[DIAGONAL_SUMS * at + k];
+            add_image(seen, one.camera, one.projection, own, moves, diagonal, rest);
+        }
+        for (int j = 0; j < 3; ++j) row[j] = local.size * local.size * diagonal[j];
+        for (int j = 0; j < 6; ++j) row[Row<BASES>::covariance + j] = diagonal[3 + j];
+        row[Row<BASES>::opacity] = local.opacity_slope * local.opacity_slope * diagonal[9];
+        for (int c = 0; c < 3; ++c) row[Row<BASES>::constant(c)] = local.movable * diagonal[10 + c];
+        DIFF3R_UNROLL
+        for (int k = 0; k < 3 * (BASES - 1); ++k) row[Row<BASES>::rest(k)] = local.movable * rest[k];
+    }
+    out.template write<BASES>(block, rows);
+}
+
+template <class T> int32_t mean_moves(const Diff3rDeviceScene* s, void* moves) {
+    const DeviceScene<T> scene(*s);
+    return with_bases(scene.bases, [&](auto bases) {
+        return launch(s->queue, blocks_for(scene.images() * scene.gaussians, MOVES_THREADS), MOVES_THREADS,
+                      mean_moves_kernel<T, decltype(bases)::count>, scene, static_cast<T*>(moves));
+    });
+}
+
+template <class T> int32_t chart_gram_diagonal(const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* sums, void* diagonal) {
+    const DeviceScene<T> scene(*s);
+    const ChartCotangent<T> out{DeviceChart<T>(*chart), static_cast<T*>(diagonal), nullptr, nullptr, nullptr};
+    return with_bases(scene.bases, [&](auto bases) {
+        return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, chart_gram_kernel<T, decltype(bases)::count>, scene,
+                      static_cast<const T*>(sums), out);
+    });
+}
+
+}  // namespace diff3r
+
+DIFF3R_EXPORT(mean_moves, (const Diff3rDeviceScene* s, void* moves), (s, moves))
+DIFF3R_EXPORT(chart_gram_diagonal, (const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* sums, void* diagonal),
+              (s, chart, sums, diagonal))

@@ -1,0 +1,117 @@
+"""Charts within the GPU kernels: applied where these read and write Gaussians."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.kernels.loading.library_cuda import COTANGENTS, MOMENTS, Queue, Systems
+from diff3r_plugin.linearized.charted import chart_at, decode
+from diff3r_plugin.render import GaussianGram
+from diff3r_plugin.render.gsplat_backend import GsplatLinearization, rasterizer_for
+from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, current
+from diff3r_plugin.views import Views
+
+MEAN_MOVE, DIAGONAL_SUMS = 24, 10
+"""As in ``kernels/math/gram_diagonal.h``."""
+
+
+def linearize(coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views) -> GsplatCharted:
+    """With the installed gsplat; arguments and errors as for :class:`GsplatCharted`."""
+    return GsplatCharted(coordinates, theta, views, rasterizer_for(theta.device))
+
+
+class GsplatCharted:
+    """Implements :class:`diff3r_plugin.linearized.charted.ChartedRendering` with the ``gsplat`` backend.
+
+    Args:
+        coordinates: The map from θ to scenes.
+        theta: Where, ``[B, P]``, in the rasterizer's dtype and on its device.
+        views: Cameras at θ.
+        rasterizer: gsplat and our kernels for the device.
+
+    Raises:
+        As ``gsplat_backend.linearize``.
+    """
+
+    def __init__(
+        self, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, rasterizer: Rasterizer
+    ) -> None:
+        self._theta, self._kernels = theta, rasterizer.kernels
+        self._stream = rasterizer.stream
+        self._chart = chart_at(coordinates, theta)
+        with current(theta.device):
+            gaussians = decode(
+                coordinates,
+                lambda shape, dtype: torch.empty(shape, dtype=dtype, device=theta.device),
+                lambda given, out: self._kernels.check(
+                    self._kernels.chart_decode(given, Queue(*self._queue()), self._chart, out)
+                ),
+            )
+        self._render = GsplatLinearization(gaussians, views, rasterizer)
+        self.scene, self.image = self._render.scene, self._render.image
+
+    def jvp(self, tangent: Tensor, cameras: Tensor | None) -> Float[Tensor, "B V 3 H W"]:
+        with self.scene.enough_memory():
+            return self._render.image_tangent(self._push(tangent, cameras))
+
+    def vjp(
+        self, cotangent: Tensor, weights: Tensor | None, center: Tensor | None, with_cameras: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        with self.scene.enough_memory():
+            splats, sums = self._render.splat_cotangents(cotangent), self._render.camera_sums(with_cameras)
+            proximal = weights, None if weights is None else self._theta, center
+            out = self._pull(splats, COTANGENTS, proximal, torch.empty_like(self._theta), sums)
+            return out, self._render.camera_matrices(sums)
+
+    def gauss_newton_product(
+        self, tangent: Tensor, cameras: Tensor | None, pixel_weights: Tensor, diagonal: Tensor, out: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        with self.scene.enough_memory():
+            moments = self._render.splat_moments(self._push(tangent, cameras), pixel_weights)
+            out = torch.empty_like(self._theta) if out is None else out
+            sums = self._render.camera_sums(cameras is not None)
+            self._pull(moments, MOMENTS, (diagonal, tangent, None), out, sums)
+            return out, self._render.camera_matrices(sums)
+
+    def gram_diagonal(self, pixel_weights: Tensor) -> Float[Tensor, "B P"]:
+        scene, kernels = self.scene, self._kernels
+        scene.check_unchanged()
+        with scene.enough_memory():
+            moves = scene.empty((scene.images, scene.gaussians, MEAN_MOVE))
+            sums = scene.zeros((scene.images, scene.gaussians, DIAGONAL_SUMS))
+            out = torch.empty_like(self._theta)
+            scene.run(kernels.mean_moves, moves.data_ptr())
+            scene.run(kernels.rasterize_gram_diagonal, pixel_weights.data_ptr(), moves.data_ptr(), sums.data_ptr())
+            scene.run(kernels.chart_gram_diagonal, self._chart, sums.data_ptr(), out.data_ptr())
+            return out
+
+    def gram(self, pixel_weights: Tensor) -> GaussianGram:
+        return self._render.gram(pixel_weights)
+
+    def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, "B"]:
+        sums = torch.zeros((self._theta.shape[0], 2), dtype=torch.float64, device=self._theta.device)
+        pointers = [t.data_ptr() for t in (self._theta, center, weights, sums)]
+        with current(self._theta.device):
+            self._kernels.check(self._kernels.products(Systems(*self._theta.shape, *self._queue()), *pointers))
+        return sums[:, 1].to(self._theta.dtype)
+
+    def _queue(self) -> tuple[int, int]:
+        """PyTorch's current stream, and the device."""
+        device = self._theta.device
+        return self._stream(device), device.index or 0
+
+    def _push(self, tangent: Tensor, cameras: Tensor | None) -> Float[Tensor, "I N 9"]:
+        scene = self.scene
+        scene.check_unchanged()
+        moved = self._render.room_for_splats()
+        given = None if cameras is None else cameras.data_ptr()
+        scene.run(self._kernels.chart_splat_jvp, self._chart, tangent.data_ptr(), given, moved.data_ptr())
+        return moved
+
+    def _pull(self, splats: Tensor, arriving: int, proximal: tuple, out: Tensor, sums: Tensor | None) -> Tensor:
+        pointers = [None if t is None else t.data_ptr() for t in (*proximal, out, sums)]
+        self.scene.run(self._kernels.chart_splat_vjp, splats.data_ptr(), arriving, self._chart, *pointers)
+        return out
