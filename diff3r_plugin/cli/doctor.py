@@ -63,7 +63,7 @@ def environment() -> bool:
 def checkout(folder: Path, name: str) -> bool:
     """Report on a host's checkout."""
     from diff3r_plugin.plugin import registry
-    from diff3r_plugin.plugin.plain_loop import WATCHED
+    from diff3r_plugin.plugin.loop_patches import WATCHED
     from diff3r_plugin.plugin.wrapper_patches import CHANGES
 
     adapter, found = registry.choose(name, folder)

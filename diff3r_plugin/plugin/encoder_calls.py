@@ -55,7 +55,9 @@ class EncoderCalls:
             self.refiner.before_encoder()
             output = forward(*args, **kwargs)
             step, adapter = self._steps[-1] if self._steps else None, self.context.adapter
-            if step is None or self._left_alone or not self._wanted(step.stage, output):
+            if step is None or self._left_alone or not step.takes_in(self.wrapper):
+                return output
+            if not self._wanted(step.stage, output):
                 return output
             encoder_context = adapter.context_of(args, kwargs)
             if self._warming_up(step.stage):

@@ -1,64 +1,28 @@
-"""Hosts that train in a loop of their own, without Lightning: what can be seen of such a loop from outside.
+"""The loop of a host that trains without Lightning, around one model: its steps, its optimizer, its checkpoints.
 
-A batch that a data loader hands out begins a step, which ends when the next one is asked for. The optimizer is the one
-that holds the model's parameters. The heads travel in the metadata of the model's state dict, into whatever file.
+The optimizer is the one that holds the model's parameters. The heads travel in the metadata of the model's state dict,
+into whatever file.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
-import sys
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import distributed, nn
-from torch.utils._pytree import tree_map
 
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.attachment import Attachment, attachment_of
-from diff3r_plugin.plugin.errors import PluginError, announced
+from diff3r_plugin.plugin.errors import announced
 from diff3r_plugin.plugin.host_loop import ATTRIBUTE
-from diff3r_plugin.plugin.patching import Patch, around
 from diff3r_plugin.plugin.run_context import RunContext
-from diff3r_plugin.plugin.step import Step
 from diff3r_plugin.strict_json import strict
 
 METRICS = "diff3r_metrics.jsonl"
-
-NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
-"""Settings that add to the host's loss, which a loop of its own shows to nobody."""
-
-WATCHED = {
-    "__init__": "adds the uncertainty head and replaces encoder.forward on the instance",
-    "__iter__ of its data loader": "a batch begins a step: encoder calls until the next one are refined and reported",
-    "torch.optim.Optimizer.__init__": "the head's optimizer follows the one that holds the model's parameters",
-    "state_dict": "puts the head into the state dict's metadata, and takes it from there",
-}
-"""What is changed or watched, and why."""
-
-
-def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
-    """Every change that is made for a host that trains in a loop of its own.
-
-    Raises:
-        PluginError: for settings that cannot be had here.
-    """
-    for name in NEED_THE_LOSS:
-        if getattr(context.settings, name):
-            raise PluginError(
-                f"diff3r.{name} adds to the loss of the host, which adapter {context.adapter.name!r} cannot reach: "
-                "its host trains in a loop of its own. Set it to 0."
-            )
-    watch, (init, iterate, optimizer, _) = PlainLoops(context), WATCHED.values()
-    return [
-        Patch(model_class, "__init__", around(announced(watch.model_made, context.report_error)), init),
-        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), iterate),
-        Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), optimizer),
-    ]
 
 
 class PlainLoop:
@@ -77,6 +41,8 @@ class PlainLoop:
 
     def __init__(self, model: nn.Module, context: RunContext) -> None:
         self.model, self.context = model, context
+        self.token = uuid4().hex
+        _LOOPS[self.token] = self
         self.step = 0
         self._optimizer: torch.optim.Optimizer | None = None
         self._held = 0
@@ -87,7 +53,7 @@ class PlainLoop:
         model._register_load_state_dict_pre_hook(_loaded, with_module=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # copies of the model are the host's alone
+        return _LoopOfACopy.made, (self.token,)
 
     @property
     def attachment(self) -> Attachment:
@@ -137,7 +103,8 @@ class PlainLoop:
         Raises:
             PluginError: if a head does not fit the present settings.
         """
-        checkpoints.load(self.context, self.attachment.head, {checkpoints.KEY: entry})
+        load = announced(checkpoints.load, self.context.report_error)
+        load(self.context, self.attachment.head, {checkpoints.KEY: entry})
         self._stored = entry
         self._go_on()
 
@@ -153,93 +120,28 @@ class PlainLoop:
             self._stored, self._host_resumed = None, False
 
 
-class PlainLoops:
-    """The loops of all models of a host in this process.
+_LOOPS: weakref.WeakValueDictionary[str, PlainLoop] = weakref.WeakValueDictionary()
 
-    Args:
-        context: The run's settings and adapter.
-    """
 
-    def __init__(self, context: RunContext) -> None:
-        self.context = context
-        self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self._refined = 0
-        atexit.register(self._say_if_nothing_was_refined)
+class _LoopOfACopy:
+    """What a copy of a model has: hosts train one, and save a running mean of its weights with the head of the run."""
 
-    def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
-        """A model with the plugin attached to it."""
-        original(model, *args, **named)
-        if attachment_of(model) is None:
-            vars(model)[ATTRIBUTE] = PlainLoop(model, self.context)
-            vars(model)["_diff3r"] = Attachment(model, self.context)
-            self._models.add(model)
+    def __init__(self, loop: PlainLoop) -> None:
+        self.loop = loop
 
-    def optimizer_made(self, original: Any, optimizer: torch.optim.Optimizer, *args: Any, **named: Any) -> None:
-        """Maybe that of one of the models."""
-        original(optimizer, *args, **named)
-        for model in self._models:
-            vars(model)[ATTRIBUTE].follow(optimizer)
+    @classmethod
+    def made(cls, token: str) -> _LoopOfACopy | None:
+        """For a copy in this process; None for one that was pickled in another."""
+        return cls(_LOOPS[token]) if token in _LOOPS else None
 
-    def batches(self, original: Any, loader: Any) -> Iterator[Any]:
-        """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
-        steps: list[tuple[Attachment, Step]] = []
-        tested: dict[int, Attachment] = {}
-        try:
-            for batch in original(loader):
-                steps = self._begun(loader, batch)
-                tested |= {id(a): a for a, step in steps if step.stage == "test"}
-                if (
-                    len(steps) == 1
-                    and steps[0][1].stage == "test"
-                    and steps[0][0].reporter.leaves_out(steps[0][1].batch)
-                ):
-                    continue  # an interrupted test goes on, and these scenes have their scores
-                with ExitStack() as stack:
-                    for attachment, step in steps:
-                        stack.enter_context(attachment.calls.within(step))
-                    yield batch
-                self._ended(steps)
-                steps = []
-        except GeneratorExit:
-            if sys.is_finalizing():  # the program has failed: an interrupted test is none that has ended
-                raise
-            self._ended(steps)
-            self._finished(tested)
-            raise
-        self._finished(tested)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _LoopOfACopy.made, (self.loop.token,)
 
-    def _begun(self, loader: Any, batch: Any) -> list[tuple[Attachment, Step]]:
-        begun = []
-        for model in self._models:
-            stage, attachment = self.context.adapter.stage(model, loader), attachment_of(model)
-            if attachment is not None and stage in self.context.settings.refine:
-                device = next(model.parameters()).device  # to which the host moves what it needs by itself
-                on_device = tree_map(
-                    lambda item, to=device: item.to(to) if isinstance(item, torch.Tensor) else item, batch
-                )
-                begun.append((attachment, Step(stage, on_device)))
-        return begun
+    def entry(self) -> dict[str, Any]:
+        return self.loop.entry()
 
-    def _ended(self, steps: list[tuple[Attachment, Step]]) -> None:
-        for attachment, step in steps:
-            self._refined += len(step.calls)
-            with attachment.calls.left_alone():
-                if step.stage == "test" and step.calls:  # maybe one of several models, and the only one that is tested
-                    attachment.reporter.test.begin()
-                attachment.reporter.report(step)
-                if step.stage == "train" and attachment.base_search is not None:
-                    attachment.base_search.observe(step)
-
-    def _finished(self, tested: Mapping[int, Attachment]) -> None:
-        for attachment in tested.values():
-            attachment.reporter.finish_test()
-
-    def _say_if_nothing_was_refined(self) -> None:
-        if not self._refined and self.context.settings.refine:
-            self.context.say(
-                f"nothing was refined: no {self.context.adapter.wrapper} called its encoder between two batches of a "
-                f"{self.context.adapter.loader}, from which the steps of this host are told."
-            )
+    def load(self, entry: dict[str, Any]) -> None:
+        """The model itself is what the head is loaded with."""
 
 
 def _saved(model: nn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
@@ -253,7 +155,7 @@ def _loaded(model: nn.Module, state: Any, prefix: str, metadata: dict[str, Any],
     """Before ``load_state_dict()`` of a model."""
     loop = vars(model).get(ATTRIBUTE)
     if loop is not None:
-        announced(loop.load, loop.context.report_error)(metadata.get(checkpoints.KEY) or {})
+        loop.load(metadata.get(checkpoints.KEY) or {})
 
 
 def _several() -> bool:

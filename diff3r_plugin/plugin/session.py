@@ -16,8 +16,8 @@ from diff3r_plugin.plugin.context_poses import described, poses_of_stages
 from diff3r_plugin.plugin.errors import TRACEBACK, PluginError, full_traceback
 from diff3r_plugin.plugin.given_settings import from_environment, merged
 from diff3r_plugin.plugin.host_config import plain
+from diff3r_plugin.plugin.loop_patches import loop_patches
 from diff3r_plugin.plugin.patching import Patches
-from diff3r_plugin.plugin.plain_loop import loop_patches
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.plugin.run_record import run_folder, write_record
 from diff3r_plugin.plugin.settings import PluginSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from diff3r_plugin.plugin.refinement import Refinement
 
@@ -39,6 +39,10 @@ class Step:
     batch: Any
     calls: list[RefinedCall] = field(default_factory=list)
     confidence: Float[Tensor, "B V H W"] | None = None
+
+    def takes_in(self, model: nn.Module) -> bool:
+        """Whether an encoder call of the model at this moment is one of the step's."""
+        return True
 
     @property
     def latest(self) -> RefinedCall | None:

@@ -18,8 +18,8 @@ from diff3r_plugin.cli import doctor
 from diff3r_plugin.plugin import PluginError, registry
 from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.contract import AdapterContract, Example
+from diff3r_plugin.plugin.loop_patches import loop_patches
 from diff3r_plugin.plugin.patching import Patches
-from diff3r_plugin.plugin.plain_loop import loop_patches
 from diff3r_startup import activation
 
 HOST = Path(__file__).parent / "plain_host"
@@ -147,6 +147,34 @@ def test_a_running_mean_of_the_model_is_the_hosts_own(host, plugged_in):
     mean = copy.deepcopy(model)
     assert attachment_of(mean) is None and list(mean.state_dict()) == list(model.state_dict())
     mean.load_state_dict(model.state_dict())
+    attachment_of(model).head.modules["head"].log_base.data += 1.0
+    other = sys.modules["network"].Network()
+    other.load_state_dict(copy.deepcopy(mean).state_dict())
+    assert same(*(attachment_of(m).head.modules["head"].state_dict() for m in (model, other))), "hosts save the mean"
+
+
+def test_calls_of_a_training_step_in_evaluation_mode_are_none_of_its_own(host, plugged_in):
+    """A host looks at other data between two steps of its training, without a loop around that."""
+    plugged_in()
+    network = sys.modules["network"]
+    model = network.Network()
+    optimizer = torch.optim.Adam(model.parameters())
+    drawn = iter(torch.utils.data.DataLoader(network.Scenes("train"), batch_size=2))
+    model.eval()
+    for _ in range(2):
+        batch = next(drawn)
+        model.train()  # after the batch was drawn
+        model(batch).mean().backward()
+        optimizer.step()
+        model.eval()
+        before = len(attachment_of(model).calls._steps[-1].calls)
+        with torch.no_grad():
+            model(next(iter(torch.utils.data.DataLoader(network.Scenes("test"), batch_size=1))))
+        assert (before, len(attachment_of(model).calls._steps[-1].calls)) == (1, 1)
+    assert next(drawn, None) is None
+    lines = [json.loads(line) for line in Path("diff3r_metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all("diff3r/stationarity" in line for line in lines)
+    assert not Path("diff3r_scores.json").exists()
 
 
 def test_an_evaluation_that_ends_early_has_its_scores(host, plugged_in):

@@ -1,0 +1,141 @@
+"""Hosts that train in a loop of their own, without Lightning: where their steps begin and end, seen from outside.
+
+A batch that a data loader hands out begins a step, which ends when the next one is asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from diff3r_plugin.plugin.attachment import Attachment, attachment_of
+from diff3r_plugin.plugin.drawn_step import DrawnStep
+from diff3r_plugin.plugin.errors import PluginError, announced
+from diff3r_plugin.plugin.host_loop import ATTRIBUTE
+from diff3r_plugin.plugin.patching import Patch, around
+from diff3r_plugin.plugin.plain_loop import PlainLoop
+from diff3r_plugin.plugin.run_context import RunContext
+from diff3r_plugin.plugin.step import Step
+
+NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
+"""Settings that add to the host's loss, which a loop of its own shows to nobody."""
+
+WATCHED = {
+    "__init__": "adds the uncertainty head and replaces encoder.forward on the instance",
+    "__iter__ of its data loader": "a batch begins a step: encoder calls until the next one are refined and reported",
+    "torch.optim.Optimizer.__init__": "the head's optimizer follows the one that holds the model's parameters",
+    "state_dict": "puts the head into the state dict's metadata, and takes it from there",
+}
+"""What is changed or watched, and why."""
+
+
+def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
+    """Every change that is made for a host that trains in a loop of its own.
+
+    Raises:
+        PluginError: for settings that cannot be had here.
+    """
+    for name in NEED_THE_LOSS:
+        if getattr(context.settings, name):
+            raise PluginError(
+                f"diff3r.{name} adds to the loss of the host, which adapter {context.adapter.name!r} cannot reach: "
+                "its host trains in a loop of its own. Set it to 0."
+            )
+    watch, (init, iterate, optimizer, _) = PlainLoops(context), WATCHED.values()
+    return [
+        Patch(model_class, "__init__", around(announced(watch.model_made, context.report_error)), init),
+        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), iterate),
+        Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), optimizer),
+    ]
+
+
+class PlainLoops:
+    """The loops of all models of a host in this process.
+
+    Args:
+        context: The run's settings and adapter.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._refined = 0
+        atexit.register(self._say_if_nothing_was_refined)
+
+    def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
+        """A model with the plugin attached to it."""
+        original(model, *args, **named)
+        if attachment_of(model) is None:
+            vars(model)[ATTRIBUTE] = PlainLoop(model, self.context)
+            vars(model)["_diff3r"] = Attachment(model, self.context)
+            self._models.add(model)
+
+    def optimizer_made(self, original: Any, optimizer: torch.optim.Optimizer, *args: Any, **named: Any) -> None:
+        """Maybe that of one of the models."""
+        original(optimizer, *args, **named)
+        for model in self._models:
+            vars(model)[ATTRIBUTE].follow(optimizer)
+
+    def batches(self, original: Any, loader: Any) -> Iterator[Any]:
+        """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
+        steps: list[tuple[Attachment, Step]] = []
+        tested: dict[int, Attachment] = {}
+        try:
+            for batch in original(loader):
+                if self._has_scores(loader, batch):
+                    continue  # an interrupted test goes on
+                steps = [(a, DrawnStep(self.context.adapter, loader, batch)) for a in self._attachments()]
+                with ExitStack() as stack:
+                    for attachment, step in steps:
+                        stack.enter_context(attachment.calls.within(step))
+                    yield batch
+                tested |= self._ended(steps)
+                steps = []
+        except GeneratorExit:
+            if sys.is_finalizing():  # the program has failed: an interrupted test is none that has ended
+                raise
+            self._finished(tested | self._ended(steps))
+            raise
+        self._finished(tested)
+
+    def _attachments(self) -> list[Attachment]:
+        return [found for model in self._models if (found := attachment_of(model)) is not None]
+
+    def _has_scores(self, loader: Any, batch: Any) -> bool:
+        """Whether a batch is of a test that was interrupted after it; only told where there is one model."""
+        attachments = self._attachments()
+        if len(attachments) != 1 or self.context.adapter.stage(attachments[0].wrapper, loader) != "test":
+            return False
+        return attachments[0].reporter.leaves_out(batch)
+
+    def _ended(self, steps: list[tuple[Attachment, Step]]) -> dict[int, Attachment]:
+        """Report on the steps of a batch; returns those models that have been tested."""
+        tested = {}
+        for attachment, step in steps:
+            self._refined += len(step.calls)
+            with attachment.calls.left_alone():
+                if step.stage == "test" and step.calls:  # maybe one of several models, and the only one that is tested
+                    attachment.reporter.test.begin()
+                    tested[id(attachment)] = attachment
+                attachment.reporter.report(step)
+                if step.stage == "train" and attachment.base_search is not None:
+                    attachment.base_search.observe(step)
+        return tested
+
+    def _finished(self, tested: Mapping[int, Attachment]) -> None:
+        for attachment in tested.values():
+            attachment.reporter.finish_test()
+
+    def _say_if_nothing_was_refined(self) -> None:
+        if not self._refined and self.context.settings.refine:
+            self.context.say(
+                f"nothing was refined: no {self.context.adapter.wrapper} called its encoder between two batches of a "
+                f"{self.context.adapter.loader}, from which the steps of this host are told."
+            )
