@@ -1,6 +1,7 @@
 """A host without Hydra and Lightning, in a loop of its own, with the adapter that docs/adapters.md shows."""
 
 import copy
+import functools
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ from plugin import stub_host
 
 from diff3r_plugin import UncertaintyHead
 from diff3r_plugin.cli import doctor
-from diff3r_plugin.plugin import PluginError, registry
+from diff3r_plugin.plugin import PluginError, registry, session
 from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.contract import AdapterContract, Example
 from diff3r_plugin.plugin.loop_patches import loop_patches
@@ -234,6 +235,21 @@ def test_a_program_in_which_nothing_was_refined_says_so_at_its_end(host, at_exit
     at_the_end()
     told = [line for line in said if "nothing was refined: no network:Network called its encoder between two" in line]
     assert len(told) == (0 if silent else 1)
+
+
+def test_under_hydra_it_begins_with_the_main_function(host, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "adapters", lambda: {"plain_loop": adapter_class()})
+
+    @functools.wraps(host.main)  # from which its checkout is found
+    def task(config):
+        return host.main(["--steps", "1"])
+
+    try:
+        session.run(task, {"diff3r": {"inner_steps": 2, "lpips": "off"}})
+    finally:
+        session.current().end()
+    assert "adapter plain_loop, refining in train/val/test, 2 gauss_newton steps" in capsys.readouterr().err
+    assert len(json.loads(Path("diff3r_scores.json").read_text())["scenes"]) == 4
 
 
 def test_doctor_lists_what_is_watched(monkeypatch, capsys):
