@@ -11,8 +11,12 @@ import torch
 
 UNKNOWN_BYTES, GAUSSIAN_BYTES, GAUSSIAN_VIEW_BYTES, PIXEL_VIEW_BYTES, BASE_BYTES = 92, 700, 300, 210, 50 << 20
 """Of a Gauss-Newton step in float32 by the CPU kernels, fitted to the peak of resident memory at nine sizes: 10,000 to
-1,000,000 Gaussians of about a pixel, 1 to 8 views of 256² to 1024² pixels, degrees 0 to 3. It is 5 to
-33 % above these from 400 MB on. Splats of many pixels take more, for they are listed once for each tile."""
+1,000,000 Gaussians of about a pixel, 1 to 8 views of 256² to 1024² pixels, degrees 0 to 3. Splats of many pixels take
+more, for they are listed once for each tile."""
+
+ALPHA_BYTES, MOST_ALPHA_BYTES = 900, 3 * (256 << 20)
+"""The alphas that linearizations keep, of each Gaussian and view, and at most (``kernels/cpu/alpha_store.h``): those of two
+linearizations and what waits to be used again."""
 
 
 def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
@@ -38,7 +42,8 @@ def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tupl
     """
     height, width = image_size
     each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
-    return BASE_BYTES + gaussians * each + PIXEL_VIEW_BYTES * views * height * width
+    alphas = min(MOST_ALPHA_BYTES, ALPHA_BYTES * views * gaussians)
+    return BASE_BYTES + gaussians * each + alphas + PIXEL_VIEW_BYTES * views * height * width
 
 
 def largest_scene(available: float, unknowns: int, views: int, image_size: tuple[int, int]) -> int:
@@ -52,7 +57,9 @@ def largest_scene(available: float, unknowns: int, views: int, image_size: tuple
     """
     fixed = refinement_bytes(0, unknowns, views, image_size)
     each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
-    return max(0, math.floor((available - fixed) / each))
+    with_all_alphas = (available - fixed) / (each + ALPHA_BYTES * views)
+    with_most_alphas = (available - fixed - MOST_ALPHA_BYTES) / each
+    return max(0, math.floor(max(with_all_alphas, with_most_alphas)))
 
 
 def available_bytes(device: torch.device | str = "cpu") -> int | None:

@@ -16,7 +16,7 @@ from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
 
-_BYTES_PER_INTERSECTION = 44
+_BYTES_PER_INTERSECTION = 52
 """Two list entries of four bytes, and nine floats of gradient while a product is computed."""
 
 _LESS = "Render fewer scenes or views at once, or smaller images"

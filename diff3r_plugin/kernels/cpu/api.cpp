@@ -28,13 +28,14 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* r
     sort.boxes.allocate(pairs);
     lin->splats.allocate(pairs);
     lin->tile_counts.allocate(pairs);
+    lin->lit.allocate(pairs);
     if (handle) lin->tiled_image.allocate(s.images() * s.tiles() * 3 * TILE * TILE);
     project_splats(*lin, sort, threads);
     const bool fits = fill_tiles(*lin, sort, threads);
+    if (fits) rasterize(*lin, rendered, threads);
     lin->counts.bytes = lin->bytes();
     *counts = lin->counts;
     if (!fits) return DIFF3R_TOO_MANY_INTERSECTIONS;
-    rasterize(*lin, rendered, threads);
     if (handle) *handle = lin.release();
     return DIFF3R_OK;
 }

@@ -72,4 +72,12 @@ template <class T> DIFF3R_INLINE bool load_visible(const int32_t* tile_counts, i
     return seen != 0;
 }
 
+// Channels that are clamped at zero have no derivative: 1 where lit.
+template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int64_t at, int count, Pack<T>* lit) {
+    for (int c = 0; c < 3; ++c) {
+        lit[c] = Pack<T>(T(0));
+        for (int l = 0; l < count; ++l) lit[c].v[l] = T(lin.lit[at + l] >> c & 1);
+    }
+}
+
 }  // namespace diff3r

@@ -43,6 +43,7 @@ void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& c
         const T depth = p.point[2][l], o = opacity[l];
         int32_t& tiles = lin.tile_counts[image_first + l];
         tiles = 0;
+        lin.lit[image_first + l] = 0;
         if (!lane(sound, l)) {
             counts.degenerate += !(depth <= camera.near_plane || depth >= camera.far_plane);
             continue;
@@ -62,15 +63,16 @@ void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& c
         if (s.x1 >= scene.width) s.x1 = int32_t(scene.width) - 1;
         if (s.y1 >= scene.height) s.y1 = int32_t(scene.height) - 1;
         if (s.x0 > s.x1 || s.y0 > s.y1) continue;
-        s.lit = 0;
+        int lit = 0;
         for (int c = 0; c < 3; ++c) {
             const T light = color[c][l];
-            s.lit |= int32_t(light > T(0)) << c;
+            lit |= int(light > T(0)) << c;
             s.color[c] = light > T(0) ? light : T(0);
         }
         tiles = find_tiles(s, sort.boxes[image_first + l]);
         if (!tiles) continue;
         lin.splats[image_first + l] = s;
+        lin.lit[image_first + l] = uint8_t(lit);
         sort.depths[image_first + l] = depth;
         ++counts.visible;
     }

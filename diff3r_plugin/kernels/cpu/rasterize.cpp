@@ -1,5 +1,7 @@
 // From splats to the image.
-#include "canvas.h"
+#include <vector>
+
+#include "alphas.h"
 #include "parallel.h"
 
 namespace diff3r {
@@ -7,24 +9,25 @@ namespace diff3r {
 template <class T> void rasterize(Linearization<T>& lin, T* rendered, int threads) {
     using P = Pack<T>;
     const Scene<T>& scene = lin.scene;
-    const int64_t plane_size = scene.height * scene.width;
+    const int64_t plane_size = scene.height * scene.width, tiles = scene.images() * scene.tiles();
     T* kept = lin.tiled_image.get();  // null when nothing is to be kept
-    parallel_for(scene.images() * scene.tiles(), lin.tile_threads(threads), [&](int64_t index, int) {
+    if (kept) lin.alphas.prepare(tiles, lin.intersections, lin.intersections * TILE * TILE);
+    threads = lin.tile_threads(threads);
+    std::vector<Room<T>> rooms(size_t(threads < 1 ? 1 : threads));
+    parallel_for(tiles, threads, [&](int64_t index, int thread) {
         const Tile<T> tile(lin, index);
         Plane<T> transmittance, color[3];
         for (auto& plane : color) plane.fill(T(0));
-        uint64_t live = start_rays(tile, transmittance);
-        for (int64_t i = tile.begin; i < tile.end && live; ++i) {
-            const Splat<T>& s = tile.splat(i);
-            const Footprint<P> f = footprint(s);
-            for (uint64_t blocks = tile.blocks_under(s) & live; blocks;) {
-                const int block = take_lowest(blocks);
-                const Coverage<P> covered = cover(f, tile.block_x(block), tile.block_y(block));
-                P& ray = transmittance.block[block];
-                const Blend<P> step = blend(ray, covered.alpha, covered.visible);
-                for (int c = 0; c < 3; ++c) color[c].block[block] += step.weight * s.color[c];
-                if (ended(ray)) live &= ~(1ull << block);
-            }
+        const auto light = [&](int block, const Splat<T>& s, const P& weight) {
+            for (int c = 0; c < 3; ++c) color[c].block[block] += weight * s.color[c];
+        };
+        if (kept) {
+            AlphaWriter<T> writer(lin.alphas, rooms[size_t(thread)]);
+            const int64_t end = march(tile, transmittance, writer, light);
+            writer.finish(index, end, tile.end);
+        } else {
+            KeepNothing<T> nothing;
+            march(tile, transmittance, nothing, light);
         }
         for (int c = 0; c < 3; ++c) {
             for (int block = 0; block < Blocks<T>::count; ++block)

@@ -24,15 +24,6 @@ DIFF3R_INLINE void gather_slots(const Linearization<T>& lin, const T* slots, int
     for (int j = 0; j < packs; ++j) transpose<1>(out + j * lanes);
 }
 
-// Channels that are clamped at zero have no derivative: 1 where lit.
-template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int64_t at, int count, Pack<T>* lit) {
-    for (int c = 0; c < 3; ++c) {
-        lit[c] = Pack<T>(T(0));
-        for (int l = 0; l < count; ++l)
-            if (lin.tile_counts[at + l]) lit[c].v[l] = T(lin.splats[at + l].lit >> c & 1);
-    }
-}
-
 // One pack in one image: where it stands in the arrays.
 struct PackOfImage {
     int64_t n;   // first Gaussian, counted over all scenes

@@ -22,11 +22,23 @@ template <class T> Camera<Dual<Pack<T>>> moving_camera(const Scene<T>& scene, co
     return camera;
 }
 
+// The coefficients of SplatTangent from the footprint's tangent; see footprint_cotangent for the derivative.
+template <class P> DIFF3R_INLINE void log_alpha_tangent(const Projection<Dual<P>>& p, const P& opacity, const P& opacity_tangent, P* out) {
+    using R = Real<P>;
+    out[0] = opacity_tangent / opacity;
+    out[1] = p.a.v * p.x.d[0] + p.b.v * p.y.d[0];
+    out[2] = p.b.v * p.x.d[0] + p.c.v * p.y.d[0];
+    out[3] = R(-0.5) * p.a.d[0];
+    out[4] = -p.b.d[0];
+    out[5] = R(-0.5) * p.c.d[0];
+}
+
 }  // namespace
 
 template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, const Tangent& tangent, SplatTangent<T>* out, int threads) {
     using P = Pack<T>;
     using D = Dual<P>;
+    constexpr int ROW = sizeof(SplatTangent<T>) / sizeof(T);  // numbers from one splat's to the next one's
     const Scene<T>& scene = lin.scene;
     const int64_t tasks = pack_tasks<T>(scene.gaussians);
     parallel_for(scene.batch * tasks, lin.gaussian_threads(threads), [&](int64_t task, int) {
@@ -35,7 +47,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
             const int64_t n = batch * scene.gaussians + first;
             D mean[3], covariance[6];
             GaussianNumbers<T> moved;
-            P still[padded<T>(3 * MAX_BASES)];
+            P still[padded<T>(3 * MAX_BASES)], opacity;
             bool loaded = false;
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view, at = image * scene.gaussians + first;
@@ -48,6 +60,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                     for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(value[j], moved.mean[j]);
                     load_symmetric(scene.covariances, n, count, value);
                     for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(value[j], moved.covariance[j]);
+                    opacity = load_strided(scene.opacities + n, 1, count);
                     if (scene.bases > 1) load_coefficients(scene, scene.harmonics, n, count, still);
                     loaded = true;
                 }
@@ -57,16 +70,14 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                 project(mean, covariance, camera, p);
                 offset_from_camera(mean, camera, offset);
                 normalize(offset, direction);
-                P number[SPLAT_NUMBERS] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], moved.opacity};
+                P number[padded<T>(ROW)];
+                log_alpha_tangent(p, opacity, moved.opacity, number);
                 color_jvp(scene.bases, direction, moved.harmonics, still, number + 6);
-                for (int l = 0; l < count; ++l) {
-                    if (!lane(visible, l)) continue;
-                    SplatTangent<T>& t = out[at + l];
-                    for (int j = 0; j < SPLAT_NUMBERS; ++j) t.number[j] = number[j][l];
-                    const int32_t lit = lin.splats[at + l].lit;
-                    for (int c = 0; c < 3; ++c)
-                        if (!(lit >> c & 1)) t.number[6 + c] = T(0);
-                }
+                P lit[3];
+                load_lit(lin, at, count, lit);
+                for (int c = 0; c < 3; ++c) number[6 + c] = number[6 + c] * lit[c];
+                for (int j = SPLAT_NUMBERS; j < ROW; ++j) number[j] = P(T(0));
+                store_rows(number, ROW, out[at].log_alpha, ROW, count);
             }
         });
     });

@@ -1,6 +1,7 @@
-// What a linearization keeps: projected splats and, per tile, the list of splats from front to back. Nothing per ray.
+// What a linearization keeps: projected splats and, per tile, the list of splats from front to back and their alphas.
 #pragma once
 
+#include "alpha_store.h"
 #include "api.h"
 #include "buffer.h"
 #include "parallel.h"
@@ -14,11 +15,12 @@ template <class T> struct alignas(64) Splat {
     T x, y, a, b, c, opacity;
     T color[3];
     int32_t x0, y0, x1, y1;
-    int32_t lit;  // bit c: channel c is not clamped at zero
 };
 
+// d ln(alpha) = k₀ + k₁ dx + k₂ dy + k₃ dx² + k₄ dx dy + k₅ dy² at the pixel (dx, dy) away from the center.
 template <class T> struct alignas(64) SplatTangent {
-    T number[SPLAT_NUMBERS];
+    T log_alpha[6];
+    T color[3];
 };
 
 // Which tiles a splat touches: a box of tiles, and up to 16 of them as a set (bit = column + columns * row).
@@ -44,10 +46,12 @@ template <class T> struct Linearization {
     Scene<T> scene;
     Buffer<Splat<T>> splats;       // [images, N]; only entries with tiles are written
     Buffer<int32_t> tile_counts;   // [images, N]; 0: not rendered
+    Buffer<uint8_t> lit;           // [images, N]; bit c: channel c is not clamped at zero
     Buffer<int32_t> slot_starts;   // [images, N]; first of the splat's gradient slots
     Buffer<int64_t> tile_starts;   // [images * tiles + 1]
     Buffer<TileEntry> tile_lists;  // [intersections], front to back within each tile; splats count from 0 per image
-    Buffer<T> tiled_image;       // [images * tiles, blocks, 3, lanes]
+    Buffer<T> tiled_image;         // [images * tiles, 3, blocks, lanes]
+    AlphaStore<T> alphas;
     int64_t intersections = 0;
     Diff3rCounts counts{};
 
@@ -56,8 +60,8 @@ template <class T> struct Linearization {
     int gaussian_threads(int threads) const { return threads_for(scene.images() * scene.gaussians, 1 << 12, threads); }
     int tile_threads(int threads) const { return threads_for(intersections + 16 * scene.images() * scene.tiles(), 1 << 12, threads); }
     int64_t bytes() const {
-        return splats.bytes() + tile_counts.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_lists.bytes() +
-               tiled_image.bytes();
+        return splats.bytes() + tile_counts.bytes() + lit.bytes() + slot_starts.bytes() + tile_starts.bytes() + tile_lists.bytes() +
+               tiled_image.bytes() + alphas.bytes();
     }
 };
 

@@ -1,87 +1,114 @@
-// What a tile does for J v and for Jᵀ u; the Gauss-Newton product does both in a row.
+// What a tile does for J v, and for everything that is summed over the pixels of each splat: Jᵀ u and Gram matrices.
 #pragma once
 
-#include "canvas.h"
-#include "math/dual.h"
+#include "alphas.h"
 #include "rows.h"
 
 namespace diff3r {
 
-// Sums over a tile's pixels for one splat; see footprint_cotangent for what they mean.
-template <class T> struct SplatSums {
-    Pack<T> number[SPLAT_NUMBERS];  // six moments, three colors
-    DIFF3R_INLINE SplatSums() {
-        for (auto& x : number) x = Pack<T>(T(0));
+// One splat at one block of pixels.
+template <class T> struct Touch {
+    int block;
+    Pack<T> alpha, weight;  // zero at pixels that do not take the splat
+    Pack<T> dx, dy;         // from the splat's center to the pixel's
+    PackMask<T> free;       // the pixel takes it, and alpha has a derivative
+
+    // Takes the splat's light from the rays.
+    DIFF3R_INLINE Touch(const Tile<T>& tile, const Splat<T>& s, int block_, const T* alphas, Pack<T>& ray)
+        : block(block_), alpha(Pack<T>::load(alphas)), weight(ray * alpha), dx(tile.block_x(block_) - s.x), dy(tile.block_y(block_) - s.y),
+          free(both(alpha > Pack<T>(T(0)), alpha < Pack<T>(T(ALPHA_CAP)))) {
+        ray = ray - weight;
     }
-    DIFF3R_INLINE void write(T* slot) { write_sums<SPLAT_NUMBERS>(number, slot); }
 };
 
-DIFF3R_INLINE void clear_slot(float* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(float)); }
-DIFF3R_INLINE void clear_slot(double* slot) { std::memset(slot, 0, SPLAT_NUMBERS * sizeof(double)); }
-
-// State of the transposed pass: u, and how much of u · image comes from splats that have not been visited yet.
-template <class T> struct CotangentPass {
+// Sums over the pixels of each splat of a tile, into its slot. add(i, splat, touch, sums) adds those of one block.
+template <int numbers, class T, class Add>
+DIFF3R_INLINE void sum_by_splat(const Tile<T>& tile, const TileAlphas<T>& alphas, T* slots, const Add& add) {
     Plane<T> transmittance;
+    transmittance.fill(T(1));
+    const T* at = alphas.begin();
+    for (int64_t i = tile.begin; i < tile.end; ++i) {
+        T* slot = slots + int64_t(tile.list[i].slot) * numbers;
+        uint64_t blocks = alphas.blocks(i);
+        if (!blocks) {
+            std::memset(slot, 0, numbers * sizeof(T));
+            continue;
+        }
+        const Splat<T>& s = tile.splat(i);
+        Pack<T> sums[numbers];
+        for (auto& x : sums) x = Pack<T>(T(0));
+        for (; blocks; at += Pack<T>::lanes) {
+            const int block = take_lowest(blocks);
+            add(i, s, Touch<T>(tile, s, block, at, transmittance.block[block]), sums);
+        }
+        write_sums<numbers>(sums, slot);
+    }
+}
+
+// Jᵀ u: u, and how much of u · image comes from splats that have not been visited yet.
+template <class T> struct CotangentPass {
     Plane<T> cotangent[3];
     Plane<T> behind;
 
-    // After `cotangent` is set; `kept` is the tile's image by blocks.
-    DIFF3R_INLINE void start(const T* kept) {
+    // After `cotangent` is set; `image` is the tile's, by blocks.
+    DIFF3R_INLINE void start(const T* image) {
         for (int block = 0; block < Blocks<T>::count; ++block) {
             Pack<T> total(T(0));
             for (int c = 0; c < 3; ++c)
-                total += cotangent[c].block[block] * Pack<T>::load(kept + c * TILE * TILE + block * Blocks<T>::lanes);
+                total += cotangent[c].block[block] * Pack<T>::load(image + c * TILE * TILE + block * Blocks<T>::lanes);
             behind.block[block] = total;
         }
     }
 
-    // One splat at one block. weight is zero and alpha irrelevant where the splat is not taken.
-    DIFF3R_INLINE void add(int block, const Splat<T>& s, const Pack<T>& weight, const Pack<T>& alpha, const PackMask<T>& pulls,
-                           const Pack<T>& dx, const Pack<T>& dy, SplatSums<T>& sums) {
-        const Pack<T> red = cotangent[0].block[block], green = cotangent[1].block[block], blue = cotangent[2].block[block];
+    // Six moments (footprint_cotangent) and three colors.
+    DIFF3R_INLINE void add(const Splat<T>& s, const Touch<T>& touch, Pack<T>* sums) {
+        const Pack<T> red = cotangent[0].block[touch.block], green = cotangent[1].block[touch.block], blue = cotangent[2].block[touch.block];
         const Pack<T> light = red * s.color[0] + green * s.color[1] + blue * s.color[2];
-        Pack<T>& rest = behind.block[block];
-        rest = rest - weight * light;
-        const Pack<T> pull = select(pulls, log_alpha_derivative(weight, alpha, light, rest), Pack<T>(T(0)));
-        add_low_moments(pull, dx, dy, sums.number);
-        sums.number[6] += weight * red;
-        sums.number[7] += weight * green;
-        sums.number[8] += weight * blue;
+        Pack<T>& rest = behind.block[touch.block];
+        rest = rest - touch.weight * light;
+        const Pack<T> pull = select(touch.free, log_alpha_derivative(touch.weight, touch.alpha, light, rest), Pack<T>(T(0)));
+        add_low_moments(pull, touch.dx, touch.dy, sums);
+        sums[6] += touch.weight * red;
+        sums[7] += touch.weight * green;
+        sums[8] += touch.weight * blue;
     }
 };
 
-// State of the tangent pass.
+// J v: tangents of the rays and of the image.
 template <class T> struct TangentPass {
-    using D = Dual<Pack<T>>;
-    D transmittance[Blocks<T>::count];
+    Plane<T> transmittance, ray_tangent;
     Plane<T> color[3];  // the tangent only
 
-    DIFF3R_INLINE uint64_t start(const Tile<T>& tile) {
-        Plane<T> rays;
-        const uint64_t live = start_rays(tile, rays);
-        for (int block = 0; block < Blocks<T>::count; ++block)
-            transmittance[block] = D::with_tangent(rays.block[block], Pack<T>(T(0)));
+    DIFF3R_INLINE void run(const Tile<T>& tile, const TileAlphas<T>& alphas, const SplatTangent<T>* tangents, const T* background) {
+        transmittance.fill(T(1));
+        ray_tangent.fill(T(0));
         for (auto& plane : color) plane.fill(T(0));
-        return live;
-    }
-
-    DIFF3R_INLINE static Footprint<D> footprint(const Splat<T>& s, const SplatTangent<T>& t) {
-        const auto pair = [](T x, T dx) { return D::with_tangent(Pack<T>(x), Pack<T>(dx)); };
-        return {pair(s.x, t.number[0]), pair(s.y, t.number[1]), pair(s.a, t.number[2]),
-                pair(s.b, t.number[3]), pair(s.c, t.number[4]), pair(s.opacity, t.number[5])};
-    }
-
-    DIFF3R_INLINE void add(int block, const Splat<T>& s, const SplatTangent<T>& t, const D& weight) {
-        for (int c = 0; c < 3; ++c) color[c].block[block] += weight.d[0] * s.color[c] + weight.v * t.number[6 + c];
-    }
-
-    // Tangent of the image, once all splats are in.
-    DIFF3R_INLINE void finish(const T* background) {
-        for (int block = 0; block < Blocks<T>::count; ++block) {
-            const D& ray = transmittance[block];
-            const Pack<T> tangent = select(ray.v < Pack<T>(T(0)), -ray.d[0], ray.d[0]);
-            for (int c = 0; c < 3; ++c) color[c].block[block] += tangent * background[c];
+        const T* at = alphas.begin();
+        for (int64_t i = tile.begin; i < tile.end; ++i) {
+            uint64_t blocks = alphas.blocks(i);
+            const Splat<T>& s = tile.splat(i);
+            __builtin_prefetch(tangents + tile.list[tile.soon(i)].splat);
+            const SplatTangent<T>& t = tangents[tile.list[i].splat];
+            for (; blocks; at += Pack<T>::lanes) {
+                const int block = take_lowest(blocks);
+                add(s, t, Touch<T>(tile, s, block, at, transmittance.block[block]));
+            }
         }
+        for (int block = 0; block < Blocks<T>::count; ++block)
+            for (int c = 0; c < 3; ++c) color[c].block[block] += ray_tangent.block[block] * background[c];
+    }
+
+  private:
+    DIFF3R_INLINE void add(const Splat<T>& s, const SplatTangent<T>& t, const Touch<T>& touch) {
+        using P = Pack<T>;
+        const T* k = t.log_alpha;
+        const P log_alpha = touch.dx * (touch.dx * k[3] + touch.dy * k[4] + P(k[1])) + touch.dy * (touch.dy * k[5] + P(k[2])) + P(k[0]);
+        const P move = select(touch.free, log_alpha, P(T(0)));
+        P& ray = ray_tangent.block[touch.block];
+        // of ray times alpha, by the ray and by ln(alpha)
+        const P weight = ray * touch.alpha + touch.weight * move;
+        ray = ray - weight;
+        for (int c = 0; c < 3; ++c) color[c].block[touch.block] += weight * s.color[c] + touch.weight * t.color[c];
     }
 };
 
