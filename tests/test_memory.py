@@ -44,3 +44,11 @@ def test_limits_of_a_container_count(monkeypatch):
 def test_groups_that_stay_take_nothing():
     assert memory.unknowns_per_gaussian(("means", "covariance", "opacity", "sh_dc", "sh_rest"), 3) == 58
     assert memory.unknowns_per_gaussian(("opacity",), 3) == 1
+
+
+@pytest.mark.parametrize("available", [2e8, 1e9, 2e9, 2e10], ids=["200 MB", "1 GB", "2 GB", "20 GB"])
+def test_the_largest_scene_is_the_last_whose_estimate_fits(available):
+    """Also where a linearization keeps as many alphas as it may."""
+    count = memory.largest_scene(available, 22, 4, (256, 256))
+    needed = [memory.refinement_bytes(n, 22, 4, (256, 256)) for n in (count, count + 1)]
+    assert needed[0] <= available < needed[1]

@@ -59,7 +59,7 @@ def test_every_row_is_measured_and_the_largest_scene_is_larger():
 
 def test_what_cannot_fit_is_refused_with_what_fits(monkeypatch):
     monkeypatch.setattr(measurement, "available_bytes", lambda device: 2_000_000_000)
-    with pytest.raises(ValueError, match=r"take about 3\.\d GB, and 2\.0 GB are free; on such views \d+ Gaussians fit"):
+    with pytest.raises(ValueError, match=r"take about 4\.\d GB, and 2\.0 GB are free; on such views \d+ Gaussians fit"):
         bench(BenchSettings(gaussians=1_000_000))
 
 
