@@ -15,8 +15,8 @@ UNKNOWN_BYTES, GAUSSIAN_BYTES, GAUSSIAN_VIEW_BYTES, PIXEL_VIEW_BYTES, BASE_BYTES
 more, for they are listed once for each tile."""
 
 ALPHA_BYTES, MOST_ALPHA_BYTES = 900, 3 * (256 << 20)
-"""The alphas that linearizations keep, of each Gaussian and view, and at most (``kernels/cpu/alpha_store.h``): those of two
-linearizations and what waits to be used again."""
+"""The alphas that linearizations keep, of each Gaussian and view, and at most (``kernels/cpu/alpha_store.h``): those of
+two linearizations and what waits to be used again."""
 
 
 def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:

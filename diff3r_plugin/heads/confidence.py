@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
+from diff3r_plugin.heads.inputs import joined, require_channels, resized
+from diff3r_plugin.heads.view_changes import next_to_others
+from diff3r_plugin.heads.weight_head import starting_at_zero
 from diff3r_plugin.render import render
 from diff3r_plugin.views import Views
 
@@ -66,12 +69,10 @@ class ConfidenceHead(nn.Module):
             nn.GELU(),
         )
         self.compare = nn.Sequential(nn.Linear(6 * hidden, hidden), nn.GELU())
-        self.to_view = nn.Linear(hidden, 1)
-        self.to_pixel = nn.Sequential(nn.Conv2d(3 * hidden, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 1, 1))
-        for last in (self.to_view, self.to_pixel[-1]):
-            assert isinstance(last, (nn.Linear, nn.Conv2d)) and last.bias is not None
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.to_view = starting_at_zero(nn.Linear(hidden, 1))
+        self.to_pixel = nn.Sequential(
+            nn.Conv2d(3 * hidden, hidden, 1), nn.GELU(), starting_at_zero(nn.Conv2d(hidden, 1, 1))
+        )
         nn.init.constant_(self.to_view.bias, math.log(INITIAL / (1 - INITIAL)))
 
     def forward(
@@ -108,9 +109,7 @@ class ConfidenceHead(nn.Module):
         B, V, _, H, W = inputs.shape
         fine = self.fine(inputs.flatten(0, 1))
         coarse = self.coarse(fine)
-        pooled = torch.cat([coarse.mean((2, 3)), coarse.amax((2, 3))], 1).unflatten(0, (B, V))
-        others = (pooled.sum(1, keepdim=True) - pooled) / (V - 1)
-        compared = self.compare(torch.cat([pooled, others, (pooled - others).abs()], -1))
+        compared = self.compare(next_to_others(coarse.unflatten(0, (B, V))))
         view = self.to_view(compared)
         spread = functional.interpolate(coarse, size=(H, W), mode="bilinear", align_corners=False)
         whole = compared.flatten(0, 1)[..., None, None].expand(-1, -1, H, W)
@@ -121,24 +120,14 @@ class ConfidenceHead(nn.Module):
     def _inputs(
         self, gaussians: Gaussians, views: Views, features: Tensor | None, backend: str
     ) -> Float[Tensor, "B V C H W"]:
-        found = 0 if features is None else features.shape[2]
-        if found != self.feature_channels:
-            raise ValueError(f"The confidence head was made for {self.feature_channels} feature channels, got {found}.")
-        parameter = self.to_view.weight
+        require_channels(features, self.feature_channels)
         scene, views = gaussians.detach().with_covariances(), views.detach()
         residual = render(scene, views.replace(images=None), backend) - views.given_images
         maps = [views.given_images - 0.5, 4 * residual, 4 * cross_view_maps(scene, views, backend)]
         maps[-1][:, :, 3:] -= 2
         if features is not None:
-            resized = functional.interpolate(
-                features.detach().flatten(0, 1).to(parameter.dtype),
-                size=views.given_images.shape[-2:],
-                mode="bilinear",
-                align_corners=False,
-            )
-            maps.append(resized.unflatten(0, features.shape[:2]))
-        inputs = torch.cat([m.to(parameter.dtype) for m in maps], 2)
-        return torch.nan_to_num(inputs, 0.0, 0.0, 0.0)  # a scene the network broke has no part in the others' training
+            maps.append(resized(features, views.image_size, self.to_view.weight))
+        return joined(maps, 2, self.to_view.weight)
 
 
 def silence_untrusted(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.heads.inputs import joined, require_channels
 from diff3r_plugin.heads.weight_head import WeightHead, starting_at_zero
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
@@ -88,15 +89,13 @@ class ProjectedHead(WeightHead):
     def _inputs(
         self, scene: Gaussians, views: Views, features: Tensor | None, backend: str
     ) -> Float[Tensor, "B N channels"]:
-        found = 0 if features is None else features.shape[2]
-        if found != self.feature_channels:
-            raise ValueError(f"The head was made for {self.feature_channels} feature channels, got {found}.")
+        require_channels(features, self.feature_channels)
         images = views.given_images
         maps = torch.cat([images - 0.5, 4 * (render(scene, views, backend) - images)], 2)
         count = scene.means.new_zeros(*scene.means.shape[:2], 1)
         first, second = maps.new_zeros(*count.shape[:2], SEEN), maps.new_zeros(*count.shape[:2], SEEN)
         geometry = count.new_zeros(*count.shape[:2], 2)
-        tapped = None if features is None else maps.new_zeros(*count.shape[:2], found)
+        tapped = None if features is None else maps.new_zeros(*count.shape[:2], features.shape[2])
         variance = scene.covariance_matrices.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-20)
         for view in range(views.num_views):  # one after another: all at once, the samples alone would fill the memory
             grid, depth, sees = _projected(scene, views, view)
@@ -118,9 +117,7 @@ class ProjectedHead(WeightHead):
         typical = torch.where(counts, log_depth, 0.0).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp_min(1)
         relative = torch.where(counts, log_depth - typical, 0.0)
         own = torch.stack([scene.opacities - 0.5, pixels, relative, count[..., 0].log1p()], -1)
-        inputs = torch.cat([own, mean, deviation, *([] if tapped is None else [tapped / share])], -1)
-        # A scene the network broke must not break the head's weights with it.
-        return torch.nan_to_num(inputs.to(self.log_base.dtype), 0.0, 0.0, 0.0)
+        return joined([own, mean, deviation, *([] if tapped is None else [tapped / share])], -1, self.log_base)
 
 
 def _projected(

@@ -8,10 +8,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
+from diff3r_plugin.heads.inputs import joined, require_channels, resized
 from diff3r_plugin.heads.view_changes import ViewChanges
 from diff3r_plugin.heads.weight_head import WeightHead, starting_at_zero
 from diff3r_plugin.proximal import ProximalWeights
@@ -109,10 +109,7 @@ class UncertaintyHead(WeightHead):
                 f"got {gaussians.num_gaussians}. Set gaussians_per_pixel, or give fixed weights instead of a head "
                 "(diff3r.head=fixed)."
             )
-        found = 0 if features is None else features.shape[2]
-        if found != self.feature_channels:
-            raise ValueError(f"The head was made for {self.feature_channels} feature channels, got {found}.")
-        parameter = self.log_base
+        require_channels(features, self.feature_channels)
         scene = gaussians.detach().with_covariances()
         if rendered is None:
             rendered = render(scene, views.detach(), backend)
@@ -140,13 +137,5 @@ class UncertaintyHead(WeightHead):
         if self.cross_view:
             maps.append(4 * cross_view_maps(scene, views, backend))
         if features is not None:
-            resized = functional.interpolate(
-                features.detach().flatten(0, 1).to(parameter.dtype),
-                size=(H, W),
-                mode="bilinear",
-                align_corners=False,
-            )
-            maps.append(resized.unflatten(0, features.shape[:2]))
-        inputs = torch.cat([m.to(parameter.dtype) for m in maps], 2)
-        # A scene the network broke must not break the head's weights with it.
-        return torch.nan_to_num(inputs, 0.0, 0.0, 0.0)
+            maps.append(resized(features, (H, W), self.log_base))
+        return joined(maps, 2, self.log_base)

@@ -34,6 +34,18 @@ class ViewChanges(nn.Module):
 
     def forward(self, features: Float[Tensor, "B V C H W"]) -> Float[Tensor, "G B V"]:
         """The numbers, not bounded."""
-        pooled = torch.cat([features.mean((-2, -1)), features.amax((-2, -1))], -1)
-        others = (pooled.sum(1, keepdim=True) - pooled) / max(pooled.shape[1] - 1, 1)
-        return rearrange(self.layers(torch.cat([pooled, others, (pooled - others).abs()], -1)), "b v g -> g b v")
+        return rearrange(self.layers(next_to_others(features)), "b v g -> g b v")
+
+
+def next_to_others(features: Float[Tensor, "B V C H W"]) -> Float[Tensor, "B V 6C"]:
+    """Mean and maximum of each view's features, the mean of the other views', and how far they are apart.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.heads.view_changes import next_to_others
+        >>> next_to_others(torch.rand(1, 3, 8, 4, 4)).shape
+        torch.Size([1, 3, 48])
+    """
+    pooled = torch.cat([features.mean((-2, -1)), features.amax((-2, -1))], -1)
+    others = (pooled.sum(1, keepdim=True) - pooled) / max(pooled.shape[1] - 1, 1)
+    return torch.cat([pooled, others, (pooled - others).abs()], -1)

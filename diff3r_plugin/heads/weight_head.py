@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,9 @@ RANGE = 3.0
 
 VIEW_RANGE = 6.0
 """A view's weights stay within exp(± VIEW_RANGE) of their group's base: from held in place to free."""
+
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 class WeightHead(nn.Module):
@@ -85,7 +89,7 @@ class WeightHead(nn.Module):
         return ProximalWeights(**{group: (bases[group] + change).exp()[..., None] for group, change in found.items()})
 
 
-def starting_at_zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+def starting_at_zero(layer: Layer) -> Layer:
     """The last layer of a head, which changes nothing before it is trained."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None

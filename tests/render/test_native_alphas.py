@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not native_backend.is_available(), reason="no co
 
 
 def faint_scene(gaussians: int, width: int) -> tuple[Gaussians, Views]:
-    """So many wide splats at the edge of visibility that rays go on through 2,000 of them, and every block takes each."""
+    """Wide splats at the edge of visibility: a ray goes on through 2,000 of them, and every block takes each."""
     generator = torch.Generator().manual_seed(0)
     depths = 4 + torch.rand(1, gaussians, 1, generator=generator, dtype=torch.float64)
     means = torch.cat([0.1 * torch.randn(1, gaussians, 2, generator=generator, dtype=torch.float64), depths], dim=-1)
