@@ -22,17 +22,6 @@ template <class T> Camera<Dual<Pack<T>>> moving_camera(const Scene<T>& scene, co
     return camera;
 }
 
-// The coefficients of SplatTangent from the footprint's tangent; see footprint_cotangent for the derivative.
-template <class P> DIFF3R_INLINE void log_alpha_tangent(const Projection<Dual<P>>& p, const P& opacity, const P& opacity_tangent, P* out) {
-    using R = Real<P>;
-    out[0] = opacity_tangent / opacity;
-    out[1] = p.a.v * p.x.d[0] + p.b.v * p.y.d[0];
-    out[2] = p.b.v * p.x.d[0] + p.c.v * p.y.d[0];
-    out[3] = R(-0.5) * p.a.d[0];
-    out[4] = -p.b.d[0];
-    out[5] = R(-0.5) * p.c.d[0];
-}
-
 }  // namespace
 
 template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, const Tangent& tangent, SplatTangent<T>* out, int threads) {
@@ -71,7 +60,8 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                 offset_from_camera(mean, camera, offset);
                 normalize(offset, direction);
                 P number[padded<T>(ROW)];
-                log_alpha_tangent(p, opacity, moved.opacity, number);
+                const P footprint[] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], moved.opacity};
+                footprint_tangent(p.a.v, p.b.v, p.c.v, opacity, footprint, number);
                 color_jvp(scene.bases, direction, moved.harmonics, still, number + 6);
                 P lit[3];
                 load_lit(lin, at, count, lit);

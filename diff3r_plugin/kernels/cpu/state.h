@@ -17,7 +17,7 @@ template <class T> struct alignas(64) Splat {
     int32_t x0, y0, x1, y1;
 };
 
-// d ln(alpha) = k₀ + k₁ dx + k₂ dy + k₃ dx² + k₄ dx dy + k₅ dy² at the pixel (dx, dy) away from the center.
+// How ln(alpha) and the color of a splat move; see footprint_tangent.
 template <class T> struct alignas(64) SplatTangent {
     T log_alpha[6];
     T color[3];

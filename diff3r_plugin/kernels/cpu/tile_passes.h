@@ -101,9 +101,7 @@ template <class T> struct TangentPass {
   private:
     DIFF3R_INLINE void add(const Splat<T>& s, const SplatTangent<T>& t, const Touch<T>& touch) {
         using P = Pack<T>;
-        const T* k = t.log_alpha;
-        const P log_alpha = touch.dx * (touch.dx * k[3] + touch.dy * k[4] + P(k[1])) + touch.dy * (touch.dy * k[5] + P(k[2])) + P(k[0]);
-        const P move = select(touch.free, log_alpha, P(T(0)));
+        const P move = select(touch.free, log_alpha_tangent(t.log_alpha, touch.dx, touch.dy), P(T(0)));
         P& ray = ray_tangent.block[touch.block];
         // of ray times alpha, by the ray and by ln(alpha)
         const P weight = ray * touch.alpha + touch.weight * move;

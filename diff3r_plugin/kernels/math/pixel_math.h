@@ -96,8 +96,7 @@ template <class S> DIFF3R_INLINE void footprint_tangent(const S& a, const S& b, 
     out[4] = -moved[3];
     out[5] = R(-0.5) * moved[4];
 }
-template <class S> DIFF3R_INLINE S log_alpha_tangent(const S* coefficients, const S& dx, const S& dy) {
-    const S* k = coefficients;
+template <class S, class T> DIFF3R_INLINE S log_alpha_tangent(const T* k, const S& dx, const S& dy) {
     return k[0] + dx * (k[1] + dx * k[3] + dy * k[4]) + dy * (k[2] + dy * k[5]);
 }
 
