@@ -1,6 +1,7 @@
 """Fixtures for all tests: what runs over every backend takes ``backend``."""
 
 import gsplat_on_cpu
+import on_device
 import pytest
 import torch
 
@@ -8,25 +9,50 @@ from diff3r_plugin import config
 from diff3r_plugin.linearized import CHARTED
 from diff3r_plugin.render import BACKENDS, available_backends
 
-GSPLAT_ON_CPU = "gsplat_on_cpu"
-
 
 @pytest.fixture(params=sorted(set(BACKENDS) - {"gsplat"}))  # which renders on GPUs only; see render/conftest.py
 def backend(request) -> str:
-    if request.param not in available_backends():
-        pytest.skip(f"backend {request.param} cannot run here")
-    return request.param
+    return ready(request.param, request)
+
+
+def ready(name: str, request) -> str:
+    """A backend's name, once it can be used in this test; skips where it cannot work here."""
+    if name in gsplat_on_cpu.BACKENDS or name == on_device.NAME:
+        return request.getfixturevalue(f"{name}_backend")
+    if name not in available_backends():
+        pytest.skip(f"backend {name} cannot run here")
+    return name
+
+
+def _known(name: str, module, monkeypatch) -> str:
+    """Known for one test wherever backends are chosen."""
+    monkeypatch.setitem(BACKENDS, name, module)
+    monkeypatch.setattr(config, "BACKENDS", (*config.BACKENDS, name))
+    if hasattr(module, "charted"):
+        monkeypatch.setitem(CHARTED, name, module.charted)
+    return name
+
+
+def _on_cpu(name: str):
+    def fixture(monkeypatch) -> str:
+        if gsplat_on_cpu.library() is None:
+            pytest.skip("no g++ here to compile the GPU kernels for a CPU")
+        return _known(name, gsplat_on_cpu.BACKENDS[name], monkeypatch)
+
+    return pytest.fixture(fixture, name=f"{name}_backend")
+
+
+gsplat_on_cpu_backend = _on_cpu("gsplat_on_cpu")
+kernels_on_cpu_backend = _on_cpu("kernels_on_cpu")
 
 
 @pytest.fixture
-def gsplat_backend_on_cpu(monkeypatch) -> str:
-    """The GPU backend with its kernels on this CPU: its name, known for one test wherever backends are chosen."""
-    if gsplat_on_cpu.library() is None:
-        pytest.skip("no g++ here to compile the GPU kernels for a CPU")
-    monkeypatch.setitem(BACKENDS, GSPLAT_ON_CPU, gsplat_on_cpu.BACKEND)
-    monkeypatch.setitem(CHARTED, GSPLAT_ON_CPU, gsplat_on_cpu.charted)
-    monkeypatch.setattr(config, "BACKENDS", (*config.BACKENDS, GSPLAT_ON_CPU))
-    return GSPLAT_ON_CPU
+def on_device_backend(monkeypatch) -> str:
+    """The GPU backend on a GPU, in float32, given and giving back what tests on a CPU compute with."""
+    module = on_device.module()
+    if module is None:
+        pytest.skip("no GPU here")
+    return _known(on_device.NAME, module, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

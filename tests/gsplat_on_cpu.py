@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
 from diff3r_plugin.render import semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
-from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
+from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, without_gsplat
 
 SHIM = Path(__file__).parent / "kernels" / "cuda_on_host.h"
 
@@ -69,20 +70,32 @@ def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Ra
     return Rasterizer(_isect_tiles, _isect_offset_encode, rasterize, kernels, alpha_cap, dtype, "cpu", lambda device: 0)
 
 
-def _linearize(gaussians, views) -> GsplatLinearization:
-    dtype = torch.float64 if gaussians.dtype == torch.float64 else torch.float32
-    return GsplatLinearization(gaussians, views, rasterizer(dtype))
+def own_rasterizer(dtype: torch.dtype) -> Rasterizer:
+    """The kernels alone, which rasterize too; PyTorch sorts."""
+    loaded = library()
+    assert loaded is not None
+    kernels = CudaKernels(loaded, "f64" if dtype == torch.float64 else "f32")
+    return without_gsplat(kernels, dtype=dtype, device="cpu", stream=lambda device: 0)
 
 
-BACKEND = SimpleNamespace(
-    linearize=_linearize, is_available=lambda device="cpu": torch.device(device).type == "cpu" and library() is not None
-)
-"""To be put among the backends under a name of its own."""
+def backend(make: Callable[[torch.dtype], Rasterizer]) -> SimpleNamespace:
+    """What renderer and linearization in θ know of a backend, to be put among theirs under a name of its own."""
+
+    def linearize(gaussians, views) -> GsplatLinearization:
+        dtype = torch.float64 if gaussians.dtype == torch.float64 else torch.float32
+        return GsplatLinearization(gaussians, views, make(dtype))
+
+    def charted(coordinates, theta: Tensor, views) -> GsplatCharted:
+        return GsplatCharted(coordinates, theta, views, make(theta.dtype))
+
+    def is_available(device="cpu") -> bool:
+        return torch.device(device).type == "cpu" and library() is not None
+
+    return SimpleNamespace(linearize=linearize, charted=charted, is_available=is_available)
 
 
-def charted(coordinates, theta: Tensor, views) -> GsplatCharted:
-    """The linearization in θ with the same kernels."""
-    return GsplatCharted(coordinates, theta, views, rasterizer(theta.dtype))
+BACKENDS = {"gsplat_on_cpu": backend(rasterizer), "kernels_on_cpu": backend(own_rasterizer)}
+"""With twins of gsplat's functions, which are slow; and as it is where gsplat cannot be used."""
 
 
 def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
-from diff3r_plugin.kernels.loading.library_cuda import COTANGENTS, MOMENTS, Queue, Systems
+from diff3r_plugin.kernels.loading.library_cuda import MOMENTS, Queue, Systems
 from diff3r_plugin.linearized.charted import chart_at, decode
 from diff3r_plugin.render import GaussianGram
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization, rasterizer_for
@@ -19,7 +19,7 @@ MEAN_MOVE, DIAGONAL_SUMS = 24, 10
 
 
 def linearize(coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views) -> GsplatCharted:
-    """With the installed gsplat; arguments and errors as for :class:`GsplatCharted`."""
+    """On a GPU; arguments and errors as for :class:`GsplatCharted`."""
     return GsplatCharted(coordinates, theta, views, rasterizer_for(theta.device))
 
 
@@ -61,9 +61,10 @@ class GsplatCharted:
         self, cotangent: Tensor, weights: Tensor | None, center: Tensor | None, with_cameras: bool
     ) -> tuple[Tensor, Tensor | None]:
         with self.scene.enough_memory():
-            splats, sums = self._render.splat_cotangents(cotangent), self._render.camera_sums(with_cameras)
+            splats, arriving = self._render.splat_cotangents(cotangent)
             proximal = weights, None if weights is None else self._theta, center
-            out = self._pull(splats, COTANGENTS, proximal, torch.empty_like(self._theta), sums)
+            sums = self._render.camera_sums(with_cameras)
+            out = self._pull(splats, arriving, proximal, torch.empty_like(self._theta), sums)
             return out, self._render.camera_matrices(sums)
 
     def gauss_newton_product(

@@ -3,7 +3,7 @@
 gsplat has no forward mode, so J v, the fused Gauss-Newton product and the Gram matrices are our own CUDA kernels, on
 the same headers as the CPU kernels. Projection and color are one kernel of ours, too: the limits near and far may
 differ by view, a Gaussian that is not finite must vanish without a trace, and gsplat would copy the harmonics for each
-view.
+view. Where gsplat cannot be used, PyTorch sorts and our kernels rasterize as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.kernels.loading.library_cuda import COTANGENTS, MOMENTS
 from diff3r_plugin.kernels.loading.structures import Vector
 from diff3r_plugin.render import gsplat_rasterizer
-from diff3r_plugin.render.gsplat_rasterizer import GsplatError, Rasterizer
+from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
 from diff3r_plugin.render.gsplat_scene import GsplatScene
 from diff3r_plugin.render.linearization import GaussianGram
 from diff3r_plugin.views import Views
@@ -50,7 +50,7 @@ def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
 
     Raises:
         ValueError: for float64, or tensors elsewhere.
-        GsplatError, BuildError: if gsplat or our kernels cannot be compiled here.
+        BuildError: if our kernels cannot be compiled here.
         torch.cuda.OutOfMemoryError: naming the sizes and what makes them smaller.
     """
     return GsplatLinearization(gaussians, views, rasterizer_for(gaussians.device))
@@ -75,7 +75,7 @@ class GsplatLinearization:
     Attributes:
         image: ``[B, V, 3, H, W]``.
         scene: What the kernels are called with.
-        alpha_cap: Largest alpha of one splat at one pixel: the cap of the installed gsplat.
+        alpha_cap: Largest alpha of one splat at one pixel: the cap of what has rasterized.
     """
 
     def __init__(self, gaussians: Gaussians, views: Views, rasterizer: Rasterizer) -> None:
@@ -133,17 +133,20 @@ class GsplatLinearization:
         scene.run(scene.kernels.rasterize_jvp, moved.data_ptr(), out.data_ptr())
         return self._to_image(out)
 
-    def splat_cotangents(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "I N 9"]:
-        """Cotangents of splats, by gsplat."""
+    def splat_cotangents(self, cotangent: Float[Tensor, "B V 3 H W"]) -> tuple[Float[Tensor, "I N 9"], int]:
+        """What splats get from an image's cotangent, and as which of the kinds of ``library_cuda`` it comes."""
         scene = self.scene
         scene.check_unchanged()
         cotangent = scene.image_argument(cotangent)
-        if not self._rendered.requires_grad:  # nothing touches the images
-            return scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-        means2d, conics, colors, opacities = torch.autograd.grad(
-            self._rendered, self._leaves, cotangent, retain_graph=True
-        )
-        return torch.cat([means2d, conics, opacities[..., None], colors], -1)
+        if self._rendered.requires_grad:
+            means2d, conics, colors, opacities = torch.autograd.grad(
+                self._rendered, self._leaves, cotangent, retain_graph=True
+            )
+            return torch.cat([means2d, conics, opacities[..., None], colors], -1), COTANGENTS
+        # Our own kernels have rendered this, or nothing touches the images.
+        moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
+        scene.run(scene.kernels.rasterize_vjp, cotangent.data_ptr(), moments.data_ptr())
+        return moments, MOMENTS
 
     def splat_moments(
         self, moved: Float[Tensor, "I N 9"], pixel_weights: Float[Tensor, "B V H W"]
@@ -171,8 +174,8 @@ class GsplatLinearization:
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
         with self.scene.enough_memory():
-            splats, sums = self.splat_cotangents(cotangent), self.camera_sums(with_cameras)
-            return self._pull(splats, COTANGENTS, sums), self.camera_matrices(sums)
+            sums = self.camera_sums(with_cameras)
+            return self._pull(*self.splat_cotangents(cotangent), sums), self.camera_matrices(sums)
 
     def _pull(self, splats: Float[Tensor, "I N 9"], arriving: int, sums: Tensor | None) -> Gaussians:
         scene = self.scene
@@ -199,7 +202,7 @@ def _works(device: torch.device) -> bool:
     try:
         gsplat_rasterizer.load(device)
         return True
-    except (GsplatError, BuildError, OSError, RuntimeError) as error:
+    except (BuildError, OSError, RuntimeError) as error:
         warnings.warn(
             f"Tensors on {device} are rendered by the slow 'torch' backend, because the GPU backend is not available: "
             f"{error}",

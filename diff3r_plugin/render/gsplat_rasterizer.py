@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch import Tensor
 from diff3r_plugin.kernels.loading import library_cuda
 from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
+from diff3r_plugin.render.semantics import ALPHA_CAP
+from diff3r_plugin.render.tile_lists import isect_offset_encode, isect_tiles
 
 TILE = 16  # px
 
@@ -27,7 +31,8 @@ class Rasterizer:
     """Everything that the GPU backend computes with.
 
     Args:
-        isect_tiles, isect_offset_encode, rasterize_to_pixels: gsplat's public functions of these names.
+        isect_tiles, isect_offset_encode: gsplat's public functions of these names, or ours (``tile_lists``).
+        rasterize_to_pixels: gsplat's public function of this name; None: our kernels rasterize, too.
         kernels: Our own kernels for the same device.
         alpha_cap: Largest alpha of one splat at one pixel in renderings by ``rasterize_to_pixels``.
         dtype: What all of them compute in.
@@ -37,7 +42,7 @@ class Rasterizer:
 
     isect_tiles: Callable[..., tuple[Tensor, Tensor, Tensor]]
     isect_offset_encode: Callable[..., Tensor]
-    rasterize_to_pixels: Callable[..., tuple[Tensor, Tensor]]
+    rasterize_to_pixels: Callable[..., tuple[Tensor, Tensor]] | None
     kernels: CudaKernels
     alpha_cap: float
     dtype: torch.dtype = torch.float32
@@ -47,25 +52,52 @@ class Rasterizer:
 
 @functools.cache
 def load(device: torch.device) -> Rasterizer:
-    """gsplat's functions and our kernels for a device. The first call compiles what is not compiled yet.
+    """gsplat's functions and our kernels for a device; without gsplat our kernels alone, after one warning.
+
+    The first call compiles what is not compiled yet.
 
     Args:
         device: A CUDA device with an index.
 
     Raises:
+        BuildError: if our own kernels do not compile.
+    """
+    kernels = library_cuda.load(torch.cuda.get_device_capability(device))
+    try:
+        functions, cap = working_gsplat(device)
+    except GsplatError as error:
+        warnings.warn(
+            f"The GPU backend of diff3r sorts and rasterizes by itself: {error}", RuntimeWarning, stacklevel=2
+        )
+        return without_gsplat(kernels)
+    return Rasterizer(*functions, kernels, cap)
+
+
+def without_gsplat(kernels: CudaKernels, **where: Any) -> Rasterizer:
+    """PyTorch sorts, our kernels do everything else.
+
+    Args:
+        kernels: Of the device.
+        where: ``dtype``, ``device`` and ``stream``, if these are not a GPU's.
+    """
+    return Rasterizer(isect_tiles, isect_offset_encode, None, kernels, ALPHA_CAP, **where)
+
+
+def working_gsplat(device: torch.device) -> tuple[tuple[Callable, Callable, Callable], float]:
+    """gsplat's three functions, tried on a device, and its alpha cap.
+
+    Raises:
         GsplatError: if gsplat is missing, lacks a function, or does not build.
-        BuildError: if our own kernels do not.
     """
     functions = gsplat_functions()
     try:
-        cap = _alpha_cap(functions, device)
+        return functions, _alpha_cap(functions, device)
     except Exception as error:  # without a toolkit its compiled part is None, which surfaces as an AttributeError
         raise GsplatError(
             f"gsplat does not run on {device} ({type(error).__name__}: {str(error).partition(chr(10))[0]}). "
             "It compiles itself at first use, which needs an nvcc of PyTorch's CUDA version and a C++ compiler; or "
             "install a wheel of gsplat that was built for this PyTorch."
         ) from error
-    return Rasterizer(*functions, library_cuda.load(torch.cuda.get_device_capability(device)), cap)
 
 
 def current(device: torch.device) -> contextlib.AbstractContextManager:
@@ -121,17 +153,27 @@ _NEEDED = {
 
 def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.device) -> float:
     """The cap as the rasterizer shows it: what an opaque splat leaves of the light (0.999 in 1.5.x, 0.99 since)."""
-    isect_tiles, isect_offset_encode, rasterize_to_pixels = functions
+    sort, encode, rasterize_to_pixels = functions
     with current(device), torch.inference_mode(False), torch.no_grad():
         center = torch.full((1, 1, 2), TILE / 2 + 0.5, device=device)
         radii = torch.full((1, 1, 2), TILE, dtype=torch.int32, device=device)
         ones = torch.ones(1, 1, device=device)
         conics = torch.tensor([[[1.0, 0.0, 1.0]]], device=device)
-        _, ids, flatten_ids = isect_tiles(center, radii, ones, TILE, 1, 1)
-        offsets = isect_offset_encode(ids, 1, 1, 1)
+        _, ids, flatten_ids = sort(center, radii, ones, TILE, 1, 1)
+        offsets = encode(ids, 1, 1, 1)
         arguments = (center, conics, torch.ones(1, 1, 3, device=device), ones, TILE, TILE, TILE, offsets, flatten_ids)
         _, alphas = rasterize_to_pixels(*arguments)
     return round(alphas[0, TILE // 2, TILE // 2, 0].item(), 6)
 
 
-__all__ = ["TILE", "BuildError", "GsplatError", "Rasterizer", "current", "gsplat_functions", "load"]
+__all__ = [
+    "TILE",
+    "BuildError",
+    "GsplatError",
+    "Rasterizer",
+    "current",
+    "gsplat_functions",
+    "load",
+    "without_gsplat",
+    "working_gsplat",
+]

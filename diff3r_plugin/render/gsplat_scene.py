@@ -78,13 +78,16 @@ class GsplatScene(KernelInputs):
             self.offsets = rasterizer.isect_offset_encode(ids, self.images, columns, rows).contiguous()
 
     def render(self, differentiable: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The image ``[B V, H, W, 3]`` and the splats' tensors it came from (with a graph between, if asked)."""
+        """The image ``[B V, H, W, 3]`` and the splats it came from (gsplat puts a graph between, if asked)."""
         names = ("means2d", "conics", "colors", "splat_opacities")
         leaves = tuple(self.splats[name].detach().requires_grad_(differentiable) for name in names)
         background = self.tensors["background"].expand(self.images, 3).contiguous()
         assert self.flatten_ids is not None and self.offsets is not None
         with self.enough_memory(), torch.set_grad_enabled(differentiable):
-            if self.flatten_ids.numel() == 0:
+            if self.rasterizer.rasterize_to_pixels is None:
+                image = self.empty((self.images, self.height, self.width, 3))
+                self.run(self.kernels.rasterize, image.data_ptr())
+            elif self.flatten_ids.numel() == 0:
                 image = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
             else:
                 with current(self.device):

@@ -1,14 +1,11 @@
-"""Tests of renderers also run over the GPU backend, whose own kernels run on this CPU (slowly, so only here)."""
+"""Tests of renderers also run over the GPU backend: its kernels on this CPU (slowly, so only here), and on a GPU."""
 
 import pytest
+from conftest import ready
 
-from diff3r_plugin.render import BACKENDS, available_backends
+from diff3r_plugin.render import BACKENDS
 
 
-@pytest.fixture(params=["gsplat_on_cpu", *sorted(set(BACKENDS) - {"gsplat"})])
+@pytest.fixture(params=["gsplat_on_cpu", "kernels_on_cpu", "on_device", *sorted(set(BACKENDS) - {"gsplat"})])
 def backend(request) -> str:
-    if request.param == "gsplat_on_cpu":
-        return request.getfixturevalue("gsplat_backend_on_cpu")
-    if request.param not in available_backends():
-        pytest.skip(f"backend {request.param} cannot run here")
-    return request.param
+    return ready(request.param, request)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from on_device import CROSSING, NAME, close, limit
 from scenes import inner, moved, random_scene, random_tangent
 
+from benchmarks.gpu.scenes import clear_scene
 from diff3r_plugin import Gaussians
 from diff3r_plugin.render import linearize, render
 
@@ -17,8 +19,9 @@ SHAPES = [
 
 
 @pytest.fixture(params=SHAPES, ids=lambda s: "b{batch}n{gaussians}v{views}d{degree}".format(**s))
-def scene_and_views(request):
-    return random_scene(**request.param)
+def scene_and_views(request, backend):
+    # In float32 a pixel near a threshold may fall on the other side of it.
+    return clear_scene(**request.param) if backend == NAME else random_scene(**request.param)
 
 
 def relative(a, b):
@@ -36,19 +39,19 @@ def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_vi
     tangent, cotangent = random_tangent(scene), torch.randn_like(views.images)
     camera_tangent = torch.randn_like(views.world_to_camera)
     camera_tangent[..., 3, :] = 0
-    weights = torch.rand_like(views.images[:, :, 0])
+    weights, small = torch.rand_like(views.images[:, :, 0]), limit(backend, 1e-10)
 
-    assert relative(ours.image, oracle.image) < 1e-12
-    assert relative(ours.jvp(tangent), oracle.jvp(tangent)) < 1e-10
-    assert relative(ours.jvp(tangent, camera_tangent), oracle.jvp(tangent, camera_tangent)) < 1e-10
-    assert_same_scene(ours.vjp(cotangent), oracle.vjp(cotangent), 1e-10)
+    assert relative(ours.image, oracle.image) < limit(backend, 1e-12)
+    assert relative(ours.jvp(tangent), oracle.jvp(tangent)) < small
+    assert relative(ours.jvp(tangent, camera_tangent), oracle.jvp(tangent, camera_tangent)) < small
+    assert_same_scene(ours.vjp(cotangent), oracle.vjp(cotangent), small)
     (ours_scene, ours_cameras), (oracle_scene, oracle_cameras) = (lin.vjp_cameras(cotangent) for lin in (ours, oracle))
-    assert_same_scene(ours_scene, oracle_scene, 1e-10)
-    assert relative(ours_cameras, oracle_cameras) < 1e-10
-    assert_same_scene(ours.gauss_newton_product(tangent, weights), oracle.gauss_newton_product(tangent, weights), 1e-10)
+    assert_same_scene(ours_scene, oracle_scene, small)
+    assert relative(ours_cameras, oracle_cameras) < small
+    assert_same_scene(ours.gauss_newton_product(tangent, weights), oracle.gauss_newton_product(tangent, weights), small)
     ours_gram, oracle_gram = ours.gram(weights), oracle.gram(weights)
-    assert relative(ours_gram.core, oracle_gram.core) < 1e-10
-    assert relative(ours_gram.sh_rest, oracle_gram.sh_rest) < 1e-10
+    assert relative(ours_gram.core, oracle_gram.core) < small
+    assert relative(ours_gram.sh_rest, oracle_gram.sh_rest) < small
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -82,7 +85,7 @@ def test_gaussians_with_one_mean_are_drawn_in_their_order(backend, seed):
     scene, views = random_scene(gaussians=5 + 6 * seed, views=2, size=(12, 12), degree=0, seed=seed)
     shared = torch.where(torch.rand_like(scene.means[..., :1]) < 0.3, scene.means[:, :1], scene.means)
     scene = Gaussians(shared, *scene.tensors()[1:])
-    assert relative(render(scene, views, backend), render(scene, views, "torch")) < 1e-12
+    assert relative(render(scene, views, backend), render(scene, views, "torch")) < limit(backend, 1e-12, CROSSING)
 
 
 def test_float32_agrees_with_float64(backend):
@@ -104,10 +107,11 @@ def test_jvp_and_vjp_are_adjoint(backend, scene_and_views):
     gradient, camera_gradient = lin.vjp_cameras(cotangent)
     forward = (lin.jvp(tangent, camera_tangent) * cotangent).sum()
     backward = inner(gradient, tangent) + (camera_gradient * camera_tangent).sum()
-    torch.testing.assert_close(forward, backward, rtol=1e-9, atol=1e-9)
+    close(backend, forward, backward, rtol=1e-9, atol=1e-9)
 
 
 def test_jvp_is_the_limit_of_central_differences(backend, scene_and_views):
+    _require_float64(backend)
     scene, views = scene_and_views
     tangent, step = random_tangent(scene), 1e-6
     camera_tangent = torch.randn_like(views.world_to_camera)
@@ -121,16 +125,21 @@ def test_jvp_is_the_limit_of_central_differences(backend, scene_and_views):
     assert relative(linearize(scene, views, backend).jvp(tangent, camera_tangent), difference) < 1e-6
 
 
+def _require_float64(backend):
+    if backend == NAME:
+        pytest.skip("differences of renderings in float32 say little")
+
+
 def test_gauss_newton_matrix_is_symmetric_and_positive(backend):
     scene, views = random_scene(batch=2)
     lin = linearize(scene, views, backend)
     weights = torch.rand_like(views.images[:, :, 0])
     a, b = random_tangent(scene, 1), random_tangent(scene, 2)
     Ha, Hb = lin.gauss_newton_product(a, weights), lin.gauss_newton_product(b, weights)
-    torch.testing.assert_close(inner(Ha, b), inner(Hb, a), rtol=1e-9, atol=1e-9)
+    close(backend, inner(Ha, b), inner(Hb, a), rtol=1e-9, atol=1e-9)
     assert inner(Ha, a) > 0
     expected = (weights[:, :, None] * lin.jvp(a) ** 2).sum()
-    torch.testing.assert_close(inner(Ha, a), expected, rtol=1e-9, atol=1e-9)
+    close(backend, inner(Ha, a), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_gram_is_the_block_diagonal_of_the_gauss_newton_matrix(backend):
@@ -141,14 +150,14 @@ def test_gram_is_the_block_diagonal_of_the_gauss_newton_matrix(backend):
     for n in range(4):
         for index, direction in enumerate(_core_directions(scene, n)):
             row = _core_numbers(lin.gauss_newton_product(direction, weights))[n]
-            torch.testing.assert_close(gram.core[0, n, index], row, rtol=1e-9, atol=1e-9)
+            close(backend, gram.core[0, n, index], row, rtol=1e-9, atol=1e-9)
     for k in range(3):
         for channel in range(3):
             direction = scene.map(torch.zeros_like)
             direction.harmonics[0, 2, channel, 1 + k] = 1
             product = lin.gauss_newton_product(direction, weights)
-            torch.testing.assert_close(
-                gram.sh_rest[0, 2, channel, k], product.harmonics[0, 2, channel, 1 + k], rtol=1e-9, atol=1e-12
+            close(
+                backend, gram.sh_rest[0, 2, channel, k], product.harmonics[0, 2, channel, 1 + k], rtol=1e-9, atol=1e-12
             )
 
 
@@ -177,6 +186,7 @@ def _core_numbers(cotangent):
 
 @pytest.mark.parametrize("check_forward_ad", [False, True])
 def test_render_is_a_differentiable_function_in_both_modes(backend, check_forward_ad):
+    _require_float64(backend)
     scene, views = random_scene(gaussians=3, size=(5, 6), views=1)
 
     def image(means, factor, opacities, harmonics, world_to_camera):
@@ -195,7 +205,7 @@ def test_scales_and_quats_render_as_their_covariances_do(backend):
     scene, views = random_scene()
     scales, quats = 0.05 + 0.2 * torch.rand(1, 12, 3).double(), torch.randn(1, 12, 4).double()
     by_scales = Gaussians.from_scales(scene.means, scales, quats, scene.opacities, scene.harmonics)
-    torch.testing.assert_close(render(by_scales, views, backend), render(by_scales.with_covariances(), views, backend))
+    close(backend, render(by_scales, views, backend), render(by_scales.with_covariances(), views, backend))
 
 
 def test_what_cannot_be_seen_changes_nothing_and_gets_no_gradient(backend):
@@ -210,7 +220,7 @@ def test_what_cannot_be_seen_changes_nothing_and_gets_no_gradient(backend):
     covariances[0, 5] = -torch.eye(3)  # no Gaussian at all
     scene = Gaussians(means, covariances, opacities, scene.harmonics)
     lin = linearize(scene, views, backend)
-    torch.testing.assert_close(lin.image, render(without, views, backend))
+    close(backend, lin.image, render(without, views, backend))
     gradient = lin.vjp(torch.randn_like(lin.image))
     for tensor in gradient.tensors():
         assert tensor.isfinite().all()
@@ -229,7 +239,7 @@ def test_near_and_far_limits(backend):
     kept = (depths > near) & (depths < far)
     assert kept.sum() == 2
     expected = render(Gaussians(*(t[:, kept] for t in scene.tensors())), views, backend)
-    torch.testing.assert_close(render(scene, views.replace(near=near, far=far), backend), expected)
+    close(backend, render(scene, views.replace(near=near, far=far), backend), expected)
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 2), (1, 0, 2), (2, 5, 0)])
@@ -239,7 +249,7 @@ def test_nothing_to_draw(backend, shape):
     lin = linearize(scene, views, backend)
     assert lin.image.shape == (batch, views_, 3, 12, 16)
     if gaussians == 0:
-        assert (lin.image == views.background[:, None, None]).all()
+        close(backend, lin.image, views.background[:, None, None].expand_as(lin.image), rtol=0, atol=0)
     gradient = lin.vjp(torch.ones_like(lin.image))
     assert gradient.means.shape == scene.means.shape and (gradient.means == 0).all()
     assert lin.jvp(random_tangent(scene)).shape == lin.image.shape
@@ -249,7 +259,7 @@ def test_nothing_to_draw(backend, shape):
 def test_strided_and_half_precision_inputs(backend):
     scene, views = random_scene(batch=2)
     strided = scene.map(lambda t: t.transpose(0, 1).contiguous().transpose(0, 1))
-    torch.testing.assert_close(render(strided, views, backend), render(scene, views, backend))
+    close(backend, render(strided, views, backend), render(scene, views, backend))
     half = scene.to(torch.bfloat16)
     assert render(half, views.to(torch.float32), backend).dtype == torch.float32
 

@@ -10,6 +10,8 @@ import torch
 from scenes import random_scene, random_tangent, refinable_scene
 
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
+from diff3r_plugin.kernels.loading import library_cuda
+from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.render import (
     available_backends,
     gsplat_backend,
@@ -141,7 +143,7 @@ def test_products_subtract_their_own_weights_from_their_own_rendering():
         assert torch.equal(a, b)
 
 
-def test_a_splat_that_just_reaches_the_cap_has_no_derivative_of_alpha(gsplat_backend_on_cpu):
+def test_a_splat_that_just_reaches_the_cap_has_no_derivative_of_alpha(gsplat_on_cpu_backend):
     """As in the reference: alpha is free below the cap only. (Nothing but the center's pixel is covered.)"""
     K = torch.tensor([[1e3, 0, 0.5], [0, 1e3, 0.5], [0, 0, 1.0]]).double()[None, None]
     views = Views(torch.eye(4).double()[None, None], K, image_size=(1, 1))
@@ -149,7 +151,7 @@ def test_a_splat_that_just_reaches_the_cap_has_no_derivative_of_alpha(gsplat_bac
     opacity, color = torch.tensor([[ALPHA_CAP]]).double(), torch.ones(1, 1, 3, 1).double()
     scene = Gaussians(one, 1e-8 * torch.eye(3).double()[None, None], opacity, color)
     ones = torch.ones(1, 1, 3, 1, 1).double()
-    for backend in (gsplat_backend_on_cpu, "torch", "native"):
+    for backend in (gsplat_on_cpu_backend, "torch", "native"):
         lin = linearize(scene, views, backend)
         product = lin.gauss_newton_product(scene.map(torch.ones_like), ones[:, :, 0])
         assert product.opacities.item() == 0, backend
@@ -214,15 +216,39 @@ def test_cpu_tensors_never_go_to_gsplat():
         resolve_backend("gsplat", "cpu")
 
 
-def test_without_gsplat_a_gpu_falls_back_with_one_warning(monkeypatch):
+def test_without_gsplat_a_gpu_sorts_and_rasterizes_by_itself_with_one_warning(monkeypatch):
+    kernels = object()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(library_cuda, "load", lambda capability: kernels)
     monkeypatch.setitem(sys.modules, "gsplat", None)
-    gsplat_backend._works.cache_clear()
     device = torch.device("cuda", 0)
-    with pytest.warns(RuntimeWarning, match=r"slow 'torch' backend.*Install gsplat >= 1\.5") as caught:
-        assert resolve_backend("auto", device) == "torch"
-        assert resolve_backend("auto", device) == "torch"
+    forget = (gsplat_backend._works, gsplat_rasterizer.load)
+    for f in forget:
+        f.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"rasterizes by itself.*Install gsplat >= 1\.5") as caught:
+        assert resolve_backend("auto", device) == "gsplat"
+        assert resolve_backend("auto", device) == "gsplat"
     assert len([w for w in caught if "gsplat" in str(w.message)]) == 1
+    found = gsplat_backend.rasterizer_for(device)
+    assert found.kernels is kernels and found.rasterize_to_pixels is None and found.alpha_cap == ALPHA_CAP
+    for f in forget:
+        f.cache_clear()
+
+
+def test_without_a_compiler_a_gpu_falls_back_to_the_reference_with_one_warning(monkeypatch):
+    def missing(capability):
+        raise BuildError("no nvcc found")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(library_cuda, "load", missing)
+    device = torch.device("cuda", 0)
+    gsplat_backend._works.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"slow 'torch' backend.*no nvcc found") as caught:
+        assert resolve_backend("auto", device) == "torch"
+        assert resolve_backend("auto", device) == "torch"
+    assert len([w for w in caught if "nvcc" in str(w.message)]) == 1
     gsplat_backend._works.cache_clear()
 
 
@@ -251,7 +277,7 @@ def test_a_gsplat_without_a_compiled_part_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "gsplat", fake)
     monkeypatch.setattr(gsplat_rasterizer, "_NEEDED", dict.fromkeys(gsplat_rasterizer._NEEDED, ()))
     with pytest.raises(GsplatError, match=r"does not run on cpu \(AttributeError.*intersect_tile.*nvcc"):
-        gsplat_rasterizer.load(torch.device("cpu"))
+        gsplat_rasterizer.working_gsplat(torch.device("cpu"))
 
 
 def test_the_installed_gsplat_has_what_we_call():
@@ -263,10 +289,10 @@ def test_the_installed_gsplat_has_what_we_call():
     ]
 
 
-def test_the_layer_finds_the_same_scene_and_gradient_as_on_the_oracle(gsplat_backend_on_cpu):
+def test_the_layer_finds_the_same_scene_and_gradient_as_on_the_oracle(gsplat_on_cpu_backend):
     given, views = refinable_scene(gaussians=6, views=1, size=(8, 8), degree=0)
     found = []
-    for backend in (gsplat_backend_on_cpu, "torch"):
+    for backend in (gsplat_on_cpu_backend, "torch"):
         scene = given.map(lambda t: t.clone().requires_grad_())
         refined, info = TTOLayer(TTOConfig(inner_steps=2, backend=backend, stationarity_warning=None))(
             scene, views, 0.3

@@ -53,6 +53,9 @@ struct Diff3rSystems {
     /* The same for a tangent of θ, [B, P]; world_to_camera may be null. */                                                          \
     int32_t diff3r_cuda_chart_splat_jvp_##SUFFIX(const Diff3rDeviceScene*, const Diff3rChart*, const void* tangent,                  \
                                                  const void* world_to_camera, void* splats);                                         \
+    /* The image [I, H, W, 3]; and moments [I, N, 9], added to, for a cotangent of it. (Else gsplat does both.) */                   \
+    int32_t diff3r_cuda_rasterize_##SUFFIX(const Diff3rDeviceScene*, void* rendered);                                                \
+    int32_t diff3r_cuda_rasterize_vjp_##SUFFIX(const Diff3rDeviceScene*, const void* image_cotangent, void* splat_moments);          \
     /* J v on splats: the tangent of the image, [I, H, W, 3]. */                                                                     \
     int32_t diff3r_cuda_rasterize_jvp_##SUFFIX(const Diff3rDeviceScene*, const void* splat_tangents, void* image_tangent);           \
     /* Jt W J v on splats with pixel_weights [I, H, W]: adds to moments [I, N, 9]. */                                                \

@@ -63,6 +63,8 @@ class CudaKernels:
         self.splat_jvp = function("splat_jvp", vector, c_void_p)
         self.splat_vjp = function("splat_vjp", c_void_p, c_int32, vector, c_void_p)
         self.splat_gram = function("splat_gram", c_void_p, c_void_p, c_void_p)
+        self.rasterize = function("rasterize", c_void_p)
+        self.rasterize_vjp = function("rasterize_vjp", c_void_p, c_void_p)
         self.rasterize_jvp = function("rasterize_jvp", c_void_p, c_void_p)
         self.rasterize_product = function("rasterize_product", c_void_p, c_void_p, c_void_p)
         self.rasterize_gram = function("rasterize_gram", c_void_p, c_void_p)
