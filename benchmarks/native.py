@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.limits import shares
 from benchmarks.scenes import pixel_aligned_scene
 from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.render import native_backend
@@ -142,6 +143,18 @@ def thread_table(repetitions: int) -> list[dict]:
     return rows
 
 
+def limits_table(repetitions: int) -> list[dict]:
+    """How much of the machine's arithmetic and memory the products use, with one thread and with all."""
+    work, before = Workload(256, 256, 0), torch.get_num_threads()
+    rows = []
+    for threads in sorted({1, before}):
+        torch.set_num_threads(threads)
+        times = {name: seconds(partial(ROWS[name], work), repetitions) for name in ("jvp", "product", "gram")}
+        rows += shares(work.lin, times, threads)
+    torch.set_num_threads(before)
+    return rows
+
+
 def machine() -> dict:
     """What the figures depend on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -200,11 +213,13 @@ def main() -> None:
         "compile_seconds": compile_seconds(),
         "main": main_table(repetitions),
     }
-    results |= {"threads": thread_table(repetitions), "scaling": scaling_table(repetitions, options.quick)}
+    results |= {"threads": thread_table(repetitions), "limits": limits_table(repetitions)}
+    results |= {"scaling": scaling_table(repetitions, options.quick)}
     print(", ".join(f"{k}: {v}" for k, v in results["machine"].items()))
     print(f"first-use compilation: {results['compile_seconds']:.1f} s")
     print_table("131,072 pixel-aligned Gaussians, one 256 x 256 camera, float32", results["main"])
     print_table("Threads", results["threads"])
+    print_table("Shares of what this machine can do (SH degree 0)", results["limits"])
     print_table("Scaling (SH degree 0)", results["scaling"])
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=2))

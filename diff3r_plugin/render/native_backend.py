@@ -75,6 +75,7 @@ class NativeLinearization:
         degenerate: pairs that were left out because their projection is not finite or not an ellipse.
         intersections: (splat, 16 x 16 tile) pairs.
         bytes: memory that this object holds besides the inputs and the image.
+        registers: (splat, block of pixels) pairs in which a pixel takes the splat; a block fills a vector register.
         scene, handle: what the kernels are called with.
     """
 
@@ -84,7 +85,7 @@ class NativeLinearization:
         self.image, counts, self.handle = self.scene.render(keep=True)
         self._free = self.scene.kernels.free
         self.visible, self.degenerate = counts.visible, counts.degenerate
-        self.intersections, self.bytes = counts.intersections, counts.bytes
+        self.intersections, self.bytes, self.registers = counts.intersections, counts.bytes, counts.registers
 
     def __del__(self) -> None:
         if getattr(self, "handle", None):

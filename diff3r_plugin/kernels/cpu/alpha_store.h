@@ -42,6 +42,11 @@ template <class T> class AlphaStore {
     // The set of blocks that take the splat at each position of the tile lists.
     const uint64_t* blocks() const { return blocks_.get(); }
     uint64_t* blocks() { return blocks_.get(); }
+    int64_t registers() const {
+        int64_t total = 0;
+        for (int64_t i = 0; i < blocks_.count(); ++i) total += __builtin_popcountll(blocks_[i]);
+        return total;
+    }
     int64_t bytes() const { return blocks_.bytes() + tiles_.bytes() + int64_t(chunks_.size()) * chunk_ * int64_t(sizeof(T)); }
 
   private:

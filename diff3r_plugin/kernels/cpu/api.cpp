@@ -34,6 +34,7 @@ template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* r
     const bool fits = fill_tiles(*lin, sort, threads);
     if (fits) rasterize(*lin, rendered, threads);
     lin->counts.bytes = lin->bytes();
+    lin->counts.registers = lin->alphas.registers();
     *counts = lin->counts;
     if (!fits) return DIFF3R_TOO_MANY_INTERSECTIONS;
     if (handle) *handle = lin.release();

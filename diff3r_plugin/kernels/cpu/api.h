@@ -26,6 +26,7 @@ struct Diff3rCounts {
     int64_t degenerate;     // pairs left out for a non-finite or degenerate projection, depth in range
     int64_t intersections;  // (splat, tile) pairs
     int64_t bytes;          // held by the linearization
+    int64_t registers;      // (splat, block of pixels) pairs in which a pixel takes the splat; 0 if nothing is kept
 };
 
 // The vectors of conjugate gradients: B systems of P unknowns.

@@ -45,7 +45,7 @@ class Systems(Structure):
 class Counts(Structure):
     """``Diff3rCounts``: what became of the Gaussians."""
 
-    _fields_ = tuple((name, c_int64) for name in ("visible", "degenerate", "intersections", "bytes"))
+    _fields_ = tuple((name, c_int64) for name in ("visible", "degenerate", "intersections", "bytes", "registers"))
 
 
 class Kernels:
