@@ -2,7 +2,7 @@
 # The GPU check: correctness, figures, memory and training of the gsplat backend on one device, unattended, within nine
 # minutes including gsplat's own compilation.
 #
-#     benchmarks/gpu_check.sh [--cpu] [--stage check|figures|train] [OUT_DIR]
+#     benchmarks/gpu_check.sh [--cpu] [--stage check|figures|train|profile] [OUT_DIR]
 #
 # writes OUT_DIR/results.json (default: outputs/gpu_check; anew after every part) beside an archive of logs and gsplat's compiled part, and prints tables. Exit status 0: all well; 1: a check failed or
 # a figure missed what it must reach (printed); 2: it cannot start; 3: something is missing for lack of time. --cpu is a dry run of everything

@@ -10,7 +10,7 @@ version=${2:-3.12}
 PYTHON=${PYTHON:-python3}
 mkdir -p "$target"
 binary=(gsplat==1.5.3 ninja rich markdown-it-py mdurl pygments hydra-core==1.3.2 omegaconf==2.3.0 dacite "beartype<0.20" pyyaml
-        einops jaxtyping wadler-lindig pluggy)
+        einops jaxtyping wadler-lindig pluggy pytest iniconfig packaging)
 "$PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version "$version" \
     --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform any --dest "$target" "${binary[@]}"
 # Only its source is published, and a machine without a network cannot build it.

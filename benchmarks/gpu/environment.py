@@ -25,7 +25,8 @@ NEEDED = {
     "jaxtyping": "everything",
     "numpy": "everything",
     "PIL": "everything",
-    "gsplat": "rendering on the GPU: all of it",
+    "pytest": "checks",
+    "gsplat": "comparison with gsplat; our kernels sort and rasterize without it",
     "lightning": "training",
     "hydra": "training",
     "omegaconf": "training",
@@ -38,7 +39,11 @@ NEEDED = {
 DISTRIBUTIONS = {"PIL": "pillow", "hydra": "hydra-core", "yaml": "pyyaml"}
 """Names on an index, where they are not the module's."""
 
-ALONG = {"hydra": ("antlr4-python3-runtime",), "gsplat": ("ninja", "rich", "markdown-it-py", "mdurl", "pygments")}
+ALONG = {
+    "hydra": ("antlr4-python3-runtime",),
+    "pytest": ("iniconfig", "packaging", "pygments"),
+    "gsplat": ("ninja", "rich", "markdown-it-py", "mdurl", "pygments"),
+}
 """What a module needs besides what PyTorch brings."""
 
 EXTENSION = Path("gsplat_cuda") / "gsplat_cuda.so"

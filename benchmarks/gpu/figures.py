@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.checks import tested_on
 from benchmarks.gpu.record import CUT_SHORT, FAILED, Budget, Record, recorded
-from benchmarks.gpu.timing import out_of_memory, timed
+from benchmarks.gpu.subject import tested_on
+from benchmarks.gpu.timing import out_of_memory, timed, wake
 from benchmarks.gpu.work import COUNTING, achievable, bytes_moved, count_pairs, flops
 from benchmarks.gpu.workloads import DRY_RUN, PCG_ITERATIONS, ROWS, TABLE, Size, Workload, library_calls
 from diff3r_plugin.info import TTOInfo
@@ -74,6 +74,7 @@ def measure(
     judged = device.type == "cuda"
     times: dict[Size, dict[str, float]] = {}
     rates: dict[str, float] | None = None
+    wake(device)
     for size in sizes:
         if budget.left < RESERVE:
             record.add("not_run", {"size": str(size), "row": "all", "reason": "no time left"})
@@ -105,8 +106,9 @@ def _rows(record: Record, budget: Budget, work: Workload, times: dict[str, float
     if work.device.type == "cuda":
         try:
             calls |= library_calls(work)
-        except ImportError as error:
-            record.add("not_run", {"size": str(work.size), "row": "gsplat.rasterization", "reason": str(error)})
+        except Exception as error:  # not there, or its compilation failed: its own rows are lost, and no others
+            reason = f"{type(error).__name__}: {error}"
+            record.add("not_run", {"size": str(work.size), "row": "gsplat.rasterization", "reason": reason})
     for name, call in calls.items():
         if budget.left < RESERVE:
             record.add("not_run", {"size": str(work.size), "row": name, "reason": "no time left"})

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.checks import tested_on
 from benchmarks.gpu.figures import figure
-from benchmarks.gpu.products import Subject
 from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
+from benchmarks.gpu.subject import Subject, tested_on
 from benchmarks.gpu.timing import out_of_memory, peak_bytes, synchronize
 from benchmarks.scenes import predicted_room
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views

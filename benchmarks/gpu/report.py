@@ -10,6 +10,8 @@ from benchmarks.gpu.record import CUT_SHORT, FAILED, SKIPPED
 GOOD, BAD, INCOMPLETE = 0, 1, 3
 """Exit status; 2 is argparse's."""
 
+RESOURCES = ("registers", "stack_bytes", "spilled_bytes", "shared_bytes")
+
 DRY_RUN_NOTICE = (
     "DRY RUN on a CPU with tiny sizes: it shows that the check runs, nothing else. No time, ratio or memory in it is a "
     "figure of a GPU, and none may be quoted as one."
@@ -20,7 +22,7 @@ def verdict(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What failed, what missed its target, what is missing; ``exit_status`` 0, 1 (failed, missed) or 3 (incomplete)."""
     checks = parts.get("checks", {}).get("checks", [])
     figures = [entry for part in parts.values() for entry in part.get("figures", ())]
-    failed = [f"{c['name']} ({c['case']}): {_failure(c)}" for c in checks if c["passed"] is False]
+    failed = [f"{c['name']} ({c['case']}): {c['note']}" for c in checks if c["passed"] is False]
     failed += [f"{name}: {part['reason']}" for name, part in parts.items() if part["state"] == FAILED]
     missed = [
         f"{f['figure']} ({f['size']}): {_number(f['value'])}, must be at most {_number(f['must'])}"
@@ -61,11 +63,15 @@ def text(results: Mapping[str, Any]) -> str:
         lines.append(f"{name}: " + ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None))
     lines.append(f"commit: {results['commit']}, {results['date']}, backend {results['backend']}")
     lines += _table("Parts", ("part", "state", "seconds", "remark"), _part_rows(parts))
-    lines += _table("Checks: the worst of each kind", ("check", "case", "error", "limit", ""), _check_rows(parts))
+    lines += _table("Checks: one of each kind, failures first", ("check", "case", ""), _check_rows(parts))
     lines += _table("Times", *_time_rows(parts.get("figures", {}).get("times", ())))
     figures = [entry for part in parts.values() for entry in part.get("figures", ())]
     lines += _table("Figures", ("figure", "size", "value", "must", "aim", ""), map(_figure_row, figures))
     lines += _table("Hot kernels: share of what is achievable", *_share_rows(parts.get("figures", {})))
+    profiled, heading = parts.get("profile", {}), ("size", "row", "ms", "host", "kernels", "longest kernels, ms")
+    lines += _table("Profile of one call, ms", heading, _profile_rows(profiled))
+    lines += _table("Kernels by ptxas", ("source", "kernel", *RESOURCES), _resource_rows(profiled))
+    lines += [f"{t['tool']}: status {t['status']}, {(t['output'] or [''])[-1]}" for t in profiled.get("tools", ())]
     memory = parts.get("memory", {})
     rows = [*memory.get("implicit", ()), *memory.get("unrolled", ())]
     lines += _table(
@@ -87,12 +93,6 @@ def _verdict_lines(results: Mapping[str, Any]) -> Iterable[str]:
     yield f"{found['checks_passed']} checks passed, {failed} failures, {missed} figures missed"
     if results["dry_run"]:
         yield DRY_RUN_NOTICE
-
-
-def _failure(check: Mapping[str, Any]) -> str:
-    if check["limit"] is None:
-        return check["note"] or "no"
-    return f"error {_number(check['error'])}, limit {check['limit']:g}"
 
 
 def _table(title: str, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -118,22 +118,26 @@ def _part_rows(parts: Mapping[str, Mapping[str, Any]]) -> Iterable[Sequence[obje
 
 
 def _check_rows(parts: Mapping[str, Mapping[str, Any]]) -> Iterable[Sequence[object]]:
-    worst: dict[str, Mapping[str, Any]] = {}
+    shown: dict[str, Mapping[str, Any]] = {}
     for check in parts.get("checks", {}).get("checks", ()):
-        known = worst.get(check["name"])
-        if known is None or _badness(check) > _badness(known):
-            worst[check["name"]] = check
-    words = {True: "pass", False: "FAIL", None: "recorded"}
-    for name, check in worst.items():
-        error = "" if check["error"] is None and check["limit"] is None else _number(check["error"])
-        note = check["note"] if check["passed"] is not True else ""
-        limit = "" if check["limit"] is None else f"{check['limit']:g}"
-        yield name, check["case"], error, limit, f"{words[check['passed']]} {note}".strip()
+        if check["name"] not in shown or check["passed"] is False:
+            shown[check["name"]] = check
+    words = {True: "pass", False: "FAIL", None: "skipped"}
+    for name, check in sorted(shown.items(), key=lambda item: item[1]["passed"] is not False):
+        note = (str(check["note"]).splitlines() or [""])[0]
+        yield name, check["case"], f"{words[check['passed']]} {note[:100]}".strip()
 
 
-def _badness(check: Mapping[str, Any]) -> tuple[bool, float]:
-    share = 0.0 if check["limit"] is None or check["error"] is None else check["error"] / check["limit"]
-    return check["passed"] is False, share
+def _profile_rows(part: Mapping[str, Any]) -> Iterable[Sequence[object]]:
+    for row in part.get("rows", ()):
+        kernels = [f"{k['kernel'][:40]} {_milliseconds(k['seconds'])}" for k in row["kernels"][:3]]
+        times = (row["seconds"], row["host_seconds"], row["kernel_seconds"])
+        yield row["size"], row["row"], *map(_milliseconds, times), "; ".join(kernels)
+
+
+def _resource_rows(part: Mapping[str, Any]) -> Iterable[Sequence[object]]:
+    for k in part.get("resources", ()):
+        yield k["source"], k["kernel"][:60], *(k[name] for name in RESOURCES)
 
 
 def _time_rows(times: Iterable[Mapping[str, Any]]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:

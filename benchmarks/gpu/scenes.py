@@ -1,4 +1,4 @@
-"""Small scenes for the correctness checks: random, degenerate and smooth; made in float64 on the CPU."""
+"""Small scenes for the tests of devices: random and degenerate; made in float64 on the CPU."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from benchmarks.random_scenes import random_scene, random_tangent
 from diff3r_plugin import Gaussians, Views
@@ -73,25 +72,9 @@ def threshold_distance(scene: Gaussians, views: Views) -> float:
     return min((float(d.min()) for d in distances if d.numel()), default=1.0)
 
 
-def smooth_scene(seed: int = 0) -> tuple[Gaussians, Views]:
-    """Wide, faint Gaussians: every alpha is above the skip threshold everywhere, so the rendering is a smooth function
-    of the scene and finite differences of float32 renderings mean something."""
-    return float32_scene(
-        gaussians=5, size=(20, 28), degree=2, seed=seed, spread=0.2, thickness=1.0, opacities=(0.3, 0.5)
-    )
-
-
 def float32_tangent(scene: Gaussians, seed: int = 0) -> Gaussians:
     """A random direction in which a scene may change, in numbers that a float32 backend sees exactly."""
     return rounded(random_tangent(scene, seed))
-
-
-def random_camera_tangent(views: Views, seed: int = 0) -> Tensor:
-    """A change of ``world_to_camera``, ``[B, V, 4, 4]``, that leaves its last row alone."""
-    generator = torch.Generator().manual_seed(seed + 29)
-    tangent = torch.randn(views.world_to_camera.shape, generator=generator)
-    tangent[..., 3, :] = 0
-    return tangent.double()
 
 
 def _with(scene: Gaussians, **changes: tuple[int, object]) -> Gaussians:

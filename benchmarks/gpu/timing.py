@@ -17,6 +17,17 @@ LEAST = 3
 """Calls that count, unless they take very long."""
 
 
+def wake(device: torch.device, seconds: float = 1.0) -> None:
+    """Keep a GPU busy until its clocks are up: idle ones are a sixth of those under load."""
+    if device.type != "cuda":
+        return
+    matrix = torch.rand(4096, 4096, device=device)
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        torch.mm(matrix, matrix)
+        torch.cuda.synchronize(device)
+
+
 def seconds(call: Callable[[], object], device: torch.device, *, repetitions: int = 11, budget: float = 1.0) -> float:
     """Median time of a call, s; see :func:`timed`."""
     return timed(call, device, repetitions=repetitions, budget=budget)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Rasterizer:
 def load(device: torch.device) -> Rasterizer:
     """gsplat's functions and our kernels for a device; without gsplat our kernels alone, after one warning.
 
-    The first call compiles what is not compiled yet.
+    The first call compiles what is not compiled yet. With ``DIFF3R_WITHOUT_GSPLAT`` set, gsplat is not looked for.
 
     Args:
         device: A CUDA device with an index.
@@ -63,6 +64,8 @@ def load(device: torch.device) -> Rasterizer:
         BuildError: if our own kernels do not compile.
     """
     kernels = library_cuda.load(torch.cuda.get_device_capability(device))
+    if os.environ.get("DIFF3R_WITHOUT_GSPLAT"):
+        return without_gsplat(kernels)
     try:
         functions, cap = working_gsplat(device)
     except GsplatError as error:

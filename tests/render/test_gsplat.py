@@ -2,6 +2,7 @@
 
 import sys
 import types
+import warnings
 from dataclasses import replace
 
 import gsplat_on_cpu
@@ -231,6 +232,11 @@ def test_without_gsplat_a_gpu_sorts_and_rasterizes_by_itself_with_one_warning(mo
         assert resolve_backend("auto", device) == "gsplat"
     assert len([w for w in caught if "gsplat" in str(w.message)]) == 1
     found = gsplat_backend.rasterizer_for(device)
+    gsplat_rasterizer.load.cache_clear()
+    monkeypatch.setenv("DIFF3R_WITHOUT_GSPLAT", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gsplat_backend.rasterizer_for(device) == found, "asked for: nothing to warn of"
     assert found.kernels is kernels and found.rasterize_to_pixels is None and found.alpha_cap == ALPHA_CAP
     for f in forget:
         f.cache_clear()

@@ -1,79 +1,68 @@
-"""The part that checks: what a backend does on its device, and how the run of all checks ends."""
+"""The part that checks: tests by pytest, each on record, as long as there is time."""
 
 import json
 
 import pytest
-import torch
 
-from benchmarks.gpu import behavior
-from benchmarks.gpu.checks import CHECKS, run_checks
-from benchmarks.gpu.products import Check, Subject
+from benchmarks.gpu.checks import DRY_RUN, ON_A_DEVICE, ROOT, run_checks
 from benchmarks.gpu.record import Budget, Record
-from diff3r_plugin.render import available_backends
-from diff3r_plugin.render.semantics import ALPHA_CAP
 
-TESTED = Subject(available_backends()[0], torch.device("cpu"))
+TESTS = """
+import pytest
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_right(size):
+    pass
 
-def outcome(path, checks, seconds=60.0):
-    record = Record(path / "checks.json", "checks")
-    run_checks(record, Budget(seconds), TESTED, checks)
-    return json.loads((path / "checks.json").read_text())
+def test_wrong():
+    assert 1 + 1 == 3, "illegal memory access"
 
-
-def by_name(check):
-    return {c.name: c for c in check(TESTED)}
-
-
-def test_behavior_of_the_cpu_backend():
-    for check in (behavior.check_choice, behavior.check_mixed_precision):
-        assert all(c.passed for c in check(TESTED))
-    of_a_device = (
-        behavior.check_streams,
-        behavior.check_no_waiting,
-        behavior.check_out_of_memory,
-        behavior.check_second_device,
-        behavior.check_float64_is_refused,
-    )
-    for check in of_a_device:
-        assert [c.passed for c in check(TESTED)] == [None]
+def test_elsewhere():
+    pytest.skip("there is no second device")
+"""
 
 
-def test_the_layer_check_fails_for_a_wrong_product_of_the_device(monkeypatch):
-    if TESTED.backend != "native":
-        pytest.skip("the CPU kernels cannot be compiled here")
-    from diff3r_plugin.linearized.fused import FusedLinearization
+@pytest.fixture
+def outcome(tmp_path):
+    """What is on record after a run of some tests."""
 
-    assert all(c.passed for c in behavior.check_layer(TESTED))
-    right = FusedLinearization.gauss_newton_product
+    def run(text, seconds=60.0):
+        path = tmp_path / "test_of_a_device.py"
+        path.write_text(text)
+        record = Record(tmp_path / "checks.json", "checks")
+        run_checks(record, Budget(seconds), [str(path)])
+        return json.loads((tmp_path / "checks.json").read_text())
 
-    def wrong(self, tangent, *rest, **named):
-        scale = 1.05 if tangent.dtype == torch.float32 else 1.0  # the reference computes in float64
-        return scale * right(self, tangent, *rest, **named)
-
-    monkeypatch.setattr(FusedLinearization, "gauss_newton_product", wrong)
-    found = by_name(behavior.check_layer)
-    assert found["layer, energies"].passed is False and found["layer, gradient to means"].passed is False
+    return run
 
 
-def test_the_alpha_cap_is_measured_from_an_image():
-    assert behavior.alpha_cap(TESTED) == pytest.approx(ALPHA_CAP, abs=1e-4)
-    assert all(c.passed is None and c.error < 1e-4 for c in behavior.check_opaque(TESTED))
+def test_every_test_is_on_record_and_a_failure_is_one_of_its_own(outcome):
+    found = outcome(TESTS)
+    assert [(c["name"], c["passed"]) for c in found["checks"]] == [
+        ("test_right", True),
+        ("test_right", True),
+        ("test_wrong", False),
+        ("test_elsewhere", None),
+    ]
+    assert found["checks"][1]["case"].endswith("2")
+    assert "illegal memory access" in found["checks"][2]["note"] and "second device" in found["checks"][3]["note"]
+    assert found["state"] == "running", "the part ends itself as done"
 
 
-def test_an_exception_is_a_failure_of_one_check(tmp_path):
-    def broken(tested):
-        yield Check.that("before", "the crash", True)
-        raise RuntimeError("illegal memory access")
-
-    def sound(tested):
-        yield Check.that("sound", "case", True)
-
-    found = outcome(tmp_path, (broken, sound))
-    assert [c["passed"] for c in found["checks"]] == [True, False, True]
-    assert "illegal memory access" in found["checks"][1]["note"]
+def test_tests_that_cannot_be_read_fail(outcome):
+    found = outcome("import no_such_module")
+    assert found["state"] == "failed" and "no_such_module" in found["checks"][0]["note"]
 
 
-def test_without_time_it_says_what_is_left_out(tmp_path):
-    found = outcome(tmp_path, CHECKS, seconds=0.0)
-    assert found["state"] == "cut short" and "check_random_scenes" in found["left_out"] and "checks" not in found
+def test_a_run_in_which_everything_is_skipped_has_failed(outcome):
+    found = outcome(TESTS[: TESTS.index("@")] + "def test_a():\n    pytest.skip('no GPU here')\n")
+    assert found["state"] == "failed" and "all were skipped" in found["reason"]
+
+
+def test_without_time_it_ends_after_a_test_and_says_so(outcome):
+    found = outcome(TESTS, seconds=0.0)
+    assert found["state"] == "cut short" and len(found["checks"]) == 1
+
+
+def test_what_it_asks_pytest_for_is_there():
+    assert all((ROOT / path).exists() for path in (*ON_A_DEVICE[:2], *DRY_RUN))

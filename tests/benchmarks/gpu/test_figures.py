@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from benchmarks.gpu import figures, memory, timing, work, workloads
-from benchmarks.gpu.products import Subject
 from benchmarks.gpu.record import Budget, Record
 from benchmarks.gpu.scenes import float32_scene
+from benchmarks.gpu.subject import Subject
 from benchmarks.gpu.workloads import ROWS, TABLE, Size, Workload
 from diff3r_plugin.render import available_backends, torch_backend
 
