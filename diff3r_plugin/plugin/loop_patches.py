@@ -89,8 +89,11 @@ class PlainLoops:
         tested: dict[int, Attachment] = {}
         try:
             for batch in original(loader):
-                if self._has_scores(loader, batch):
-                    continue  # an interrupted test goes on
+                only = self._tested_alone(loader)
+                if only is not None:
+                    tested |= self._begun(only)
+                    if only.reporter.leaves_out(batch):
+                        continue  # an interrupted test goes on
                 steps = [(a, DrawnStep(self.context.adapter, loader, batch)) for a in self._attachments()]
                 with ExitStack() as stack:
                     for attachment, step in steps:
@@ -108,22 +111,29 @@ class PlainLoops:
     def _attachments(self) -> list[Attachment]:
         return [found for model in self._models if (found := attachment_of(model)) is not None]
 
-    def _has_scores(self, loader: Any, batch: Any) -> bool:
-        """Whether a batch is of a test that was interrupted after it; only told where there is one model."""
+    def _tested_alone(self, loader: Any) -> Attachment | None:
+        """The only model there is, if it is about to be tested and may have been interrupted in that."""
         attachments = self._attachments()
-        if len(attachments) != 1 or self.context.adapter.stage(attachments[0].wrapper, loader) != "test":
-            return False
-        return attachments[0].reporter.leaves_out(batch)
+        if "test" not in self.context.settings.refine or len(attachments) != 1:
+            return None
+        stage = self.context.adapter.stage(attachments[0].wrapper, loader)
+        return attachments[0] if stage == "test" else None
+
+    def _begun(self, attachment: Attachment) -> dict[int, Attachment]:
+        """Begin a test of a model unless one is under way; returns it if so, for who begins a test ends it."""
+        if attachment.reporter.test.lines is not None:
+            return {}
+        attachment.reporter.test.begin()
+        return {id(attachment): attachment}
 
     def _ended(self, steps: list[tuple[Attachment, Step]]) -> dict[int, Attachment]:
-        """Report on the steps of a batch; returns those models that have been tested."""
-        tested = {}
+        """Report on the steps of a batch; returns the models whose test that began."""
+        tested: dict[int, Attachment] = {}
         for attachment, step in steps:
             self._refined += len(step.calls)
             with attachment.calls.left_alone():
                 if step.stage == "test" and step.calls:  # maybe one of several models, and the only one that is tested
-                    attachment.reporter.test.begin()
-                    tested[id(attachment)] = attachment
+                    tested |= self._begun(attachment)
                 attachment.reporter.report(step)
                 if step.stage == "train" and attachment.base_search is not None:
                     attachment.base_search.observe(step)

@@ -197,6 +197,22 @@ def test_of_two_models_the_one_that_is_tested_has_scores(host, plugged_in):
     assert len(json.loads(Path("diff3r_scores.json").read_text())["scenes"]) == 4
 
 
+def test_a_loop_within_a_test_does_not_end_it_and_one_that_is_none_leaves_nothing(host, plugged_in):
+    plugged_in()
+    network = sys.modules["network"]
+    model = network.Network().eval()
+
+    def loader():
+        return torch.utils.data.DataLoader(network.Scenes("test"), batch_size=2)
+
+    assert len(list(loader())) == 2 and not list(Path.cwd().glob("*scores*")), "nothing was asked of the model"
+    with torch.inference_mode():
+        for batch in loader():
+            model(batch)
+            assert len(list(loader())) == 2 and not Path("diff3r_scores.json").exists()
+    assert len(json.loads(Path("diff3r_scores.json").read_text())["scenes"]) == 4
+
+
 def test_an_interrupted_test_goes_on(host, plugged_in):
     def evaluation():
         model = sys.modules["network"].Network().eval()
