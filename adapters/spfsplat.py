@@ -26,7 +26,7 @@ class SPFSplat(PixelSplatFamily):
 
     name = "spfsplat"
     repository = "https://github.com/ranrhuang/SPFSplat"
-    verified_commits = ("15e158d8c473",)
+    verified_commits = ("15e158d8c473", "50861edb8cce")
     encoder_sees_poses = False
     along_rays = False  # the network predicts points
     predicts_poses = True
