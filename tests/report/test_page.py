@@ -129,6 +129,11 @@ def test_page_shows_table_renderings_and_curves(page):
     assert "Further data: fox" in text
 
 
+def test_words_do_not_run_together(page):
+    """A block tag at a line's end takes the line break with it."""
+    assert re.search(r"was (trained|fine-tuned)\s+from seed", page)
+
+
 def test_commands_are_text_not_markup(page):
     assert "a=&#39;&lt;b&gt;&#39;" in page
     assert "python -m src.main mode=train a='<b>'" in Parts(page).text
