@@ -39,6 +39,7 @@ class GsplatCharted:
     def __init__(
         self, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, rasterizer: Rasterizer
     ) -> None:
+        rasterizer.require(theta.dtype)
         self._theta, self._kernels = theta, rasterizer.kernels
         self._stream = rasterizer.stream
         self._chart = chart_at(coordinates, theta)

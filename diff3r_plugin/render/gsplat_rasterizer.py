@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.kernels.loading import library_cuda
-from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.render.semantics import ALPHA_CAP
 from diff3r_plugin.render.tile_lists import isect_offset_encode, isect_tiles
@@ -49,6 +48,16 @@ class Rasterizer:
     dtype: torch.dtype = torch.float32
     device: str = "cuda"
     stream: Callable[[torch.device], int] = library_cuda.stream_of
+
+    def require(self, dtype: torch.dtype) -> None:
+        """Raises:
+        ValueError: for float64 where all of it computes in float32.
+        """
+        if dtype == torch.float64 and self.dtype != torch.float64:
+            raise ValueError(
+                "The 'gsplat' backend computes in float32, got float64 Gaussians: pass .to(torch.float32), or choose "
+                "backend='torch', which is exact and slow."
+            )
 
 
 @functools.cache
@@ -171,7 +180,6 @@ def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.dev
 
 __all__ = [
     "TILE",
-    "BuildError",
     "GsplatError",
     "Rasterizer",
     "current",

@@ -32,11 +32,7 @@ class GsplatScene(KernelInputs):
     """
 
     def __init__(self, gaussians: Gaussians, views: Views, rasterizer: Rasterizer) -> None:
-        if gaussians.dtype == torch.float64 and rasterizer.dtype != torch.float64:
-            raise ValueError(
-                "The 'gsplat' backend computes in float32, got float64 Gaussians: pass .to(torch.float32), or choose "
-                "backend='torch', which is exact and slow."
-            )
+        rasterizer.require(gaussians.dtype)
         super().__init__(gaussians, views, rasterizer.dtype, rasterizer.device)
         self.rasterizer, self.kernels = rasterizer, rasterizer.kernels
         self.images = self.batch * self.views
