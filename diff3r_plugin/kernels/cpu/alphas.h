@@ -2,8 +2,6 @@
 // evaluate no exponential and do not ask again which splats a ray takes.
 #pragma once
 
-#include <vector>
-
 #include "canvas.h"
 
 namespace diff3r {

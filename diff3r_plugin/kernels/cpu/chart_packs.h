@@ -6,16 +6,6 @@
 
 namespace diff3r {
 
-template <class T> struct Chart {
-    int64_t unknowns, means, covariance, opacity, sh_dc, sh_rest;
-    int kind;
-    const T *theta, *anchors;
-
-    explicit Chart(const Diff3rChart& c)
-        : unknowns(c.unknowns), means(c.means), covariance(c.covariance), opacity(c.opacity), sh_dc(c.sh_dc), sh_rest(c.sh_rest),
-          kind(int(c.kind)), theta(static_cast<const T*>(c.theta)), anchors(static_cast<const T*>(c.anchors)) {}
-};
-
 // A pack of Gaussians of one scene.
 struct PackOfScene {
     int64_t scene, first;  // the first Gaussian, within its scene

@@ -6,7 +6,7 @@ namespace diff3r {
 constexpr int DECODE_THREADS = 128;
 
 // Mean, covariance and opacity, one thread a Gaussian.
-template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_kernel(Inputs<T> reference, DeviceChart<T> chart, VectorView<T> out) {
+template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_kernel(Inputs<T> reference, Chart<T> chart, VectorView<T> out) {
     const int64_t n = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (n >= reference.batch * reference.gaussians) return;
     const int64_t scene = n / reference.gaussians, within = n % reference.gaussians;
@@ -27,7 +27,7 @@ template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_kern
 }
 
 // Harmonics, one thread a coefficient.
-template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_harmonics_kernel(Inputs<T> reference, DeviceChart<T> chart, T* out) {
+template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_harmonics_kernel(Inputs<T> reference, Chart<T> chart, T* out) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, numbers = 3 * int64_t(reference.bases);
     if (at >= reference.batch * reference.gaussians * numbers) return;
     const int64_t n = at / numbers, scene = n / reference.gaussians, within = n % reference.gaussians;
@@ -43,10 +43,10 @@ int32_t chart_decode(const Diff3rInputs* given, const Diff3rQueue* queue, const 
     const Inputs<T> reference(*given);
     const VectorView<T> out(*scene);
     const int64_t gaussians = reference.batch * reference.gaussians;
-    const int32_t error = launch(*queue, blocks_for(gaussians, DECODE_THREADS), DECODE_THREADS, decode_kernel<T>, reference, DeviceChart<T>(*chart), out);
+    const int32_t error = launch(*queue, blocks_for(gaussians, DECODE_THREADS), DECODE_THREADS, decode_kernel<T>, reference, Chart<T>(*chart), out);
     if (error || !out.harmonics) return error;
     return launch(*queue, blocks_for(gaussians * 3 * reference.bases, DECODE_THREADS), DECODE_THREADS, decode_harmonics_kernel<T>, reference,
-                  DeviceChart<T>(*chart), out.harmonics);
+                  Chart<T>(*chart), out.harmonics);
 }
 
 }  // namespace diff3r

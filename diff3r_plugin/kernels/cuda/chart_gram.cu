@@ -66,7 +66,7 @@ template <class T> int32_t mean_moves(const Diff3rDeviceScene* s, void* moves) {
 
 template <class T> int32_t chart_gram_diagonal(const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* sums, void* diagonal) {
     const DeviceScene<T> scene(*s);
-    const ChartCotangent<T> out{DeviceChart<T>(*chart), static_cast<T*>(diagonal), nullptr, nullptr, nullptr};
+    const ChartCotangent<T> out{Chart<T>(*chart), static_cast<T*>(diagonal), nullptr, nullptr, nullptr};
     return with_bases(scene.bases, [&](auto bases) {
         return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, chart_gram_kernel<T, decltype(bases)::count>, scene,
                       static_cast<const T*>(sums), out);

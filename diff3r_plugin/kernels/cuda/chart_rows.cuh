@@ -6,31 +6,22 @@
 
 namespace diff3r {
 
-template <class T> struct DeviceChart {
-    int64_t unknowns, means, covariance, opacity, sh_dc, sh_rest;
-    int kind;
-    const T *theta, *anchors;
-
-    explicit DeviceChart(const Diff3rChart& c)
-        : unknowns(c.unknowns), means(c.means), covariance(c.covariance), opacity(c.opacity), sh_dc(c.sh_dc), sh_rest(c.sh_rest),
-          kind(int(c.kind)), theta(static_cast<const T*>(c.theta)), anchors(static_cast<const T*>(c.anchors)) {}
-
-    // Calls body(group, where a number of the group stands in a row) for each group of θ; a group that does not move is -1.
-    template <int BASES, class Body> __device__ __forceinline__ void for_each_group(const Body& body) const {
-        body(Bases<3>(), means, [](int j) { return j; });
-        body(Bases<6>(), covariance, [](int j) { return Row<BASES>::covariance + j; });
-        body(Bases<1>(), opacity, [](int) { return Row<BASES>::opacity; });
-        body(Bases<3>(), sh_dc, [](int j) { return Row<BASES>::constant(j); });
-        if constexpr (BASES > 1) body(Bases<3 * (BASES - 1)>(), sh_rest, [](int j) { return Row<BASES>::rest(j); });
-    }
-};
+// Calls body(size, first unknown, where a number of the group stands in a row) for each group of θ; the first unknown of a
+// group that does not move is -1.
+template <int BASES, class T, class Body> __device__ __forceinline__ void for_each_group(const Chart<T>& chart, const Body& body) {
+    body(Bases<3>(), chart.means, [](int j) { return j; });
+    body(Bases<6>(), chart.covariance, [](int j) { return Row<BASES>::covariance + j; });
+    body(Bases<1>(), chart.opacity, [](int) { return Row<BASES>::opacity; });
+    body(Bases<3>(), chart.sh_dc, [](int j) { return Row<BASES>::constant(j); });
+    if constexpr (BASES > 1) body(Bases<3 * (BASES - 1)>(), chart.sh_rest, [](int j) { return Row<BASES>::rest(j); });
+}
 
 // The chart of this thread's Gaussian at θ.
 template <class T> struct LocalGaussian {
     T movable, size, opacity_slope;
     LocalCovariance<T> covariance;
 
-    __device__ __forceinline__ LocalGaussian(const DeviceChart<T>& chart, const DeviceScene<T>& scene, const GaussianBlock<T>& block) {
+    __device__ __forceinline__ LocalGaussian(const Chart<T>& chart, const DeviceScene<T>& scene, const GaussianBlock<T>& block) {
         T anchor[ANCHOR_NUMBERS], theta[6];
         for (int j = 0; j < ANCHOR_NUMBERS; ++j) anchor[j] = chart.anchors[ANCHOR_NUMBERS * block.n + j];
         const T* own = chart.theta + block.scene * chart.unknowns + chart.covariance + 6 * block.within;
@@ -59,13 +50,13 @@ template <class T> struct GivenTangent {
 
 // Tangents of Gaussians for a tangent of θ.
 template <class T> struct ChartTangent {
-    DeviceChart<T> chart;
+    Chart<T> chart;
     const T* tangent;     // [B, P]
     const T* of_cameras;  // [B, V, 4, 4], or null
 
     __device__ __forceinline__ const T* cameras() const { return of_cameras; }
     template <int BASES> __device__ __forceinline__ void load(const DeviceScene<T>& scene, const GaussianBlock<T>& block, T* rows) const {
-        chart.template for_each_group<BASES>([&](auto size, int64_t group, auto place) {
+        for_each_group<BASES>(chart, [&](auto size, int64_t group, auto place) {
             constexpr int SIZE = decltype(size)::count;
             const T* part = tangent + block.scene * chart.unknowns + group + SIZE * block.first;
             for (int i = int(threadIdx.x); i < SIZE * block.count; i += GAUSSIAN_THREADS)
@@ -105,7 +96,7 @@ template <class T> struct GivenCotangent {
 
 // Cotangents as gradients by θ, [B, P]; plus diagonal (vector - center) where these are given, center perhaps not.
 template <class T> struct ChartCotangent {
-    DeviceChart<T> chart;
+    Chart<T> chart;
     T* out;
     const T *diagonal, *vector, *center;  // [B, P] each, or null
 
@@ -127,7 +118,7 @@ template <class T> struct ChartCotangent {
     // Rows that are in terms of θ already.
     template <int BASES> __device__ __forceinline__ void write(const GaussianBlock<T>& block, const T* rows) const {
         __syncthreads();
-        chart.template for_each_group<BASES>([&](auto size, int64_t group, auto place) {
+        for_each_group<BASES>(chart, [&](auto size, int64_t group, auto place) {
             constexpr int SIZE = decltype(size)::count;
             if (group < 0) return;
             const int64_t start = block.scene * chart.unknowns + group + SIZE * block.first;

@@ -29,6 +29,15 @@ template <class T> struct PrimalPass {
     }
 };
 
+// What is rendered at this thread's pixel. All threads of the block must call this together.
+template <class T>
+__device__ __forceinline__ PrimalPass<T> rendered_at(const DeviceScene<T>& scene, const Pixel<T>& pixel, SharedSplats<T>& splats) {
+    PrimalPass<T> rendering(scene, pixel);
+    walk_tile(scene, pixel, splats, rendering);
+    rendering.finish();
+    return rendering;
+}
+
 template <class T> struct SharedTangents {
     T number[SPLAT_NUMBERS][BLOCK];
     __device__ __forceinline__ void load(const T* tangents, int slot, int id) {

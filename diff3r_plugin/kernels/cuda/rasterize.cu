@@ -6,9 +6,7 @@ namespace diff3r {
 template <class T> __global__ void __launch_bounds__(BLOCK) rasterize_kernel(DeviceScene<T> scene, T* rendered) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
-    PrimalPass<T> rendering(scene, pixel);
-    walk_tile(scene, pixel, splats, rendering);
-    rendering.finish();
+    const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
     if (pixel.inside)
         for (int c = 0; c < 3; ++c) rendered[3 * pixel.index + c] = rendering.color[c];
 }
@@ -16,12 +14,9 @@ template <class T> __global__ void __launch_bounds__(BLOCK) rasterize_kernel(Dev
 template <class T> __global__ void __launch_bounds__(BLOCK) vjp_kernel(DeviceScene<T> scene, const T* image_cotangent, T* moments) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
-    PrimalPass<T> rendering(scene, pixel);
-    walk_tile(scene, pixel, splats, rendering);
-    rendering.finish();
+    const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
     T cotangent[3];
     for (int c = 0; c < 3; ++c) cotangent[c] = pixel.inside ? image_cotangent[3 * pixel.index + c] : T(0);
-    __syncthreads();  // the second walk loads over the last batch of the first
     CotangentPass<T> backward(scene, moments, pixel, cotangent, rendering.color);
     walk_tile(scene, pixel, splats, backward);
 }

@@ -47,10 +47,7 @@ template <class T> struct Gram {
 template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceScene<T> scene, const T* weights, T* out) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
-    PrimalPass<T> rendering(scene, pixel);
-    walk_tile(scene, pixel, splats, rendering);
-    rendering.finish();
-    __syncthreads();  // the second walk loads over the last batch of the first
+    const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
     Gram<T> visitor(scene, out, pixel, weights, rendering.color);
     walk_tile(scene, pixel, splats, visitor);
 }

@@ -52,10 +52,7 @@ __global__ void __launch_bounds__(BLOCK) gram_diagonal_kernel(DeviceScene<T> sce
     __shared__ SharedSplats<T> splats;
     __shared__ SharedMoves<T> shared;
     const Pixel<T> pixel(scene);
-    PrimalPass<T> rendering(scene, pixel);
-    walk_tile(scene, pixel, splats, rendering);
-    rendering.finish();
-    __syncthreads();  // the second walk loads over the last batch of the first
+    const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
     GramDiagonal<T> visitor(scene, shared, moves, out, pixel, weights, rendering.color);
     walk_tile(scene, pixel, splats, visitor);
 }

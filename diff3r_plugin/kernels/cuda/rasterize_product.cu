@@ -13,7 +13,6 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
     forward.finish();
     const T weight = pixel.inside ? weights[pixel.index] : T(0);
     for (int c = 0; c < 3; ++c) forward.color[c] *= weight;
-    __syncthreads();  // the second walk loads over the last batch of the first
     CotangentPass<T> backward(scene, moments, pixel, forward.color, forward.primal);
     walk_tile(scene, pixel, splats, backward);
 }

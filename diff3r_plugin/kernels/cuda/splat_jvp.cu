@@ -66,7 +66,7 @@ template <class T> int32_t splat_jvp(const Diff3rDeviceScene* s, const Diff3rVec
 
 template <class T>
 int32_t chart_splat_jvp(const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* tangent, const void* world_to_camera, void* splats) {
-    return push<T>(s, ChartTangent<T>{DeviceChart<T>(*chart), static_cast<const T*>(tangent), static_cast<const T*>(world_to_camera)}, splats);
+    return push<T>(s, ChartTangent<T>{Chart<T>(*chart), static_cast<const T*>(tangent), static_cast<const T*>(world_to_camera)}, splats);
 }
 
 }  // namespace diff3r

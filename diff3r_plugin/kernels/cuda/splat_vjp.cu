@@ -65,7 +65,7 @@ template <class T>
 int32_t chart_splat_vjp(const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rChart* chart, const void* diagonal,
                         const void* vector, const void* center, void* out, void* camera_sums) {
     const auto in = [](const void* p) { return static_cast<const T*>(p); };
-    return pull<T>(s, splats, arriving, ChartCotangent<T>{DeviceChart<T>(*chart), static_cast<T*>(out), in(diagonal), in(vector), in(center)}, camera_sums);
+    return pull<T>(s, splats, arriving, ChartCotangent<T>{Chart<T>(*chart), static_cast<T*>(out), in(diagonal), in(vector), in(center)}, camera_sums);
 }
 
 }  // namespace diff3r

@@ -86,7 +86,7 @@ __device__ __forceinline__ void walk_tile(const DeviceScene<T>& scene, const Pix
     const int64_t end = tile + 1 < scene.images() * scene.tiles() ? int64_t(scene.tile_offsets[tile + 1]) : scene.intersections;
     const int slot = int(threadIdx.x), warp = slot / WARP, lane = slot % WARP;
     for (int64_t start = begin; start < end; start += BLOCK) {
-        // Also keeps the batch in place until everybody has finished with it.
+        // Also keeps a batch in place until everybody has finished with it, that of an earlier walk as well.
         if (__syncthreads_count(visitor.live()) == 0) break;
         splats.warps[slot] = 0;
         if (start + slot < end) {

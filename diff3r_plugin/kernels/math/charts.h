@@ -25,6 +25,17 @@ struct Diff3rChart {
 
 namespace diff3r {
 
+// The same in numbers of one type.
+template <class T> struct Chart {
+    int64_t unknowns, means, covariance, opacity, sh_dc, sh_rest;
+    int kind;
+    const T *theta, *anchors;
+
+    explicit Chart(const Diff3rChart& c)
+        : unknowns(c.unknowns), means(c.means), covariance(c.covariance), opacity(c.opacity), sh_dc(c.sh_dc), sh_rest(c.sh_rest),
+          kind(int(c.kind)), theta(static_cast<const T*>(c.theta)), anchors(static_cast<const T*>(c.anchors)) {}
+};
+
 enum CovarianceKind : int { CHOLESKY = 0, SCALES_AND_ROTATION = 1 };
 
 // Movable (1 or 0), own size s₀, and L₀ by rows (11, 21, 22, 31, 32, 33), or three scales and a quaternion wxyz.
