@@ -52,15 +52,19 @@ GAUSSIAN_NUMBERS = {"jvp": 13 + 13 + 16, "product": 2 * 13 + 13 + 16, "gram": 13
 """Numbers read and written for each Gaussian and view at SH degree 0: its own, tangents or results, its splat's."""
 
 
+def _lanes() -> int:
+    """Numbers in a vector register of this machine."""
+    loaded = load()
+    return loaded.float_lanes if loaded else 4
+
+
 @cache
 def _loops() -> ctypes.CDLL:
-    loaded = load()
-    lanes = loaded.float_lanes if loaded else 4
-    folder = Path(tempfile.mkdtemp())
-    (folder / "loops.cpp").write_text(LOOPS, encoding="utf-8")
-    flags = ["-O3", "-march=native", "-shared", "-fPIC", f"-DLANES={lanes}"]
-    subprocess.run([*compiler(), *flags, "loops.cpp", "-o", "loops.so"], cwd=folder, check=True)
-    library = ctypes.CDLL(str(folder / "loops.so"))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "loops.cpp").write_text(LOOPS, encoding="utf-8")
+        flags = ["-O3", "-march=native", "-shared", "-fPIC", f"-DLANES={_lanes()}"]
+        subprocess.run([*compiler(), *flags, "loops.cpp", "-o", "loops.so"], cwd=folder, check=True)
+        library = ctypes.CDLL(f"{folder}/loops.so")
     library.arithmetic.argtypes, library.arithmetic.restype = [ctypes.c_int64], ctypes.c_float
     library.reading.argtypes, library.reading.restype = [ctypes.c_void_p, ctypes.c_int64], ctypes.c_float
     return library
@@ -80,9 +84,7 @@ def _fastest(call: Callable[[int], object], threads: int, turns: int = 5) -> flo
 def operations_per_second(threads: int) -> float:
     """Floating-point operations of registers full of float32, a multiply-add counted as two."""
     rounds, loops = 2_000_000, _loops()
-    loaded = load()
-    lanes = loaded.float_lanes if loaded else 4
-    return threads * rounds * 24 * lanes / _fastest(lambda _: loops.arithmetic(rounds), threads)
+    return threads * rounds * 24 * _lanes() / _fastest(lambda _: loops.arithmetic(rounds), threads)
 
 
 def bytes_per_second(threads: int) -> float:
@@ -99,9 +101,7 @@ def shares(lin: NativeLinearization, times: dict[str, float], threads: int) -> l
     Counted is what cannot be left out: operations of the passes over pixels alone, with every lane of a register, and
     each array once. So both are lower bounds.
     """
-    loaded = load()
-    lanes = loaded.float_lanes if loaded else 4
-    arithmetic, memory = operations_per_second(threads), bytes_per_second(threads)
+    lanes, arithmetic, memory = _lanes(), operations_per_second(threads), bytes_per_second(threads)
     rows = []
     for name, seconds in times.items():
         operations = lin.registers * lanes * PIXEL_OPERATIONS[name]

@@ -17,5 +17,4 @@ LD_PRELOAD="$($DIFF3R_CXX -print-file-name=libasan.so) $($DIFF3R_CXX -print-file
 export LD_PRELOAD
 # The build tests start compilers and fresh interpreters of their own, which need no sanitizer.
 exec "$PYTHON" -m pytest -q -p no:cacheprovider tests/render/test_native.py tests/render/test_native_degenerate.py \
-    tests/render/test_native_alphas.py \
-    tests/render/test_backends.py tests/linearized -k "not torch" "$@"
+    tests/render/test_native_alphas.py tests/render/test_backends.py tests/linearized -k "not torch" "$@"

@@ -4,15 +4,13 @@ import copy
 import functools
 import importlib.util
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from plugin import stub_host
+from plugin import own_process, stub_host
 
 from diff3r_plugin import UncertaintyHead
 from diff3r_plugin.cli import doctor
@@ -307,15 +305,7 @@ def run(folder, *command):
     (site / "METADATA").write_text("Metadata-Version: 2.1\nName: plain-adapter\nVersion: 1.0\n")
     (site / "entry_points.txt").write_text("[diff3r]\nplain_loop = plain_adapter\n")
     (folder / "site" / "plain_adapter.py").write_text(ADAPTER)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("DIFF3R", "PYTHON", "LOCAL_RANK"))}
-    environment = {**clean, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder / "site"), "PYTHONDONTWRITEBYTECODE": "1"}
-    if "DIFF3R_CACHE_DIR" in os.environ:
-        environment["DIFF3R_CACHE_DIR"] = os.environ["DIFF3R_CACHE_DIR"]
-    done = subprocess.run(
-        [sys.executable, "-m", "diff3r_plugin.cli.main", "run", *command],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+    return own_process.run(folder, *command, PYTHONPATH=str(folder / "site"), PYTHONDONTWRITEBYTECODE="1")
 
 
 def test_the_command_line_is_the_hosts_with_settings_of_both_kinds(tmp_path):

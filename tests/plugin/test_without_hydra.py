@@ -1,12 +1,10 @@
 """A host in Splatt3R's shape, without Hydra: the session begins when its LightningModule is defined."""
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from plugin.own_process import run
 
 import diff3r_plugin
 from diff3r_startup import activation
@@ -129,18 +127,6 @@ def checkout(tmp_path):
     (tmp_path / "workspace.py").touch()
     (tmp_path / "main.yaml").write_text("save_dir: results\n")
     return tmp_path
-
-
-def run(checkout: Path, *command: str) -> tuple[int, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("DIFF3R", "PYTHON", "LOCAL_RANK"))}
-    environment = {**clean, "OMP_NUM_THREADS": "1"}
-    if "DIFF3R_CACHE_DIR" in os.environ:
-        environment["DIFF3R_CACHE_DIR"] = os.environ["DIFF3R_CACHE_DIR"]
-    done = subprocess.run(
-        [sys.executable, "-m", "diff3r_plugin.cli.main", "run", *command],
-        cwd=checkout, env=environment, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_it_trains_and_tests_refined_with_settings_of_both_kinds(checkout):
