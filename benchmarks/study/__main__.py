@@ -5,6 +5,7 @@
     finetune    plain, implicit, stepwise and first-order fine-tuning of the pretrained host
     outliers    one of two context images spoiled: pixel weights off, learned, known
     real        the fine-tuned checkpoints on captured images (--data NAME=ROOT, once each)
+    cost        seconds of a training step and peak memory, by backward mode and number of inner steps
     report      docs/results.md and its figures from what the experiments wrote to benchmarks/results
 
 Everything is kept below --out as it comes: a run that was stopped goes on. Each experiment writes
@@ -22,6 +23,7 @@ from typing import Any
 
 from benchmarks.native import machine
 from benchmarks.study import experiments
+from benchmarks.study.costs import costs
 from benchmarks.study.report import write_report
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
@@ -68,6 +70,8 @@ def main() -> None:
         found = experiments.finetune(trainings, file, tuple(options.variants or FINETUNE))
     elif options.experiment == "outliers":
         found = experiments.outliers(trainings, file, tuple(options.variants or experiments.SPOILED_VARIANTS))
+    elif options.experiment == "cost":
+        found = costs(trainings, file)
     else:
         found = experiments.real(trainings, file, tuple(options.variants or ("plain", "implicit")), dict(options.data))
     record = {
@@ -108,7 +112,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiment", choices=("overfit", "ceilings", "finetune", "outliers", "real", "report"))
+    parser.add_argument("experiment", choices=("overfit", "ceilings", "finetune", "outliers", "real", "cost", "report"))
     parser.add_argument("--out", type=Path, default=Path("outputs/study"))
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")

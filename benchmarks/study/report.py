@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.costs import cost_table
 from benchmarks.study.summary import Summary
 from diff3r_plugin.mean_and_error import MeanAndError
 
@@ -86,7 +87,7 @@ def provenance(record: dict[str, Any]) -> str:
     """What produced a record, in one line."""
     settings, machine = record["settings"], record["machine"]
     trained = ""
-    if record["experiment"] not in ("overfit", "ceilings"):
+    if record["experiment"] not in ("overfit", "ceilings", "cost"):
         trained = f"{settings['steps']} steps, seeds {', '.join(map(str, settings['seeds']))}, "
     return (
         f"`{record['command']}` on {record['date']}, commit {machine['commit']}; {trained}"
@@ -284,5 +285,6 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "finetune": training_table,
     "outliers": outlier_table,
     "real": real_table,
+    "cost": cost_table,
 }
 """Experiment -> what is written of it."""

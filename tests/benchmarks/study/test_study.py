@@ -8,6 +8,7 @@ from scenes import random_scene
 
 from benchmarks.study.__main__ import command_line
 from benchmarks.study.ceilings import at_depth
+from benchmarks.study.costs import cost_table
 from benchmarks.study.report import (
     ceilings_table,
     outlier_table,
@@ -191,6 +192,16 @@ def test_ceilings_table_compares_with_the_same_weights_everywhere():
     table = ceilings_table({**SHARED, "rows": rows, "rooms": ["r1", "r2"]})
     assert "| no refinement | 21.00 ± 1.00 | -1.00 ± 0.00 |" in table
     assert "| true depths | 25.50 ± 1.50 | +3.50 ± 0.50 |" in table
+
+
+def test_cost_table_compares_within_the_turns():
+    def turns(*pairs):
+        return [{"seconds_per_step": seconds, "peak_mib": peak} for seconds, peak in pairs]
+
+    rows = {"plain": turns((1.0, 100.0), (2.0, 110.0)), "implicit": turns((3.0, 150.0), (4.0, 150.0))}
+    table = cost_table({**SHARED, "rows": rows})
+    assert "| plain | 1.500 |  | 105 |  |" in table
+    assert "| implicit | 3.500 | 2.5 | 150 | 45 |" in table, "median of 3 and 2, of 50 and 40"
 
 
 def test_gaussians_move_along_their_rays_and_grow_with_depth():
