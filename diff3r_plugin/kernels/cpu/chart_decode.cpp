@@ -20,7 +20,7 @@ template <class T> void chart_decode(const Scene<T>& reference, const Chart<T>& 
             load_vector3(reference.means, n, count, scene.mean);
             load_group(chart, chart.theta, chart.means, 3, at, reference.batch, theta);
             for (int j = 0; j < 3; ++j) scene.mean[j] += anchor[1] * theta[j];
-            load_symmetric(reference.covariances, n, count, covariance);
+            load_symmetric(reference, reference.covariances, n, count, covariance);
             if (chart.covariance < 0) {
                 for (int j = 0; j < 6; ++j) scene.covariance[j] = covariance[j];
             } else {

@@ -18,11 +18,12 @@ template <class T> void mean_moves(const Linearization<T>& lin, T* out, int thre
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
             PackMask<T> visible;
             if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) return;
-            const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-            const SeenPack<T> one(lin, job, camera, visible);
+            const int64_t at = image * scene.gaussians + first;
+            const GaussianPack<T> gaussians(scene, batch * scene.gaussians + first, count);
+            const SeenPack<T> one(lin, gaussians, at, count, camera, visible);
             P move[padded<T>(MEAN_MOVE)];
             mean_move(one.seen(), camera, one.projection, move);
-            store_rows(move, MEAN_MOVE, out + job.at * MEAN_MOVE, MEAN_MOVE, count);
+            store_rows(move, MEAN_MOVE, out + at * MEAN_MOVE, MEAN_MOVE, count);
         });
     });
 }
@@ -41,6 +42,7 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
         for_each_pack<T>(task % tasks, scene.gaussians, [&](int64_t first, int count) {
             const PackOfScene at{batch, first, count};
             const LocalPack<T> local(chart, scene, at);
+            const GaussianPack<T> gaussians(scene, batch * scene.gaussians + first, count);
             P moves[6][6], diagonal[CORE], rest[padded<T>(3 * MAX_BASES)];
             for (int k = 0; k < 6; ++k) {
                 P unit[6];
@@ -55,10 +57,10 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
                 if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 Camera<P> camera;
                 load_camera(scene, image, camera);
-                const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                const SeenPack<T> one(lin, job, camera, visible);
+                const int64_t seen_at = image * scene.gaussians + first;
+                const SeenPack<T> one(lin, gaussians, seen_at, count, camera, visible);
                 P sums[padded<T>(DIAGONAL_SUMS)];
-                gather_slots<T, DIAGONAL_SUMS>(lin, slots, job.at, count, sums);
+                gather_slots<T, DIAGONAL_SUMS>(lin, slots, seen_at, count, sums);
                 add_image(one.seen(), camera, one.projection, sums, moves, diagonal, rest);
             }
             P group[padded<T>(6)];

@@ -53,7 +53,7 @@ template <class T> struct GivenTangent {
     DIFF3R_INLINE void load(const Scene<T>& scene, const PackOfScene& at, GaussianNumbers<T>& out) const {
         const int64_t n = at.scene * scene.gaussians + at.first;
         load_vector3<T>(vector.means, n, at.count, out.mean);
-        load_symmetric<T>(vector.covariances, n, at.count, out.covariance);
+        load_symmetric<T>(scene, vector.covariances, n, at.count, out.covariance);
         out.opacity = load_strided<T>(vector.opacities + n, 1, at.count);
         load_coefficients<T>(scene, vector.harmonics, n, at.count, out.harmonics);
     }
@@ -93,13 +93,13 @@ template <class T> struct GivenCotangent {
     T* cameras() const { return vector.world_to_camera; }
     DIFF3R_INLINE void store(const Scene<T>& scene, const PackOfScene& at, GaussianNumbers<T>& sums) const {
         const int64_t n = at.scene * scene.gaussians + at.first;
-        for (int j = 0; j < 3; ++j) store_strided(sums.mean[j], vector.means + 3 * n + j, 3, at.count);
-        int entry = 0;
-        for (int i = 0; i < 3 && vector.covariances; ++i)
-            for (int j = i; j < 3; ++j, ++entry) {
-                store_strided(sums.covariance[entry], vector.covariances + 9 * n + 3 * i + j, 9, at.count);
-                if (i != j) store_strided(sums.covariance[entry], vector.covariances + 9 * n + 3 * j + i, 9, at.count);
-            }
+        store_rows(sums.mean, 3, vector.means + 3 * n, 3, at.count);
+        if (vector.covariances) {
+            constexpr int entries[9] = {0, 1, 2, 1, 3, 4, 2, 4, 5};
+            Pack<T> full[padded<T>(9)];
+            for (int j = 0; j < 9; ++j) full[j] = sums.covariance[entries[j]];
+            store_rows(full, 9, vector.covariances + 9 * n, 9, at.count);
+        }
         store_strided(sums.opacity, vector.opacities + n, 1, at.count);
         if (vector.harmonics) store_rows(sums.harmonics, 3 * scene.bases, vector.harmonics + 3 * scene.bases * n, 3 * scene.bases, at.count);
     }
@@ -133,18 +133,20 @@ template <class T> struct ChartCotangent {
     // Overwrites `gradient`.
     DIFF3R_INLINE void store_group(int64_t group, int size, const Scene<T>& scene, const PackOfScene& at, Pack<T>* gradient) const {
         if (group < 0 || size == 0) return;
-        if (diagonal) {
-            Pack<T> weights[padded<T>(3 * MAX_BASES)], direction[padded<T>(3 * MAX_BASES)];
-            load_group(chart, diagonal, group, size, at, scene.batch, weights);
-            load_group(chart, vector, group, size, at, scene.batch, direction);
-            if (center) {
-                Pack<T> origin[padded<T>(3 * MAX_BASES)];
-                load_group(chart, center, group, size, at, scene.batch, origin);
-                for (int j = 0; j < size; ++j) direction[j] = direction[j] - origin[j];
-            }
-            for (int j = 0; j < size; ++j) gradient[j] += weights[j] * direction[j];
-        }
-        store_rows(gradient, size, out + at.scene * chart.unknowns + group + at.first * size, size, at.count);
+        const int64_t start = at.scene * chart.unknowns + group + at.first * size;
+        if (!diagonal) return store_rows(gradient, size, out + start, size, at.count);
+        // What is added has the form of θ, number by number, so it need not be turned into packs.
+        alignas(64) T rows[Pack<T>::lanes * 3 * MAX_BASES];
+        store_rows(gradient, size, rows, size, at.count);
+        const int numbers = size * at.count;
+        const T *weights = diagonal + start, *moved = vector + start;
+        prefetch_rows(weights, size);
+        prefetch_rows(moved, size);
+        prefetch_rows(out + start, size);
+        if (center)
+            for (int k = 0; k < numbers; ++k) out[start + k] = rows[k] + weights[k] * (moved[k] - center[start + k]);
+        else
+            for (int k = 0; k < numbers; ++k) out[start + k] = rows[k] + weights[k] * moved[k];
     }
 };
 

@@ -25,7 +25,7 @@ template <class T, class Body> DIFF3R_INLINE void for_each_pack(int64_t task, in
 }
 
 template <class T> DIFF3R_INLINE void load_vector3(const T* array, int64_t first, int count, Pack<T>* out) {
-    for (int j = 0; j < 3; ++j) out[j] = load_strided(array + 3 * first + j, 3, count);
+    load_rows(array + 3 * first, 3, 3, count, 3 * count, out);
 }
 
 // The coefficients of `array` [B, N, 3, bases] in their order.
@@ -35,16 +35,15 @@ DIFF3R_INLINE void load_coefficients(const Scene<T>& scene, const T* array, int6
     load_rows(array + first * numbers, numbers, numbers, count, (scene.batch * scene.gaussians - first) * numbers, out);
 }
 
-// Six numbers of the symmetric part.
-template <class T> DIFF3R_INLINE void load_symmetric(const T* array, int64_t first, int count, Pack<T>* out) {
-    const T* p = array + 9 * first;
+// Six numbers of the symmetric part of `array` [B, N, 3, 3].
+template <class T>
+DIFF3R_INLINE void load_symmetric(const Scene<T>& scene, const T* array, int64_t first, int count, Pack<T>* out) {
+    Pack<T> full[padded<T>(9)];
+    load_rows(array + 9 * first, 9, 9, count, (scene.batch * scene.gaussians - first) * 9, full);
     int entry = 0;
     for (int i = 0; i < 3; ++i)
-        for (int j = i; j < 3; ++j) {
-            out[entry] = load_strided(p + 3 * i + j, 9, count);
-            if (i != j) out[entry] = T(0.5) * (out[entry] + load_strided(p + 3 * j + i, 9, count));
-            ++entry;
-        }
+        for (int j = i; j < 3; ++j, ++entry)
+            out[entry] = i == j ? full[4 * i] : T(0.5) * (full[3 * i + j] + full[3 * j + i]);
 }
 
 template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t image, Camera<Pack<T>>& camera) {
@@ -62,22 +61,18 @@ template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t
 
 // Which of the pack's Gaussians are rendered in an image.
 template <class T> DIFF3R_INLINE bool load_visible(const int32_t* tile_counts, int64_t first, int count, PackMask<T>& visible) {
-    Pack<T> flag(T(0));
-    int32_t seen = 0;
-    for (int i = 0; i < count; ++i) {
-        seen |= tile_counts[first + i];
-        flag.v[i] = tile_counts[first + i] ? T(1) : T(0);
-    }
-    visible = flag > Pack<T>(T(0));
-    return seen != 0;
+    T tiles[Pack<T>::lanes] = {};
+    for (int i = 0; i < count; ++i) tiles[i] = T(tile_counts[first + i]);
+    visible = Pack<T>::load(tiles) > Pack<T>(T(0));
+    return any(visible);
 }
 
 // Channels that are clamped at zero have no derivative: 1 where lit.
 template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int64_t at, int count, Pack<T>* lit) {
-    for (int c = 0; c < 3; ++c) {
-        lit[c] = Pack<T>(T(0));
-        for (int l = 0; l < count; ++l) lit[c].v[l] = T(lin.lit[at + l] >> c & 1);
-    }
+    T bits[3][Pack<T>::lanes] = {};
+    for (int l = 0; l < count; ++l)
+        for (int c = 0; c < 3; ++c) bits[c][l] = T(lin.lit[at + l] >> c & 1);
+    for (int c = 0; c < 3; ++c) lit[c] = Pack<T>::load(bits[c]);
 }
 
 }  // namespace diff3r

@@ -31,7 +31,7 @@ void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& c
     Pack<T> mean[3], covariance[6], offset[3], direction[3], color[3];
     Projection<Pack<T>> p;
     load_vector3(scene.means, scene_first, count, mean);
-    load_symmetric(scene.covariances, scene_first, count, covariance);
+    load_symmetric(scene, scene.covariances, scene_first, count, covariance);
     const Pack<T> opacity = load_strided(scene.opacities + scene_first, 1, count);
     project(mean, covariance, camera, p);
     offset_from_camera(mean, camera, offset);

@@ -66,10 +66,49 @@ template <int count, class T> DIFF3R_INLINE void write_sums(Pack<T>* v, T* out) 
     if constexpr (count > lanes) write_sums<count - lanes>(v + lanes, out + lanes);
 }
 
+// What lane L takes when packs 0, 1, 2 hold three numbers a row one after the other: entry 3 L + j, from the first two
+// packs and then from the third.
+template <int j, class T, int... L>
+DIFF3R_INLINE Pack<T> every_third(const Pack<T>* v, std::integer_sequence<int, L...>) {
+    constexpr int two = 2 * Pack<T>::lanes;
+    const Pack<T> low = shuffled(v[0], v[1], std::integer_sequence<int, (3 * L + j < two ? 3 * L + j : 0)...>());
+    return shuffled(low, v[2], std::integer_sequence<int, (3 * L + j < two ? L : 3 * L + j - two + Pack<T>::lanes)...>());
+}
+
+// The reverse: pack r of the rows, whose entry e = r lanes + L is number e % 3 of row e / 3.
+template <int r, class T, int... L>
+DIFF3R_INLINE Pack<T> three_in_turn(const Pack<T>* v, std::integer_sequence<int, L...>) {
+    constexpr int lanes = Pack<T>::lanes;
+    const Pack<T> two = shuffled(
+        v[0], v[1], std::integer_sequence<int, ((r * lanes + L) % 3 < 2 ? (r * lanes + L) % 3 * lanes + (r * lanes + L) / 3 : 0)...>());
+    return shuffled(two, v[2], std::integer_sequence<int, ((r * lanes + L) % 3 < 2 ? L : lanes + (r * lanes + L) / 3)...>());
+}
+
+// A whole pack of rows of three numbers without gaps.
+template <class T> DIFF3R_INLINE void load_triples(const T* p, Pack<T>* out) {
+    Pack<T> rows[3];
+    for (int r = 0; r < 3; ++r) rows[r] = Pack<T>::load(p + r * Pack<T>::lanes);
+    out[0] = every_third<0>(rows, LaneSequence<T>());
+    out[1] = every_third<1>(rows, LaneSequence<T>());
+    out[2] = every_third<2>(rows, LaneSequence<T>());
+}
+template <class T> DIFF3R_INLINE void store_triples(const Pack<T>* in, T* p) {
+    three_in_turn<0>(in, LaneSequence<T>()).store(p);
+    three_in_turn<1>(in, LaneSequence<T>()).store(p + Pack<T>::lanes);
+    three_in_turn<2>(in, LaneSequence<T>()).store(p + 2 * Pack<T>::lanes);
+}
+
+// Asks for the rows that a loop over packs will want in three turns.
+template <class T> DIFF3R_INLINE void prefetch_rows(const T* p, int numbers) {
+    for (int k = 0; k < numbers; ++k) __builtin_prefetch(p + (3 * numbers + k) * Pack<T>::lanes);
+}
+
 // Row l, `numbers` long, starts at p + l * stride; lanes from `count` on repeat the last row. With `readable` numbers
 // from p on in the array, out[j] holds number j of all rows; out has room for `numbers` rounded up to whole packs.
 template <class T> DIFF3R_INLINE void load_rows(const T* p, int numbers, int64_t stride, int count, int64_t readable, Pack<T>* out) {
     constexpr int lanes = Pack<T>::lanes;
+    if (stride == numbers) prefetch_rows(p, numbers);
+    if (numbers == 3 && stride == 3 && count == lanes) return load_triples(p, out);
     const int64_t reach = (count - 1) * stride + (numbers + lanes - 1) / lanes * lanes;
     if (numbers < 4 || reach > readable) {
         for (int j = 0; j < numbers; ++j) out[j] = load_strided(p + j, stride, count);
@@ -84,6 +123,7 @@ template <class T> DIFF3R_INLINE void load_rows(const T* p, int numbers, int64_t
 // The reverse; overwrites `in`, which has room for `numbers` rounded up to whole packs.
 template <class T> DIFF3R_INLINE void store_rows(Pack<T>* in, int numbers, T* p, int64_t stride, int count) {
     constexpr int lanes = Pack<T>::lanes;
+    if (numbers == 3 && stride == 3 && count == lanes) return store_triples(in, p);
     if (numbers < 4) {
         for (int j = 0; j < numbers; ++j) store_strided(in[j], p + j, stride, count);
         return;

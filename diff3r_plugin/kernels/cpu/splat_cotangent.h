@@ -24,35 +24,41 @@ DIFF3R_INLINE void gather_slots(const Linearization<T>& lin, const T* slots, int
     for (int j = 0; j < packs; ++j) transpose<1>(out + j * lanes);
 }
 
-// One pack in one image: where it stands in the arrays.
-struct PackOfImage {
-    int64_t n;   // first Gaussian, counted over all scenes
-    int64_t at;  // the same, counted over all images
-    int count;
+// One pack of Gaussians of a scene, whichever image sees it.
+template <class T> struct GaussianPack {
+    Pack<T> mean[3], covariance[6], opacity, coefficients[padded<T>(3 * MAX_BASES)];
+
+    // n: the first Gaussian, counted over all scenes.
+    DIFF3R_INLINE GaussianPack(const Scene<T>& scene, int64_t n, int count) {
+        load_vector3(scene.means, n, count, mean);
+        load_symmetric(scene, scene.covariances, n, count, covariance);
+        opacity = load_strided(scene.opacities + n, 1, count);
+        if (scene.bases > 1) load_coefficients(scene, scene.harmonics, n, count, coefficients);
+    }
 };
 
-// What the way back from splats reads of the Gaussians, and their projection; zero where nothing is rendered.
+// What the way back from splats reads of a pack in one image, and its projection; zero where nothing is rendered.
 template <class T> struct SeenPack {
-    Pack<T> mean[3], covariance[6], opacity, lit[3], coefficients[padded<T>(3 * MAX_BASES)];
+    const GaussianPack<T>& gaussians;
+    Pack<T> mean[3], covariance[6], opacity, lit[3];
     PackMask<T> visible;
     int bases;
     Projection<Pack<T>> projection;
 
-    DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& visible_)
-        : visible(visible_), bases(lin.scene.bases) {
-        const Scene<T>& scene = lin.scene;
-        load_vector3(scene.means, job.n, job.count, mean);
-        load_symmetric(scene.covariances, job.n, job.count, covariance);
-        opacity = load_strided(scene.opacities + job.n, 1, job.count);
-        if (bases > 1) load_coefficients(scene, scene.harmonics, job.n, job.count, coefficients);
+    // at: the first Gaussian, counted over all images.
+    DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const GaussianPack<T>& given, int64_t at, int count, const Camera<Pack<T>>& camera,
+                           const PackMask<T>& visible_)
+        : gaussians(given), opacity(given.opacity), visible(visible_), bases(lin.scene.bases) {
+        for (int j = 0; j < 3; ++j) mean[j] = given.mean[j];
+        for (int j = 0; j < 6; ++j) covariance[j] = given.covariance[j];
         keep_visible(visible, mean, 3);
         keep_visible(visible, covariance, 6);
         keep_visible(visible, &opacity, 1);
-        load_lit(lin, job.at, job.count, lit);
+        load_lit(lin, at, count, lit);
         project(mean, covariance, camera, projection);
         keep_visible(visible, projection);
     }
-    DIFF3R_INLINE Seen<Pack<T>> seen() const { return {bases, mean, covariance, opacity, coefficients, lit, visible}; }
+    DIFF3R_INLINE Seen<Pack<T>> seen() const { return {bases, mean, covariance, opacity, gaussians.coefficients, lit, visible}; }
 };
 
 }  // namespace diff3r

@@ -33,19 +33,20 @@ template <class T> void splat_gram(const Linearization<T>& lin, const T* slots, 
             P rest[padded<T>(3 * MAX_BASES)];
             core.clear();
             for (int64_t k = 0; k < rests; ++k) rest[k] = P(T(0));
+            const int64_t n = batch * scene.gaussians + first;
+            const GaussianPack<T> gaussians(scene, n, count);
             for (int64_t view = 0; view < scene.views; ++view) {
                 const int64_t image = batch * scene.views + view;
                 PackMask<T> visible;
                 if (!load_visible(lin.tile_counts.get() + image * scene.gaussians, first, count, visible)) continue;
                 Camera<P> camera;
                 load_camera(scene, image, camera);
-                const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                const SeenPack<T> one(lin, job, camera, visible);
+                const int64_t at = image * scene.gaussians + first;
+                const SeenPack<T> one(lin, gaussians, at, count, camera, visible);
                 P sums[padded<T>(GRAM_NUMBERS)];
-                gather_slots<T, GRAM_NUMBERS>(lin, slots, job.at, count, sums);
+                gather_slots<T, GRAM_NUMBERS>(lin, slots, at, count, sums);
                 gaussian_gram(one.seen(), camera, one.projection, sums, core.entry, rest);
             }
-            const int64_t n = batch * scene.gaussians + first;
             core.mirror();
             stream_rows<CORE * CORE>(core.entry, core_out + n * CORE * CORE, count);
             store_rows(rest, int(rests), rest_out + n * rests, rests, count);

@@ -47,7 +47,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                     tangent.load(scene, PackOfScene{batch, first, count}, moved);
                     load_vector3(scene.means, n, count, value);
                     for (int j = 0; j < 3; ++j) mean[j] = D::with_tangent(value[j], moved.mean[j]);
-                    load_symmetric(scene.covariances, n, count, value);
+                    load_symmetric(scene, scene.covariances, n, count, value);
                     for (int j = 0; j < 6; ++j) covariance[j] = D::with_tangent(value[j], moved.covariance[j]);
                     opacity = load_strided(scene.opacities + n, 1, count);
                     if (scene.bases > 1) load_coefficients(scene, scene.harmonics, n, count, still);

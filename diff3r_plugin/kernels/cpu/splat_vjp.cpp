@@ -8,13 +8,13 @@ namespace {
 
 // Adds the share of one image to `sums`, and to `camera_sums` (where not null) what [R|t] gets.
 template <class T>
-void add_image(const Linearization<T>& lin, const T* slots, const PackOfImage& job, const Camera<Pack<T>>& camera, const PackMask<T>& visible,
-               GaussianNumbers<T>& sums, Pack<T>* camera_sums) {
+void add_image(const Linearization<T>& lin, const T* slots, const GaussianPack<T>& gaussians, int64_t at, int count,
+               const Camera<Pack<T>>& camera, const PackMask<T>& visible, GaussianNumbers<T>& sums, Pack<T>* camera_sums) {
     using P = Pack<T>;
     P slot[padded<T>(SPLAT_NUMBERS)], splat[SPLAT_NUMBERS];
-    const SeenPack<T> one(lin, job, camera, visible);
+    const SeenPack<T> one(lin, gaussians, at, count, camera, visible);
     const Projection<P>& p = one.projection;
-    gather_slots<T, SPLAT_NUMBERS>(lin, slots, job.at, job.count, slot);
+    gather_slots<T, SPLAT_NUMBERS>(lin, slots, at, count, slot);
     footprint_cotangent(p.a, p.b, p.c, slot, splat);
     for (int c = 0; c < 3; ++c) splat[6 + c] = slot[6 + c];
     gaussian_vjp(one.seen(), camera, p, splat, GaussianSums<P>{sums.mean, sums.covariance, &sums.opacity, sums.harmonics}, camera_sums);
@@ -38,6 +38,7 @@ template <class T, class Cotangent> void splat_vjp(const Linearization<T>& lin, 
             zero(sums.covariance, 6);
             sums.opacity = Pack<T>(T(0));
             zero(sums.harmonics, int(3 * scene.bases));
+            const GaussianPack<T> gaussians(scene, batch * scene.gaussians + first, count);
             for (int64_t view = 0; view < views; ++view) {
                 const int64_t image = batch * views + view;
                 PackMask<T> visible;
@@ -46,8 +47,8 @@ template <class T, class Cotangent> void splat_vjp(const Linearization<T>& lin, 
                 load_camera(scene, image, camera);
                 Pack<T> camera_sums[CAMERA_NUMBERS];
                 zero(camera_sums, CAMERA_NUMBERS);
-                const PackOfImage job{batch * scene.gaussians + first, image * scene.gaussians + first, count};
-                add_image(lin, slots, job, camera, visible, sums, with_camera ? camera_sums : nullptr);
+                add_image(lin, slots, gaussians, image * scene.gaussians + first, count, camera, visible, sums,
+                          with_camera ? camera_sums : nullptr);
                 for (int j = 0; j < CAMERA_NUMBERS && with_camera; ++j)
                     camera_totals[view * CAMERA_NUMBERS + j] += double(sum(camera_sums[j]));
             }
