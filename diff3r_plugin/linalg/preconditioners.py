@@ -23,7 +23,7 @@ class Jacobi:
     """
 
     def __init__(self, diagonal: Float[Tensor, "B P"]) -> None:
-        self.inverse = torch.where(diagonal > 0, diagonal, 1).reciprocal()
+        self.inverse = torch.where(diagonal > 0, diagonal, 1).reciprocal_()
 
     def __call__(self, r: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         return self.inverse * r
