@@ -21,7 +21,13 @@ class MVSplat(PixelSplatFamily):
         Expectation(
             ENCODER, "EncoderCostVolume.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
         ),
-        Expectation(DEPTH_PREDICTOR, "DepthPredictorMultiView.forward", (), "reading features for the head"),
+        # relatives that take images here (MonoSplat) lay their features out as (b v), and not as the tap says
+        Expectation(
+            DEPTH_PREDICTOR,
+            "DepthPredictorMultiView.forward",
+            ("features", "cnn_features"),
+            "reading features for the head",
+        ),
     )
     # what the last layer of the depth predictor sees: refined features, the image and the matching features
     tap = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")

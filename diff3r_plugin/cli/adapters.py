@@ -8,6 +8,12 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+TEMPLATES = {
+    "PixelSplatFamily": ("adapter.template", "test_adapter.template"),
+    "HostAdapter": ("adapter_any.template", "test_adapter_any.template"),
+}
+"""By the class that the new adapter derives from: its source, and that of its test."""
+
 
 def add_parser(subparsers) -> None:
     """Add the subcommand."""
@@ -19,6 +25,12 @@ def add_parser(subparsers) -> None:
     new = actions.add_parser("new", help="write a package with an adapter for a new host")
     new.add_argument("name", help="short name of the host, a Python identifier")
     new.add_argument("--into", type=Path, default=Path("."), help="folder to write to (default: here)")
+    new.add_argument(
+        "--base",
+        choices=TEMPLATES,
+        default="PixelSplatFamily",
+        help="class to derive from: hosts that grew from pixelSplat, or any other, with Lightning or without",
+    )
     new.set_defaults(run=scaffold)
 
 
@@ -46,9 +58,10 @@ def scaffold(arguments: argparse.Namespace) -> int:
         sys.exit(f"diff3r: {folder} is there already; remove it or choose another name.")
     values = {"NAME": name, "CLASS": "".join(part.capitalize() for part in name.split("_"))}
     templates = resources.files("diff3r_plugin.cli") / "templates"
+    adapter, test = TEMPLATES[arguments.base]
     for template, target in (
-        ("adapter.template", f"diff3r_{name}.py"),
-        ("test_adapter.template", f"test_diff3r_{name}.py"),
+        (adapter, f"diff3r_{name}.py"),
+        (test, f"test_diff3r_{name}.py"),
         ("pyproject.template", "pyproject.toml"),
     ):
         text = (templates / template).read_text(encoding="utf-8")

@@ -21,7 +21,9 @@ def add_parser(subparsers) -> None:
         description="Says what is installed, which host a checkout is, what would be patched in it, and what in it "
         "differs from what the adapter relies on. Reads source files only; imports nothing of the host.",
     )
-    parser.add_argument("checkout", nargs="?", type=Path, help="the host's folder (the one that holds src/)")
+    parser.add_argument(
+        "checkout", nargs="?", type=Path, help="the host's folder, the one its repository was cloned to"
+    )
     parser.add_argument("--adapter", default="auto", help="adapter to check against instead of the recognized one")
     parser.set_defaults(run=run)
 
@@ -85,11 +87,18 @@ def checkout(folder: Path, name: str) -> bool:
     for problem in problems:
         print(f"  PROBLEM: {problem}")
     print(f"  {len(adapter.expectations) - len(problems)} of {len(adapter.expectations)} expectations hold")
+    if problems:
+        print(
+            f"  a run with the flag ends at its start, with these lines. A relative of {adapter.name} needs an adapter "
+            "of its own, which may derive from that one: diff3r adapters new NAME"
+        )
+        return False
     print(f"  would be patched in {adapter.wrapper}:")
     changes = {name: change.why for name, change in CHANGES.items()} if adapter.lightning else WATCHED
     for method, why in changes.items():
         print(f"    {method}: {why}")
-    print("  and on the instance: encoder.forward (refines), data_shim (notes the batch), load_state_dict (the head)")
+    noted = "data_shim (notes the batch), " if adapter.lightning else ""
+    print(f"  and on the instance: encoder.forward (refines), {noted}load_state_dict (the head)")
     for path in adapter.unrefined:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
     if not adapter.encoder_sees_poses:
@@ -98,4 +107,4 @@ def checkout(folder: Path, name: str) -> bool:
         print("  the head sees images, residuals and initial Gaussians; no feature map is tapped")
     else:
         print(f"  the head reads the {adapter.tap.side} of encoder.{', encoder.'.join(adapter.tap.modules)}")
-    return not problems
+    return True

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from diff3r_plugin.plugin.settings import PluginSettings
 LOAD_ONLY = "DIFF3R_LOAD_PLUGINS"
 """Environment variable: comma-separated entry-point names; when set, only these are loaded (none if empty)."""
 
+
+FEW = 2
+"""Of more hosts than this, what a checkout lacks is not listed: they are a family, to which it seems to belong."""
 
 FAILED: dict[str, Exception] = {}
 """Entry points that could not be imported; a broken third-party adapter must not stop the others."""
@@ -90,13 +94,15 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
     known = adapters()
     folder = Path(start).resolve()
     if not folder.exists():
-        raise PluginError(f"{folder} does not exist; give the folder of the host's checkout, the one that holds src/.")
+        raise PluginError(f"{folder} does not exist; give the folder of the host's checkout, with all of it.")
     folders = [folder, *folder.parents][:4]
     if name != "auto":
         if name not in known:
             raise unknown_name("adapter", name, known, "Set diff3r.adapter to one of these, or leave it out.")
-        root = next((f for f in folders if (f / "src").is_dir()), folder if folder.is_dir() else folder.parent)
-        return known[name](), Checkout(root)
+        adapter = known[name]
+        whole = (f for f in folders if adapter.fingerprints and Checkout(f).has(*adapter.fingerprints))
+        with_source = (f for f in folders if (f / "src").is_dir())
+        return adapter(), Checkout(next(chain(whole, with_source, (folder if folder.is_dir() else folder.parent,))))
     for candidate in folders:
         checkout = Checkout(candidate)
         matches = _most_derived([adapter for adapter in known.values() if adapter.recognizes(checkout)])
@@ -133,5 +139,11 @@ def _nearest(known: dict[str, type[HostAdapter]], folders: list[Path]) -> str:
     best = max((share for share, _ in lacking.values()), default=0.0)
     if best < 0.5:
         return ""
-    near = [f"{name} (but has no {', '.join(absent)})" for name, (share, absent) in lacking.items() if share == best]
-    return f"It is nearest to {' or '.join(near)}. "
+    near = {name: absent for name, (share, absent) in lacking.items() if share == best}
+    if len(near) > FEW:
+        return (
+            f"It has what hosts of one family share ({', '.join(near)}), and none of the files that tell them apart. "
+            "An adapter for it may derive from that family's base. "
+        )
+    lacks = [f"{name} (but has no {', '.join(absent)})" for name, absent in near.items()]
+    return f"It is nearest to {' or '.join(lacks)}. "

@@ -61,8 +61,10 @@ def test_doctor_says_what_differs(checkout, capsys, file, old, new, problem):
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
     assert main(["doctor", str(checkout)]) == 1
-    lines = [line for line in capsys.readouterr().out.splitlines() if "PROBLEM" in line]
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if "PROBLEM" in line]
     assert any(problem in line for line in lines), lines
+    assert "would be patched" not in text and "a run with the flag ends at its start" in text
 
 
 def test_doctor_on_an_unknown_folder(tmp_path, capsys):
@@ -81,8 +83,9 @@ def test_adapters_are_listed(capsys):
     assert text.count("https://github.com/donydchen/mvsplat (verified at 175b17a)") == 2
 
 
-def test_a_scaffolded_adapter_passes_the_contract(tmp_path, capsys, monkeypatch):
-    assert main(["adapters", "new", "my_host", "--into", str(tmp_path)]) == 0
+@pytest.mark.parametrize("base", ["PixelSplatFamily", "HostAdapter"])
+def test_a_scaffolded_adapter_passes_the_contract(tmp_path, capsys, monkeypatch, base):
+    assert main(["adapters", "new", "my_host", "--base", base, "--into", str(tmp_path)]) == 0
     folder = tmp_path / "diff3r-my-host"
     assert {p.name for p in folder.iterdir()} == {"diff3r_my_host.py", "test_diff3r_my_host.py", "pyproject.toml"}
     monkeypatch.syspath_prepend(str(folder))
@@ -90,6 +93,7 @@ def test_a_scaffolded_adapter_passes_the_contract(tmp_path, capsys, monkeypatch)
         import test_diff3r_my_host as module
 
         case = module.TestMyHost()
+        assert base in [parent.__name__ for parent in type(case.example().adapter).__mro__]
         checks = [name for name in dir(case) if name.startswith("test_")]
         assert len(checks) >= 7
         for name in checks:

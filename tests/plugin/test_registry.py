@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin.plugin import Expectation, HostAdapter, PluginError, hookimpl, registry
 
 MINI_HOST = Path(__file__).parents[2] / "examples" / "mini_host"
@@ -63,6 +64,23 @@ def test_a_checkout_that_lacks_a_file_names_the_nearest_host_and_the_file(tmp_pa
     with pytest.raises(PluginError) as caught:
         registry.choose("auto", MINI_HOST / "config" / "experiment" / "nowhere" / "else" / "at" / "all")
     assert "nearest" not in str(caught.value)
+
+
+def test_a_relative_of_a_whole_family_is_said_to_be_one(tmp_path):
+    for file in PixelSplatFamily.fingerprints:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    with pytest.raises(PluginError, match=r"hosts of one family share \(.*pixelsplat.*\).*derive from") as caught:
+        registry.choose("auto", tmp_path)
+    assert "but has no" not in str(caught.value)
+
+
+def test_an_adapter_forced_from_a_script_in_a_folder_finds_its_checkout(registered, tmp_path):
+    registered(adapter_class("other", "net.py", "tools/test.py"))
+    (tmp_path / "tools").mkdir()
+    for file in ("net.py", "tools/test.py"):
+        (tmp_path / file).touch()
+    assert registry.choose("other", tmp_path / "tools" / "test.py")[1].root == tmp_path.resolve()
 
 
 def test_an_adapter_can_be_forced(tmp_path):
