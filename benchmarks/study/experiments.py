@@ -52,6 +52,7 @@ SPOILED_VARIANTS: dict[str, tuple[str, ...]] = {
     "spoiled_poses": (HEAD_RATE, f"diff3r.groups=[{ALL_GROUPS},poses]"),
     "spoiled_supervised": TOLD,
     "spoiled_exposure": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},exposure]"),
+    "spoiled_cameras": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},poses,exposure]"),
 }
 
 

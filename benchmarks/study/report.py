@@ -31,6 +31,7 @@ TITLES = {
     "spoiled_learned": "Diff3R, w learned",
     "spoiled_supervised": "Diff3R, w told first, then learned",
     "spoiled_exposure": "Diff3R, the same and exposures",
+    "spoiled_cameras": "Diff3R, the same, exposures and poses",
 }
 
 
