@@ -28,6 +28,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "first_order": (HEAD_RATE, "diff3r.backward_mode=first_order"),
     "implicit_held": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.unrefined_loss=1.0"),
     "stepwise_held": (HEAD_RATE, "diff3r.backward_mode=stepwise", "diff3r.unrefined_loss=1.0"),
+    "stepwise_lightly_held": (HEAD_RATE, "diff3r.backward_mode=stepwise", "diff3r.unrefined_loss=0.3"),
     "two_steps": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.inner_steps=2"),
     "two_steps_held": (
         HEAD_RATE,

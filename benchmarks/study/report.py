@@ -22,6 +22,7 @@ TITLES = {
     "two_steps": "Diff3R, implicit, two inner steps",
     "two_steps_held": "Diff3R, implicit, two inner steps, unrefined scene held",
     "stepwise_held": "Diff3R, steps reversed, unrefined scene held",
+    "stepwise_lightly_held": "Diff3R, steps reversed, unrefined scene held at 0.3",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",
     "searched": "Diff3R, group bases searched",
