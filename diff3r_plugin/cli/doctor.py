@@ -98,7 +98,7 @@ def checkout(folder: Path, name: str) -> bool:
     for method, why in changes.items():
         print(f"    {method}: {why}")
     noted = "data_shim (notes the batch), " if adapter.lightning else ""
-    print(f"  and on the instance: encoder.forward (refines), {noted}load_state_dict (the head)")
+    print(f"  and on the instance: encoder.{adapter.refined.name} (refines), {noted}load_state_dict (the head)")
     for path in adapter.unrefined:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
     if not adapter.encoder_sees_poses:

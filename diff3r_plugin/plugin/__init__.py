@@ -6,5 +6,16 @@ from diff3r_plugin.plugin.chosen_views import ViewChoice
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import Tap
 from diff3r_plugin.plugin.hookspecs import hookimpl, hookspec
+from diff3r_plugin.plugin.refined_method import RefinedMethod
 
-__all__ = ["Checkout", "Expectation", "HostAdapter", "PluginError", "Tap", "ViewChoice", "hookimpl", "hookspec"]
+__all__ = [
+    "Checkout",
+    "Expectation",
+    "HostAdapter",
+    "PluginError",
+    "RefinedMethod",
+    "Tap",
+    "ViewChoice",
+    "hookimpl",
+    "hookspec",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from diff3r_plugin.plugin.checkout import Checkout, Expectation
 from diff3r_plugin.plugin.chosen_views import ViewChoice
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.feature_tap import Tap
+from diff3r_plugin.plugin.refined_method import RefinedMethod
 from diff3r_plugin.views import Views
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -40,6 +42,7 @@ class HostAdapter(ABC):
         lightning: Whether Lightning trains the host. If not, ``wrapper`` is the host's model, a plain module, and the
             batches of ``loader`` are the steps.
         loader: ``module:class`` of what a loop without Lightning draws its batches from, by iterating over it.
+        refined: The method of `encoder` whose calls are refined, by what it returns or by what it is given.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
         chosen_views: Where the encoder says which context views its Gaussians stand on; None: all of them.
         along_rays: Whether every Gaussian lies on the ray through its pixel, which is then checked once a stage.
@@ -60,6 +63,7 @@ class HostAdapter(ABC):
     hydra: bool = True
     lightning: bool = True
     loader: str = "torch.utils.data:DataLoader"
+    refined: RefinedMethod = RefinedMethod()
     tap: Tap | None = None
     chosen_views: ViewChoice | None = None
     along_rays: bool = False
@@ -115,7 +119,7 @@ class HostAdapter(ABC):
 
     @abstractmethod
     def encoder(self, wrapper: nn.Module) -> nn.Module:
-        """The module whose calls are refined."""
+        """The module whose calls are refined; the wrapper itself where there is no other."""
 
     def gaussians_per_pixel(self, encoder: nn.Module) -> int:
         """How many Gaussians the encoder predicts a pixel; they stand in the order view, row, column, sample."""
@@ -124,6 +128,10 @@ class HostAdapter(ABC):
     def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """The context views among the arguments of an encoder call."""
         return arguments[0] if arguments else named["context"]
+
+    def context_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """The context views of an encoder call: what `context_of` finds, or part of the batch where it is given none."""
+        return self.context_of(arguments, named)
 
     def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...] | None:
         """The pixel grids that the Gaussians stand on, in the order of the Gaussians; None: they stand on no grid.
@@ -187,8 +195,11 @@ class HostAdapter(ABC):
         return None
 
     def scene_names(self, batch: Any) -> list[str]:
-        """Names of the scenes of a batch."""
-        return [str(name) for name in batch["scene"]]
+        """Names of the scenes of a batch: those under "scene"; where there are none, made from the target images."""
+        if isinstance(batch, Mapping) and "scene" in batch:
+            return [str(name) for name in batch["scene"]]
+        images = self.target_images(batch).detach().float().cpu().contiguous()
+        return [f"scene_{blake2s(scene.numpy().tobytes(), digest_size=4).hexdigest()}" for scene in images]
 
     def metric(self, name: str) -> Metric | None:
         """The host's own ``ssim`` or ``lpips``; None where it has none, and scores are ours."""

@@ -7,7 +7,7 @@ from typing import Any
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.base_search import BaseSearch
 from diff3r_plugin.plugin.encoder_calls import EncoderCalls
-from diff3r_plugin.plugin.errors import announced
+from diff3r_plugin.plugin.errors import PluginError, announced
 from diff3r_plugin.plugin.head_state import HeadState
 from diff3r_plugin.plugin.patching import Patch, Patches
 from diff3r_plugin.plugin.refiner import Refiner
@@ -46,8 +46,14 @@ class Attachment:
 
     def _instance_patches(self) -> list[Patch]:
         calls, adapter = self.calls, self.context.adapter
+        encoder = adapter.encoder(self.wrapper)
+        if not callable(getattr(encoder, adapter.refined.name, None)):
+            raise PluginError(
+                f"the encoder {type(encoder).__name__} has no method {adapter.refined.name!r}, which adapter "
+                f"{adapter.name!r} says is the one that is refined."
+            )
         patches = [
-            Patch(adapter.encoder(self.wrapper), "forward", calls.refining, "refines what the encoder returns"),
+            Patch(encoder, adapter.refined.name, calls.refining, f"refines the {adapter.refined.side} of the encoder"),
             Patch(self.wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too"),
             Patch(self.wrapper, "named_parameters", self.head.left_out, "leaves the head to its own optimizer", True),
         ]

@@ -29,6 +29,11 @@ class DrawnStep(Step):
         self.adapter, self.loader = adapter, loader
         self._training: bool | None = None
 
+    @property
+    def asked(self) -> bool:
+        """Whether the model has worked on anything since the batch was drawn."""
+        return self._training is not None
+
     def takes_in(self, model: nn.Module) -> bool:
         if self._training is None:
             self._training = model.training

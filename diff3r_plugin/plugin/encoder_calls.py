@@ -48,32 +48,41 @@ class EncoderCalls:
         finally:
             self._left_alone -= 1
 
-    def refining(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """``encoder.forward`` that returns a refined scene where one is wanted."""
+    def refining(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The encoder's `HostAdapter.refined`, with a refined scene where one is wanted."""
+        refined = self.context.adapter.refined.refining(method, self._refined)
 
-        def refining_forward(*args: Any, **kwargs: Any) -> Any:
-            self.refiner.before_encoder()
-            output = forward(*args, **kwargs)
-            step, adapter = self._steps[-1] if self._steps else None, self.context.adapter
-            if step is None or self._left_alone or not step.takes_in(self.wrapper):
-                return output
-            if not self._wanted(step.stage, output):
-                return output
-            encoder_context = adapter.context_of(args, kwargs)
-            if self._warming_up(step.stage):
-                if self.context.settings.confidence_supervision:
-                    step.confidence = self.refiner.confidence_alone(output, encoder_context)
-                return output
-            batch = adapter.batch_of_call(step.batch, args, kwargs)
-            if torch.is_grad_enabled():
+        def refining_method(*args: Any, **kwargs: Any) -> Any:
+            if self.context.adapter.refined.side == "output":
+                self.refiner.before_encoder()
+                return refined(*args, **kwargs)
+            try:  # features were read on the way here
+                return refined(*args, **kwargs)
+            finally:
+                self.refiner.before_encoder()
+
+        return announced(refining_method, self.context.report_error)
+
+    def _refined(self, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What holds a scene, with that refined if the call is one of a step that wants it."""
+        step, adapter = self._steps[-1] if self._steps else None, self.context.adapter
+        if step is None or self._left_alone or not step.takes_in(self.wrapper):
+            return output
+        if not self._wanted(step.stage, output):
+            return output
+        encoder_context = adapter.context_of_call(step.batch, args, kwargs)
+        if self._warming_up(step.stage):
+            if self.context.settings.confidence_supervision:
+                step.confidence = self.refiner.confidence_alone(output, encoder_context)
+            return output
+        batch = adapter.batch_of_call(step.batch, args, kwargs)
+        if torch.is_grad_enabled():
+            refinement = self.refiner(output, encoder_context, step.stage)
+        else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
+            with torch.inference_mode(False), torch.no_grad():
                 refinement = self.refiner(output, encoder_context, step.stage)
-            else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
-                with torch.inference_mode(False), torch.no_grad():
-                    refinement = self.refiner(output, encoder_context, step.stage)
-            step.calls.append(RefinedCall(refinement, batch))
-            return refinement.after
-
-        return announced(refining_forward, self.context.report_error)
+        step.calls.append(RefinedCall(refinement, batch))
+        return refinement.after
 
     def leaving_alone(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """A method of the host within which encoder calls are not refined."""

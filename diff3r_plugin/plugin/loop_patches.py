@@ -22,7 +22,6 @@ from diff3r_plugin.plugin.host_loop import ATTRIBUTE
 from diff3r_plugin.plugin.patching import Patch, around
 from diff3r_plugin.plugin.plain_loop import PlainLoop
 from diff3r_plugin.plugin.run_context import RunContext
-from diff3r_plugin.plugin.step import Step
 
 NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
 """Settings that add to the host's loss, which a loop of its own shows to nobody."""
@@ -67,6 +66,7 @@ class PlainLoops:
         self.context = context
         self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._refined = 0
+        self._told_of_copies = False
         atexit.register(self._say_if_nothing_was_refined)
 
     def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
@@ -85,8 +85,9 @@ class PlainLoops:
 
     def batches(self, original: Any, loader: Any) -> Iterator[Any]:
         """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
-        steps: list[tuple[Attachment, Step]] = []
+        steps: list[tuple[Attachment, DrawnStep]] = []
         tested: dict[int, Attachment] = {}
+        asked = False
         try:
             for batch in original(loader):
                 only = self._tested_alone(loader)
@@ -100,6 +101,7 @@ class PlainLoops:
                         stack.enter_context(attachment.calls.within(step))
                     yield batch
                 tested |= self._ended(steps)
+                asked |= any(step.asked for _, step in steps)
                 steps = []
         except GeneratorExit:
             if sys.is_finalizing():  # the program has failed: an interrupted test is none that has ended
@@ -107,6 +109,8 @@ class PlainLoops:
             self._finished(tested | self._ended(steps))
             raise
         self._finished(tested)
+        if not asked:
+            self._say_if_a_copy_is_evaluated(loader)
 
     def _attachments(self) -> list[Attachment]:
         return [found for model in self._models if (found := attachment_of(model)) is not None]
@@ -126,7 +130,7 @@ class PlainLoops:
         attachment.reporter.test.begin()
         return {id(attachment): attachment}
 
-    def _ended(self, steps: list[tuple[Attachment, Step]]) -> dict[int, Attachment]:
+    def _ended(self, steps: list[tuple[Attachment, DrawnStep]]) -> dict[int, Attachment]:
         """Report on the steps of a batch; returns the models whose test that began."""
         tested: dict[int, Attachment] = {}
         for attachment, step in steps:
@@ -142,6 +146,18 @@ class PlainLoops:
     def _finished(self, tested: Mapping[int, Attachment]) -> None:
         for attachment in tested.values():
             attachment.reporter.finish_test()
+
+    def _say_if_a_copy_is_evaluated(self, loader: Any) -> None:
+        """Once, after a loop in which nothing was asked of the model, which has a copy that may have been instead."""
+        adapter, stages = self.context.adapter, set(self.context.settings.refine) - {"train"}
+        copied = [a.wrapper for a in self._attachments() if vars(a.wrapper)[ATTRIBUTE].copies]
+        if not self._told_of_copies and any(adapter.stage(model, loader) in stages for model in copied):
+            self._told_of_copies = True
+            self.context.say(
+                f"the host went over a {type(loader).__name__} and asked nothing of its model, of which it has a copy (a "
+                "running mean of the weights?). Copies are not refined: scores of one are those without refinement. Let "
+                "the host evaluate the model itself, or test the saved weights."
+            )
 
     def _say_if_nothing_was_refined(self) -> None:
         if not self._refined and self.context.settings.refine:

@@ -44,6 +44,7 @@ class PlainLoop:
         self.token = uuid4().hex
         _LOOPS[self.token] = self
         self.step = 0
+        self.copies: weakref.WeakSet[_LoopOfACopy] = weakref.WeakSet()
         self._optimizer: torch.optim.Optimizer | None = None
         self._held = 0
         self._handles: list[Any] = []
@@ -132,7 +133,11 @@ class _LoopOfACopy:
     @classmethod
     def made(cls, token: str) -> _LoopOfACopy | None:
         """For a copy in this process; None for one that was pickled in another."""
-        return cls(_LOOPS[token]) if token in _LOOPS else None
+        if token not in _LOOPS:
+            return None
+        copy = cls(_LOOPS[token])
+        copy.loop.copies.add(copy)
+        return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _LoopOfACopy.made, (self.loop.token,)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diff3r_plugin import __version__
 from diff3r_plugin.plugin import registry, session
+from diff3r_plugin.plugin.adapter import HostAdapter
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.given_settings import words_of
 
@@ -29,7 +30,7 @@ def class_defined(defined: type) -> None:
         arguments = list(sys.argv)
         settings = words_of(arguments)
         adapter, _ = registry.choose(str(settings.get("adapter", "auto")), Path(main))
-        if adapter.hydra or adapter.wrapper.rpartition(":")[2] != defined.__qualname__:
+        if _hydra_starts(adapter, Path(main)) or adapter.wrapper.rpartition(":")[2] != defined.__qualname__:
             return
         sys.argv[:] = arguments
         session.begin({"diff3r": {"version": __version__, **settings}}, Path(main), defined)
@@ -39,11 +40,16 @@ def class_defined(defined: type) -> None:
 
 
 def _awaited(defined: type) -> bool:
-    """Whether any adapter for hosts without Hydra has a module of this name."""
+    """Whether the module of any host that starts without Hydra, or has scripts that do, has this name."""
     return any(
-        not adapter.hydra and adapter.wrapper.rpartition(":")[2] == defined.__qualname__
+        not (adapter.hydra and adapter.lightning) and adapter.wrapper.rpartition(":")[2] == defined.__qualname__
         for adapter in registry.adapters().values()
     )
+
+
+def _hydra_starts(adapter: HostAdapter, main: Path) -> bool:
+    """Whether to wait for Hydra's main function: hosts that train under it, in a loop of their own, test without."""
+    return adapter.hydra and (adapter.lightning or "hydra" in main.read_text(encoding="utf-8", errors="replace"))
 
 
 def _end_with_one_message() -> None:

@@ -14,7 +14,7 @@ from plugin import own_process, stub_host
 
 from diff3r_plugin import UncertaintyHead
 from diff3r_plugin.cli import doctor
-from diff3r_plugin.plugin import PluginError, registry, session
+from diff3r_plugin.plugin import PluginError, registry, session, without_hydra
 from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.contract import AdapterContract, Example
 from diff3r_plugin.plugin.loop_patches import loop_patches
@@ -150,6 +150,26 @@ def test_a_running_mean_of_the_model_is_the_hosts_own(host, plugged_in):
     other = sys.modules["network"].Network()
     other.load_state_dict(copy.deepcopy(mean).state_dict())
     assert same(*(attachment_of(m).head.modules["head"].state_dict() for m in (model, other))), "hosts save the mean"
+
+
+def test_a_host_that_evaluates_a_running_mean_is_told_once_that_it_is_not_refined(host, plugged_in):
+    said = plugged_in()
+    network = sys.modules["network"]
+    model = network.Network().eval()
+    batches = torch.utils.data.DataLoader(network.Scenes("val"), batch_size=2)
+
+    def told():
+        return sum("asked nothing of its model" in line for line in said)
+
+    for _ in batches:
+        pass
+    assert told() == 0, "there is no copy that might have been evaluated"
+    mean = copy.deepcopy(model)
+    for _ in range(2):
+        for batch in batches:
+            mean(batch)
+    assert told() == 1
+    del mean
 
 
 def test_calls_of_a_training_step_in_evaluation_mode_are_none_of_its_own(host, plugged_in):
@@ -321,3 +341,24 @@ def test_the_command_line_is_the_hosts_with_settings_of_both_kinds(tmp_path):
         and "nothing was refined" not in out
     )
     assert len(json.loads((tmp_path / "diff3r_scores.json").read_text())["scenes"]) == 4
+
+
+def test_a_script_without_hydra_of_a_host_that_trains_under_it_has_a_session_of_its_own(host, monkeypatch, tmp_path):
+    class UnderHydra(adapter_class()):
+        hydra = True
+        fingerprints = ("test.py",)
+
+    begun = []
+    main = tmp_path / "test.py"
+    monkeypatch.setattr(registry, "adapters", lambda: {"under_hydra": UnderHydra})
+    monkeypatch.setattr(session, "begin", lambda config, start, wrapper: begun.append((config["diff3r"], start)))
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(main), raising=False)
+    monkeypatch.setattr(sys, "argv", ["test.py", "weights.pt", "diff3r.inner_steps=3"])
+    main.write_text("import hydra\n")
+    without_hydra.class_defined(sys.modules["network"].Network)
+    assert not begun and len(sys.argv) == 3, "Hydra reads the command line"
+    main.write_text("import sys\n")
+    without_hydra.class_defined(sys.modules["network"].Network)
+    assert [(settings["inner_steps"], start) for settings, start in begun] == [(3, main)]
+    assert sys.argv == ["test.py", "weights.pt"]
