@@ -130,7 +130,7 @@ class HostAdapter(ABC):
         return arguments[0] if arguments else named["context"]
 
     def context_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """The context views of an encoder call: what `context_of` finds, or part of the batch where it is given none."""
+        """The context views of an encoder call: those `context_of` finds, or those of the batch if it is given none."""
         return self.context_of(arguments, named)
 
     def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...] | None:

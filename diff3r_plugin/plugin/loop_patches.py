@@ -154,9 +154,9 @@ class PlainLoops:
         if not self._told_of_copies and any(adapter.stage(model, loader) in stages for model in copied):
             self._told_of_copies = True
             self.context.say(
-                f"the host went over a {type(loader).__name__} and asked nothing of its model, of which it has a copy (a "
-                "running mean of the weights?). Copies are not refined: scores of one are those without refinement. Let "
-                "the host evaluate the model itself, or test the saved weights."
+                f"the host went over a {type(loader).__name__} and asked nothing of its model, of which it has a copy "
+                "(a running mean of the weights?). Copies are not refined: scores of one are those without refinement. "
+                "Let the host evaluate the model itself, or test the saved weights."
             )
 
     def _say_if_nothing_was_refined(self) -> None:

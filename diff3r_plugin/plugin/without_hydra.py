@@ -5,6 +5,7 @@ That is after everything it imports and before anything is built or a command li
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -49,7 +50,11 @@ def _awaited(defined: type) -> bool:
 
 def _hydra_starts(adapter: HostAdapter, main: Path) -> bool:
     """Whether to wait for Hydra's main function: hosts that train under it, in a loop of their own, test without."""
-    return adapter.hydra and (adapter.lightning or "hydra" in main.read_text(encoding="utf-8", errors="replace"))
+    if not adapter.hydra or adapter.lightning:
+        return adapter.hydra
+    return (
+        re.search(r"^\s*(import|from)\s+hydra\b", main.read_text(encoding="utf-8", errors="replace"), re.M) is not None
+    )
 
 
 def _end_with_one_message() -> None:

@@ -358,7 +358,7 @@ def test_a_script_without_hydra_of_a_host_that_trains_under_it_has_a_session_of_
     main.write_text("import hydra\n")
     without_hydra.class_defined(sys.modules["network"].Network)
     assert not begun and len(sys.argv) == 3, "Hydra reads the command line"
-    main.write_text("import sys\n")
+    main.write_text("import sys\nconfig = '.hydra/config.yaml'  # of the training\n")
     without_hydra.class_defined(sys.modules["network"].Network)
     assert [(settings["inner_steps"], start) for settings, start in begun] == [(3, main)]
     assert sys.argv == ["test.py", "weights.pt"]
