@@ -17,8 +17,8 @@ from diff3r_plugin.demo.host import HostCommand, TrainingLog, run
 TURNS = 3
 """Each row is run so often, all rows taking turns, so that a busy machine slows them alike."""
 
-STEPS = 40
-UNROLLED_STEPS = 8
+STEPS = 100
+UNROLLED_STEPS = 3
 """Of a training by the reference renderer, which is slow."""
 
 
@@ -57,23 +57,10 @@ def costs(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
 
 def measured(trainings: Trainings, words: tuple[str, ...], steps: int) -> dict[str, float]:
     """One short training from the checkpoint, in a process whose only child it is: so its peak is the child's."""
-    settings = trainings.settings
-    folder = settings.out / "costs"
+    folder = trainings.settings.out / "costs"
     arguments = (
-        "mode=train",
-        "seed=1",
-        "trainer.accelerator=cpu",
-        "trainer.progress_bar=false",
-        f"dataset.roots=[{trainings.root()}]",
-        f"dataset.view_sampler.num_context_views={settings.context_views}",
-        f"trainer.max_steps={steps}",
-        f"trainer.val_check_interval={steps}",
-        "trainer.num_sanity_val_steps=0",
-        f"checkpointing.load={settings.checkpoint}",
-        "checkpointing.resume=false",
-        f"checkpointing.every_n_train_steps={1000 * steps}",
-        f"optimizer.lr={settings.learning_rate:g}",
-        f"hydra.run.dir={folder}",
+        *trainings.training_arguments(folder, trainings.root(), seed=1, steps=steps),
+        "trainer.log_every_n_steps=1",
         *((*FLAG, *words) if words else ()),
     )
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

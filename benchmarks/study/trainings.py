@@ -84,6 +84,26 @@ class Trainings:
         folder = settings.out / "trainings" / f"{name}_{settings.context_views}views_seed{seed}"
         steps = settings.steps if max_seconds is None else 1000 * settings.steps
         arguments = (
+            *self.training_arguments(folder, root, seed, steps),
+            *([] if max_seconds is None else [f"trainer.max_seconds={max_seconds:.1f}"]),
+            *((*FLAG, *words) if words else ()),
+        )
+        checkpoint, record = folder / "checkpoints" / "last.ckpt", folder / "done.json"
+        if not _done(record, arguments):
+            self.say(f"training {name}, seed {seed}")
+            log = TrainingLog(folder / "local" / "metrics.jsonl")
+            log.path.unlink(missing_ok=True)
+            whole = run(HostCommand(f"training {name}", arguments, folder / "train.log"), log.read)
+            seconds = log.seconds()
+            done = {"seconds": whole if seconds is None else seconds, "steps": log.step}
+            write_json(record, {"arguments": arguments, **done})
+        found = json.loads(record.read_text(encoding="utf-8"))
+        return Training(name, seed, checkpoint, tuple(words), found["seconds"], found["steps"])
+
+    def training_arguments(self, folder: Path, root: Path, seed: int, steps: int) -> tuple[str, ...]:
+        """What every training from the checkpoint has on its command line, with or without the plugin."""
+        settings = self.settings
+        return (
             "mode=train",
             f"seed={seed}",
             f"data_loader.train.seed={seed}",
@@ -100,20 +120,7 @@ class Trainings:
             f"optimizer.lr={settings.learning_rate:g}",
             "optimizer.warm_up_steps=10",
             f"hydra.run.dir={folder}",
-            *([] if max_seconds is None else [f"trainer.max_seconds={max_seconds:.1f}"]),
-            *((*FLAG, *words) if words else ()),
         )
-        checkpoint, record = folder / "checkpoints" / "last.ckpt", folder / "done.json"
-        if not _done(record, arguments):
-            self.say(f"training {name}, seed {seed}")
-            log = TrainingLog(folder / "local" / "metrics.jsonl")
-            log.path.unlink(missing_ok=True)
-            whole = run(HostCommand(f"training {name}", arguments, folder / "train.log"), log.read)
-            seconds = log.seconds()
-            done = {"seconds": whole if seconds is None else seconds, "steps": log.step}
-            write_json(record, {"arguments": arguments, **done})
-        found = json.loads(record.read_text(encoding="utf-8"))
-        return Training(name, seed, checkpoint, tuple(words), found["seconds"], found["steps"])
 
     def scenes(
         self,
