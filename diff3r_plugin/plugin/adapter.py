@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2s
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,13 @@ class HostAdapter(ABC):
     @abstractmethod
     def encoder(self, wrapper: nn.Module) -> nn.Module:
         """The module whose calls are refined; the wrapper itself where there is no other."""
+
+    def encoder_copies(self, wrapper: nn.Module) -> Iterable[nn.Module]:
+        """Copies of the encoder within the wrapper that the host evaluates in its place: running means of its weights.
+
+        Asked at the beginning of every validation and test step, for hosts make them when they begin to train.
+        """
+        return ()
 
     def gaussians_per_pixel(self, encoder: nn.Module) -> int:
         """How many Gaussians the encoder predicts a pixel; they stand in the order view, row, column, sample."""

@@ -42,7 +42,7 @@ class Attachment:
         context.call_hook("diff3r_configure", wrapper=wrapper)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()  # copies of the model are the host's alone
+        return type(None), ()  # a copy of the model is the host's own, until its loop attaches the plugin to it
 
     def _instance_patches(self) -> list[Patch]:
         calls, adapter = self.calls, self.context.adapter
@@ -55,8 +55,10 @@ class Attachment:
         patches = [
             Patch(encoder, adapter.refined.name, calls.refining, f"refines the {adapter.refined.side} of the encoder"),
             Patch(self.wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too"),
-            Patch(self.wrapper, "named_parameters", self.head.left_out, "leaves the head to its own optimizer", True),
         ]
+        if not self.head.carried:  # a copy has this change from its model
+            leaves_out = "leaves the head to its own optimizer"
+            patches.append(Patch(self.wrapper, "named_parameters", self.head.left_out, leaves_out, on_copies=True))
         if callable(getattr(self.wrapper, "data_shim", None)):
             patches.append(
                 Patch(self.wrapper, "data_shim", calls.noting_the_batch, "notes the batch the host works with")
@@ -66,6 +68,14 @@ class Attachment:
             if callable(getattr(owner, method, None)):  # hosts build some of these only on request
                 patches.append(Patch(owner, method, calls.leaving_alone, "encoder calls inside are left alone"))
         return patches
+
+    def take_in_copies(self) -> None:
+        """Before an evaluation: refine what copies of the encoder predict, too; each is changed once."""
+        adapter = self.context.adapter
+        for encoder in adapter.encoder_copies(self.wrapper):
+            if not any(patch.owner is encoder for patch in self.patches):
+                why = f"refines the {adapter.refined.side} of a copy of the encoder, in validation and test"
+                self.patches.apply(Patch(encoder, adapter.refined.name, self.calls.refining_a_copy(encoder), why))
 
     def _loading(self, original):
         def load_state_dict(state_dict, *args, **kwargs):

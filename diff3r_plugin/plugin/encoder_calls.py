@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,37 +51,46 @@ class EncoderCalls:
 
     def refining(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """The encoder's `HostAdapter.refined`, with a refined scene where one is wanted."""
-        refined = self.context.adapter.refined.refining(method, self._refined)
+        return self._refining(method, self.refiner, ("train", "val", "test"))
+
+    def refining_a_copy(self, encoder: nn.Module) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """The same for a copy of the encoder that the host evaluates in its place, and does not train."""
+        return partial(self._refining, refiner=self.refiner.of_a_copy(encoder), stages=("val", "test"))
+
+    def _refining(self, method: Callable[..., Any], refiner: Refiner, stages: tuple[str, ...]) -> Callable[..., Any]:
+        refined = self.context.adapter.refined.refining(method, partial(self._refined, refiner, stages))
 
         def refining_method(*args: Any, **kwargs: Any) -> Any:
             if self.context.adapter.refined.side == "output":
-                self.refiner.before_encoder()
+                refiner.before_encoder()
                 return refined(*args, **kwargs)
             try:  # features were read on the way here
                 return refined(*args, **kwargs)
             finally:
-                self.refiner.before_encoder()
+                refiner.before_encoder()
 
         return announced(refining_method, self.context.report_error)
 
-    def _refined(self, output: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _refined(
+        self, refiner: Refiner, stages: tuple[str, ...], output: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """What holds a scene, with that refined if the call is one of a step that wants it."""
         step, adapter = self._steps[-1] if self._steps else None, self.context.adapter
         if step is None or self._left_alone or not step.takes_in(self.wrapper):
             return output
-        if not self._wanted(step.stage, output):
+        if step.stage not in stages or not self._wanted(step.stage, output):
             return output
         encoder_context = adapter.context_of_call(step.batch, args, kwargs)
         if self._warming_up(step.stage):
             if self.context.settings.confidence_supervision:
-                step.confidence = self.refiner.confidence_alone(output, encoder_context)
+                step.confidence = refiner.confidence_alone(output, encoder_context)
             return output
         batch = adapter.batch_of_call(step.batch, args, kwargs)
         if torch.is_grad_enabled():
-            refinement = self.refiner(output, encoder_context, step.stage)
+            refinement = refiner(output, encoder_context, step.stage)
         else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
             with torch.inference_mode(False), torch.no_grad():
-                refinement = self.refiner(output, encoder_context, step.stage)
+                refinement = refiner(output, encoder_context, step.stage)
         step.calls.append(RefinedCall(refinement, batch))
         return refinement.after
 

@@ -16,6 +16,9 @@ from diff3r_plugin.plugin.host_loop import loop_of
 PREFIX = "diff3r_"
 """Of the heads' names among the submodules of the host's LightningModule (``diff3r_head``, ``diff3r_confidence``)."""
 
+HeadValues = tuple[dict[str, dict[str, Any]], frozenset[str]]
+"""State dicts of heads by name, and the names of those that came from a checkpoint."""
+
 
 class HeadState:
     """The heads, where they are registered, and what trains them.
@@ -29,6 +32,7 @@ class HeadState:
         learning_rate_multiplier: Learning rate of the heads, in units of the host's current one.
 
     Attributes:
+        carried: Whether the wrapper is a copy of one that had heads, of which it has copies; ours take their place.
         optimizer: What trains the heads, once the host has its own optimizer.
         loaded: Names of the heads that came from a checkpoint.
     """
@@ -40,14 +44,27 @@ class HeadState:
         self.loaded: frozenset[str] = frozenset()
         self._pending_optimizer: dict[str, Any] | None = None
         device = next(wrapper.parameters()).device
+        former = dict(wrapper.named_children())
+        self.carried = any(PREFIX + name in former for name in self.modules)
         for name, module in self.modules.items():
+            if PREFIX + name not in former:
+                keep_out_of_state_dict(wrapper, PREFIX + name)
             wrapper.add_module(PREFIX + name, module.to(device))
-            keep_out_of_state_dict(wrapper, PREFIX + name)
 
     @property
     def trained_parameters(self) -> list[nn.Parameter]:
         """The heads' parameters that take gradients."""
         return [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
+
+    def values(self) -> HeadValues:
+        """What the heads are now."""
+        return {name: module.state_dict() for name, module in self.modules.items()}, self.loaded
+
+    def take(self, values: HeadValues) -> None:
+        """Let the heads be what those of another model are, or were."""
+        states, self.loaded = values
+        for name, module in self.modules.items():
+            module.load_state_dict(states[name])
 
     @property
     def left_out(self) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:

@@ -41,11 +41,15 @@ class HostTest:
         context: Settings, adapter and host configuration of this run.
         head: The uncertainty head; the file says whether a checkpoint gave it.
         refiner: Refines scenes again where ``diff3r.eval_steps`` asks for it, and knows whence poses come.
+
+    Attributes:
+        subfolder: Within the folder of the scores, where another model of the program is tested on the same batches.
     """
 
     def __init__(self, wrapper: Any, context: RunContext, head: HeadState, refiner: Refiner) -> None:
         self.wrapper, self.context, self.head, self.refiner = wrapper, context, head, refiner
         self.context_poses = refiner.poses.get("test")
+        self.subfolder = ""
         self.lines: ScoreLines | None = None
         self.metrics = ImageMetrics(context.adapter, "off", context.say)
         self._told_of_disagreement = False
@@ -53,8 +57,11 @@ class HostTest:
         self._seen: Counter[str] = Counter()
         self._recorded: Counter[str] = Counter()
 
-    def begin(self) -> None:
+    def begin(self, go_on: bool = True) -> None:
         """Before the first scene of a test: find out whether scores can be written, and what is there already.
+
+        Args:
+            go_on: Whether an interrupted test is to be gone on with.
 
         Raises:
             PluginError: if they cannot.
@@ -63,7 +70,7 @@ class HostTest:
             return
         lines = ScoreLines(self.folder() / self._named("scores", ".jsonl"))
         header = self._header()
-        left = len(lines.entries) if not lines.finished else 0
+        left = len(lines.entries) if go_on and not lines.finished else 0
         others = differences(lines.header or {}, self._identity()) if left else []
         if left and not others:
             lines.go_on()
@@ -171,8 +178,8 @@ class HostTest:
     def folder(self) -> Path:
         """Where the plugin writes at test."""
         if self.context.settings.output:
-            return Path(self.context.settings.output)
-        return self.context.adapter.scores_folder(self.wrapper, self.context.host_config)
+            return Path(self.context.settings.output) / self.subfolder
+        return self.context.adapter.scores_folder(self.wrapper, self.context.host_config) / self.subfolder
 
     @property
     def _rank(self) -> int:

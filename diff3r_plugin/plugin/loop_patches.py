@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import atexit
 import sys
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import nn
 
-from diff3r_plugin.plugin.attachment import Attachment, attachment_of
+from diff3r_plugin.plugin.attachment import Attachment
 from diff3r_plugin.plugin.drawn_step import DrawnStep
 from diff3r_plugin.plugin.errors import PluginError, announced
 from diff3r_plugin.plugin.host_loop import ATTRIBUTE
 from diff3r_plugin.plugin.patching import Patch, around
-from diff3r_plugin.plugin.plain_loop import PlainLoop
+from diff3r_plugin.plugin.plain_loop import PlainLoop, loops_of
 from diff3r_plugin.plugin.run_context import RunContext
 
 NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
@@ -64,7 +62,6 @@ class PlainLoops:
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
-        self._models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._refined = 0
         self._told_of_copies = False
         atexit.register(self._say_if_nothing_was_refined)
@@ -72,22 +69,20 @@ class PlainLoops:
     def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
         """A model with the plugin attached to it."""
         original(model, *args, **named)
-        if attachment_of(model) is None:
-            vars(model)[ATTRIBUTE] = PlainLoop(model, self.context)
-            vars(model)["_diff3r"] = Attachment(model, self.context)
-            self._models.add(model)
+        if vars(model).get(ATTRIBUTE) is None:
+            vars(model)[ATTRIBUTE] = loop = PlainLoop(model, self.context)
+            _ = loop.attachment
 
     def optimizer_made(self, original: Any, optimizer: torch.optim.Optimizer, *args: Any, **named: Any) -> None:
         """Maybe that of one of the models."""
         original(optimizer, *args, **named)
-        for model in self._models:
-            vars(model)[ATTRIBUTE].follow(optimizer)
+        for loop in loops_of(self.context):
+            loop.follow(optimizer)
 
     def batches(self, original: Any, loader: Any) -> Iterator[Any]:
         """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
         steps: list[tuple[Attachment, DrawnStep]] = []
         tested: dict[int, Attachment] = {}
-        asked = False
         try:
             for batch in original(loader):
                 only = self._tested_alone(loader)
@@ -95,13 +90,12 @@ class PlainLoops:
                     tested |= self._begun(only)
                     if only.reporter.leaves_out(batch):
                         continue  # an interrupted test goes on
-                steps = [(a, DrawnStep(self.context.adapter, loader, batch)) for a in self._attachments()]
+                steps = [(loop.attachment, self._drawn(loop, loader, batch)) for loop in loops_of(self.context)]
                 with ExitStack() as stack:
                     for attachment, step in steps:
                         stack.enter_context(attachment.calls.within(step))
                     yield batch
                 tested |= self._ended(steps)
-                asked |= any(step.asked for _, step in steps)
                 steps = []
         except GeneratorExit:
             if sys.is_finalizing():  # the program has failed: an interrupted test is none that has ended
@@ -109,11 +103,13 @@ class PlainLoops:
             self._finished(tested | self._ended(steps))
             raise
         self._finished(tested)
-        if not asked:
-            self._say_if_a_copy_is_evaluated(loader)
+
+    def _drawn(self, loop: PlainLoop, loader: Any, batch: Any) -> DrawnStep:
+        loop.attachment.take_in_copies()
+        return DrawnStep(self.context.adapter, loader, batch, None if loop.trained is None else loop)
 
     def _attachments(self) -> list[Attachment]:
-        return [found for model in self._models if (found := attachment_of(model)) is not None]
+        return [loop.attachment for loop in loops_of(self.context)]
 
     def _tested_alone(self, loader: Any) -> Attachment | None:
         """The only model there is, if it is about to be tested and may have been interrupted in that."""
@@ -124,10 +120,16 @@ class PlainLoops:
         return attachments[0] if stage == "test" else None
 
     def _begun(self, attachment: Attachment) -> dict[int, Attachment]:
-        """Begin a test of a model unless one is under way; returns it if so, for who begins a test ends it."""
-        if attachment.reporter.test.lines is not None:
+        """Begin a test of a model unless one is under way; returns it if so, for who begins a test ends it.
+
+        Of several models it is not known beforehand which will be tested: an interrupted test starts anew.
+        """
+        test, attachments = attachment.reporter.test, self._attachments()
+        if test.lines is not None:
             return {}
-        attachment.reporter.test.begin()
+        others = sum(other.reporter.test.lines is not None for other in attachments)
+        test.subfolder = f"model_{others + 1}" if others else ""
+        test.begin(go_on=len(attachments) == 1)
         return {id(attachment): attachment}
 
     def _ended(self, steps: list[tuple[Attachment, DrawnStep]]) -> dict[int, Attachment]:
@@ -135,6 +137,7 @@ class PlainLoops:
         tested: dict[int, Attachment] = {}
         for attachment, step in steps:
             self._refined += len(step.calls)
+            self._say_if_unclear(step)
             with attachment.calls.left_alone():
                 if step.stage == "test" and step.calls:  # maybe one of several models, and the only one that is tested
                     tested |= self._begun(attachment)
@@ -147,16 +150,15 @@ class PlainLoops:
         for attachment in tested.values():
             attachment.reporter.finish_test()
 
-    def _say_if_a_copy_is_evaluated(self, loader: Any) -> None:
-        """Once, after a loop in which nothing was asked of the model, which has a copy that may have been instead."""
-        adapter, stages = self.context.adapter, set(self.context.settings.refine) - {"train"}
-        copied = [a.wrapper for a in self._attachments() if vars(a.wrapper)[ATTRIBUTE].copies]
-        if not self._told_of_copies and any(adapter.stage(model, loader) in stages for model in copied):
+    def _say_if_unclear(self, step: DrawnStep) -> None:
+        """Once, after a copy of the model was left alone that may have been evaluated."""
+        if step.unclear and not self._told_of_copies:
             self._told_of_copies = True
             self.context.say(
-                f"the host went over a {type(loader).__name__} and asked nothing of its model, of which it has a copy "
-                "(a running mean of the weights?). Copies are not refined: scores of one are those without refinement. "
-                "Let the host evaluate the model itself, or test the saved weights."
+                "a copy of the model (a running mean of its weights?) was asked while the model itself is in training "
+                f"mode, and was not refined: adapter {self.context.adapter.name!r} tells an evaluation from a step of "
+                "the training by the model's mode alone. Give it a `stage` that tells by the loader, or let the host "
+                "put its model into evaluation mode."
             )
 
     def _say_if_nothing_was_refined(self) -> None:

@@ -18,6 +18,7 @@ from torch import distributed, nn
 from diff3r_plugin.plugin import checkpoints
 from diff3r_plugin.plugin.attachment import Attachment, attachment_of
 from diff3r_plugin.plugin.errors import announced
+from diff3r_plugin.plugin.head_state import HeadValues
 from diff3r_plugin.plugin.host_loop import ATTRIBUTE
 from diff3r_plugin.plugin.run_context import RunContext
 from diff3r_plugin.strict_json import strict
@@ -28,9 +29,15 @@ METRICS = "diff3r_metrics.jsonl"
 class PlainLoop:
     """The loop around one model (a `HostLoop`).
 
+    A model without an optimizer beside one that the host trains is a copy that the host evaluates: a running mean of
+    the trained weights, or a snapshot of them. A mean uses the heads of the run as they are now, a snapshot those it
+    was taken with.
+
     Args:
         model: The host's model.
         context: The run's settings and adapter.
+        origin: Of a copy: the loop of the model that it is a copy of, what the weights were then (`_summed`), and the
+            heads.
     """
 
     rank = property(lambda self: distributed.get_rank() if _several() else 0)
@@ -39,28 +46,72 @@ class PlainLoop:
     gradient_scale = 1.0  # Adam does not mind another one
     resuming = False  # the heads' optimizer goes on when the host's own is loaded
 
-    def __init__(self, model: nn.Module, context: RunContext) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        context: RunContext,
+        origin: tuple[PlainLoop, list[float], HeadValues] | None = None,
+    ) -> None:
         self.model, self.context = model, context
         self.token = uuid4().hex
-        _LOOPS[self.token] = self
-        self.step = 0
-        self.copies: weakref.WeakSet[_LoopOfACopy] = weakref.WeakSet()
+        self._steps = 0
+        self._original = None if origin is None else weakref.ref(origin[0])
+        self._carried = None if origin is None else origin[2]
         self._optimizer: torch.optim.Optimizer | None = None
         self._held = 0
         self._handles: list[Any] = []
         self._stored: dict[str, Any] | None = None
         self._host_resumed = False
-        model._register_state_dict_hook(_saved)
-        model._register_load_state_dict_pre_hook(_loaded, with_module=True)
+        if origin is None:  # a copy has them already
+            model._register_state_dict_hook(_saved)
+            model._register_load_state_dict_pre_hook(_loaded, with_module=True)
+            model.register_load_state_dict_post_hook(_loaded_whole)
+        self._weights = _summed(model) if origin is None else origin[1]
+        _LOOPS[self.token] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _LoopOfACopy.made, (self.token,)
+        heads = (self.trained if self.trained is not None and self._is_a_mean else self).attachment.head.values()
+        # within a copy of the model, the second argument is that copy
+        return _of_a_copy, (self.token, self.model, _summed(self.model), heads)
 
     @property
     def attachment(self) -> Attachment:
+        if attachment_of(self.model) is None:
+            vars(self.model)["_diff3r"] = attachment = Attachment(self.model, self.context)
+            if self._carried is not None:
+                attachment.head.take(self._carried)
         found = attachment_of(self.model)
         assert found is not None
         return found
+
+    @property
+    def trained(self) -> PlainLoop | None:
+        """The loop of the model that the host trains, where this one's is a copy of it; else None."""
+        if self._optimizer is not None:
+            return None
+        original = None if self._original is None else self._original()
+        others = [x for x in loops_of(self.context) if x._optimizer is not None and x.form == self.form]
+        return others[0] if len(others) == 1 and original not in others else original
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What the models have in common of which one is a copy of the other."""
+        return type(self.model), [(name, value.shape) for name, value in self.model.named_parameters()]
+
+    @property
+    def step(self) -> int:
+        return self._steps if self.trained is None else self.trained.step
+
+    def take_heads(self) -> None:
+        """Let a running mean have the heads of the model that is trained, as they are now."""
+        if self._is_a_mean:
+            assert self.trained is not None
+            self.attachment.head.take(self.trained.attachment.head.values())
+
+    @property
+    def _is_a_mean(self) -> bool:
+        """Whether the weights have changed since they were copied or loaded, though no optimizer holds them."""
+        return self.trained is not None and self._weights != _summed(self.model)
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the heads' optimizer follow this one if it holds more of the model's parameters than any before."""
@@ -90,10 +141,13 @@ class PlainLoop:
         distributed.barrier()
 
     def _stepped(self, *_: Any) -> None:
-        self.step += 1
+        self._steps += 1
 
     def entry(self) -> dict[str, Any]:
         """What a checkpoint holds of the plugin."""
+        if self._is_a_mean:  # hosts that train one save it in place of the model
+            assert self.trained is not None
+            return self.trained.entry()
         checkpoint: dict[str, Any] = {}
         checkpoints.save(self.context, self.attachment.head, checkpoint)
         return {**checkpoint[checkpoints.KEY], "step": self.step}
@@ -109,6 +163,10 @@ class PlainLoop:
         self._stored = entry
         self._go_on()
 
+    def loaded_whole(self) -> None:
+        """The weights are those of a checkpoint, with its heads."""
+        self._weights = _summed(self.model)
+
     def _resumed(self, *_: Any) -> None:
         self._host_resumed = True
         self._go_on()
@@ -117,36 +175,30 @@ class PlainLoop:
         """Once the host has loaded its model and its optimizer, in whatever order."""
         if self._stored and self._host_resumed:
             self.attachment.head.restore_optimizer(self._stored.get("optimizer"))
-            self.step = int(self._stored.get("step", 0))
+            self._steps = int(self._stored.get("step", 0))
             self._stored, self._host_resumed = None, False
 
 
 _LOOPS: weakref.WeakValueDictionary[str, PlainLoop] = weakref.WeakValueDictionary()
 
 
-class _LoopOfACopy:
-    """What a copy of a model has: hosts train one, and save a running mean of its weights with the head of the run."""
+def loops_of(context: RunContext) -> list[PlainLoop]:
+    """The loops of all models of a run, those of copies included, in the order in which they were made."""
+    return [loop for loop in list(_LOOPS.values()) if loop.context is context]
 
-    def __init__(self, loop: PlainLoop) -> None:
-        self.loop = loop
 
-    @classmethod
-    def made(cls, token: str) -> _LoopOfACopy | None:
-        """For a copy in this process; None for one that was pickled in another."""
-        if token not in _LOOPS:
-            return None
-        copy = cls(_LOOPS[token])
-        copy.loop.copies.add(copy)
-        return copy
+def _of_a_copy(token: str, model: nn.Module, weights: list[float], heads: HeadValues) -> PlainLoop | None:
+    """For a copy in this process, which is still being made; None for one that was pickled in another."""
+    copied = _LOOPS.get(token)
+    if copied is None:
+        return None
+    original = copied if copied._original is None else copied._original() or copied
+    return PlainLoop(model, copied.context, (original, weights, heads))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _LoopOfACopy.made, (self.loop.token,)
 
-    def entry(self) -> dict[str, Any]:
-        return self.loop.entry()
-
-    def load(self, entry: dict[str, Any]) -> None:
-        """The model itself is what the head is loaded with."""
+def _summed(model: nn.Module) -> list[float]:
+    """Tells whether weights have changed, in whatever way: writing into ``.data`` leaves no other trace."""
+    return [float(parameter.detach().sum(dtype=torch.float64)) for parameter in model.parameters()]
 
 
 def _saved(model: nn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
@@ -161,6 +213,13 @@ def _loaded(model: nn.Module, state: Any, prefix: str, metadata: dict[str, Any],
     loop = vars(model).get(ATTRIBUTE)
     if loop is not None:
         loop.load(metadata.get(checkpoints.KEY) or {})
+
+
+def _loaded_whole(model: nn.Module, incompatible: Any) -> None:
+    """After ``load_state_dict()`` of a model."""
+    loop = vars(model).get(ATTRIBUTE)
+    if loop is not None:
+        loop.loaded_whole()
 
 
 def _several() -> bool:

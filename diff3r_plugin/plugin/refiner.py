@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import traceback
@@ -74,6 +75,14 @@ class Refiner:
         self.weights = Weights(context, channels, self.grids)
         self.confidence = PixelConfidence(context, channels)
         self._checked: set[tuple[str, str]] = set()
+
+    def of_a_copy(self, encoder: nn.Module) -> Refiner:
+        """The same for a copy of the encoder: by the same heads, from features of its own."""
+        other = copy.copy(self)
+        other.tap = None if self.tap is None else FeatureTap(encoder, self.tap.tap)
+        other.chosen = ChosenViews(encoder, self.chosen.choice)
+        other._checked = set()
+        return other
 
     def before_encoder(self) -> None:
         """Drop features of an earlier call."""

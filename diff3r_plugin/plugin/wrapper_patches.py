@@ -36,6 +36,8 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
     if stage == "test" and attachment.reporter.leaves_out(batch):
         return None
     step = Step(stage, batch)
+    if stage != "train":
+        attachment.take_in_copies()
     with attachment.calls.within(step):
         result = original(self, batch, *args, **kwargs)
         with attachment.calls.left_alone():

@@ -9,6 +9,7 @@ from pathlib import Path
 import host_stubs as stub
 import pytest
 import torch
+from torch import nn
 
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.plugin import HostAdapter
@@ -47,6 +48,7 @@ OUTPUTS = {
     "two_grids": lambda: (grids(), None),
     "one_call_a_target": lambda: (stub.host_gaussians(), 1),
     "centers": lambda: (stub.host_gaussians(views=1), None),
+    "with_mean": lambda: (stub.host_gaussians(), 1),
     "merging": lambda: (stub.HostGaussians(**{n: v[:, :31] for n, v in vars(stub.host_gaussians()).items()}), None),
 }
 
@@ -92,3 +94,11 @@ def test_a_call_is_about_the_target_it_is_given():
     batch = {"context": 1, "target": 2, "scene": ["a"]}
     assert adapter.batch_of_call(batch, (1, 0), {"target": 3}) == {"context": 1, "target": 3, "scene": ["a"]}
     assert adapter.batch_of_call(batch, (1, 0), {}) == batch
+
+
+def test_a_mean_of_the_encoder_is_named_once_there_is_one():
+    adapter, wrapper = ADAPTERS["with_mean"](), stub.wrapper()
+    assert adapter.encoder_copies(wrapper) == []
+    wrapper.ema = nn.Module()
+    wrapper.ema.ema_model = nn.Linear(1, 1)
+    assert adapter.encoder_copies(wrapper) == [wrapper.ema.ema_model]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from plugin import plain_loop_host
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
@@ -104,3 +106,23 @@ def editable_environment(tmp_path_factory) -> Environment:
 @pytest.fixture(params=["wheel", "editable"])
 def installed(request) -> Environment:
     return request.getfixturevalue(f"{request.param}_environment")
+
+
+@pytest.fixture
+def host(monkeypatch, tmp_path):
+    """The two modules of the host with a loop of its own, fresh: patches of one test never meet another's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("network", "train"):
+        spec = importlib.util.spec_from_file_location(name, plain_loop_host.HOST / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def plugged_in(host):
+    """Puts the plugin in force on that host for the rest of the test; returns what it said."""
+    plugged = plain_loop_host.PluggedIn(sys.modules["network"].Network)
+    yield plugged
+    plugged.patches.revert()

@@ -1,63 +1,22 @@
 """A host without Hydra and Lightning, in a loop of its own, with the adapter that docs/adapters.md shows."""
 
-import copy
 import functools
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from plugin import own_process, stub_host
+from plugin import own_process
+from plugin.plain_loop_host import ADAPTER, HOST, adapter_class
 
 from diff3r_plugin import UncertaintyHead
 from diff3r_plugin.cli import doctor
 from diff3r_plugin.plugin import PluginError, registry, session, without_hydra
 from diff3r_plugin.plugin.attachment import attachment_of
 from diff3r_plugin.plugin.contract import AdapterContract, Example
-from diff3r_plugin.plugin.loop_patches import loop_patches
-from diff3r_plugin.plugin.patching import Patches
 from diff3r_startup import activation
-
-HOST = Path(__file__).parent / "plain_host"
-PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
-(ADAPTER,) = (block for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if "class PlainLoop" in block)
-
-
-def adapter_class():
-    names = {"__name__": "example"}
-    exec(compile(ADAPTER, "docs/adapters.md", "exec"), names)
-    return names["PlainLoop"]
-
-
-@pytest.fixture
-def host(monkeypatch, tmp_path):
-    """The host's two modules, fresh: patches of one test never meet another's."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("network", "train"):
-        spec = importlib.util.spec_from_file_location(name, HOST / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def plugged_in(host):
-    """Puts the plugin in force for the rest of the test; returns what it said."""
-    patches, said = Patches(), []
-
-    def begin(**settings):
-        patches.revert()
-        context = stub_host.run_context(adapter_class()(), said.append, **{"log_every": 1, **settings})
-        for patch in loop_patches(context, sys.modules["network"].Network):
-            patches.apply(patch)
-        return said
-
-    yield begin
-    patches.revert()
 
 
 @pytest.fixture
@@ -138,38 +97,6 @@ def test_the_head_survives_a_wrapper_around_the_model(host, plugged_in):
     other = sys.modules["network"].Network()
     torch.nn.ModuleDict({"module": other}).load_state_dict(state)
     assert same(*(attachment_of(m).head.modules["head"].state_dict() for m in (model, other)))
-
-
-def test_a_running_mean_of_the_model_is_the_hosts_own(host, plugged_in):
-    plugged_in()
-    model, _, _ = host.main(["--steps", "2"])
-    mean = copy.deepcopy(model)
-    assert attachment_of(mean) is None and list(mean.state_dict()) == list(model.state_dict())
-    mean.load_state_dict(model.state_dict())
-    attachment_of(model).head.modules["head"].log_base.data += 1.0
-    other = sys.modules["network"].Network()
-    other.load_state_dict(copy.deepcopy(mean).state_dict())
-    assert same(*(attachment_of(m).head.modules["head"].state_dict() for m in (model, other))), "hosts save the mean"
-
-
-def test_a_host_that_evaluates_a_running_mean_is_told_once_that_it_is_not_refined(host, plugged_in):
-    said = plugged_in()
-    network = sys.modules["network"]
-    model = network.Network().eval()
-    batches = torch.utils.data.DataLoader(network.Scenes("val"), batch_size=2)
-
-    def told():
-        return sum("asked nothing of its model" in line for line in said)
-
-    for _ in batches:
-        pass
-    assert told() == 0, "there is no copy that might have been evaluated"
-    mean = copy.deepcopy(model)
-    for _ in range(2):
-        for batch in batches:
-            mean(batch)
-    assert told() == 1
-    del mean
 
 
 def test_calls_of_a_training_step_in_evaluation_mode_are_none_of_its_own(host, plugged_in):
