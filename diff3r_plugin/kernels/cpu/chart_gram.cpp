@@ -43,12 +43,7 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
             const PackOfScene at{batch, first, count};
             const LocalPack<T> local(chart, scene, at);
             const GaussianPack<T> gaussians(scene, batch * scene.gaussians + first, count);
-            P moves[6][6], diagonal[CORE], rest[padded<T>(3 * MAX_BASES)];
-            for (int k = 0; k < 6; ++k) {
-                P unit[6];
-                for (int j = 0; j < 6; ++j) unit[j] = P(T(j == k));
-                local.covariance.jvp(unit, moves[k]);
-            }
+            P diagonal[CORE], rest[padded<T>(3 * MAX_BASES)];
             zero(diagonal, CORE);
             zero(rest, rests);
             for (int64_t view = 0; view < scene.views; ++view) {
@@ -61,7 +56,7 @@ template <class T> void chart_gram_diagonal(const Linearization<T>& lin, const T
                 const SeenPack<T> one(lin, gaussians, seen_at, count, camera, visible);
                 P sums[padded<T>(DIAGONAL_SUMS)];
                 gather_slots<T, DIAGONAL_SUMS>(lin, slots, seen_at, count, sums);
-                add_image(one.seen(), camera, one.projection, sums, moves, diagonal, rest);
+                add_image(one.seen(), camera, one.projection, local.covariance, sums, diagonal, rest);
             }
             P group[padded<T>(6)];
             for (int j = 0; j < 3; ++j) group[j] = local.size() * local.size() * diagonal[j];

@@ -15,10 +15,14 @@ template <class T> void rasterize_gram_diagonal(const Linearization<T>& lin, con
         GramPass<T> pass(lin, tile, index, weights);
         sum_by_splat<DIAGONAL_SUMS>(tile, TileAlphas<T>(lin, tile, index), slots,
                                     [&](int64_t i, const Splat<T>& s, const Touch<T>& touch, P* sums) {
+                                        const T* soon = moves + tile.list[tile.soon(i)].splat * MEAN_MOVE;
+                                        __builtin_prefetch(soon);
+                                        __builtin_prefetch(soon + MEAN_MOVE - 1);
                                         P derivative[3];
                                         pass.derivatives(s, touch, derivative);
                                         const T* move = moves + tile.list[i].splat * MEAN_MOVE;
-                                        add_pixel(pass.weight.block[touch.block], touch.weight, derivative, touch.dx, touch.dy, move, turns, sums);
+                                        add_pixel(pass.weight.block[touch.block], touch.weight, derivative, s.a, s.b, s.c, touch.dx, touch.dy, move, turns,
+                                                  sums);
                                     });
     });
 }

@@ -27,12 +27,7 @@ __global__ void __launch_bounds__(GAUSSIAN_THREADS) chart_gram_kernel(DeviceScen
     if (block.mine) {
         const LocalGaussian<T> local(out.chart, scene, block);
         T* row = rows + Row<BASES>::stride * int(threadIdx.x);
-        T moves[6][6], diagonal[CORE], rest[3 * MAX_BASES];
-        DIFF3R_UNROLL
-        for (int k = 0; k < 6; ++k) {
-            const T unit[6] = {T(k == 0), T(k == 1), T(k == 2), T(k == 3), T(k == 4), T(k == 5)};
-            local.covariance.jvp(unit, moves[k]);
-        }
+        T diagonal[CORE], rest[3 * MAX_BASES];
         zero(diagonal, CORE);
         DIFF3R_UNROLL
         for (int k = 0; k < 3 * (BASES - 1); ++k) rest[k] = T(0);
@@ -44,7 +39,7 @@ __global__ void __launch_bounds__(GAUSSIAN_THREADS) chart_gram_kernel(DeviceScen
             const Seen<T> seen = one.template load<BASES>(scene, block.n, image, flags);
             T own[DIAGONAL_SUMS];
             for (int k = 0; k < DIAGONAL_SUMS; ++k) own[k] = sums[DIAGONAL_SUMS * at + k];
-            add_image(seen, one.camera, one.projection, own, moves, diagonal, rest);
+            add_image(seen, one.camera, one.projection, local.covariance, own, diagonal, rest);
         }
         for (int j = 0; j < 3; ++j) row[j] = local.size * local.size * diagonal[j];
         for (int j = 0; j < 6; ++j) row[Row<BASES>::covariance + j] = diagonal[3 + j];

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "dual.h"
+#include "projection.h"
 #include "scalar.h"
 
 extern "C" {
@@ -140,6 +141,37 @@ template <class S> struct LocalCovariance {
             const S row[3] = {r[0] * body[0] + r[1] * body[1] + r[2] * body[2], r[0] * body[1] + r[1] * body[3] + r[2] * body[4],
                               r[0] * body[2] + r[1] * body[4] + r[2] * body[5]};
             for (int j = i; j < 3; ++j) out[entry++] = row[0] * a[3 * j] + row[1] * a[3 * j + 1] + row[2] * a[3 * j + 2];
+        }
+    }
+
+    // The covariance in the image, by each number of θ: ½ d xx, d xy, ½ d yy. u, w: the image's axes in space, rows of J R.
+    DIFF3R_INLINE void image_moves(const S* u, const S* w, S (*out)[3]) const {
+        using R = Real<S>;
+        if (kind == CHOLESKY) {  // dΣ = L₀ dM (L₀ M)ᵀ and its transpose
+            const S au[3] = {a[0] * u[0] + a[1] * u[1] + a[3] * u[2], a[2] * u[1] + a[4] * u[2], a[5] * u[2]};
+            const S aw[3] = {a[0] * w[0] + a[1] * w[1] + a[3] * w[2], a[2] * w[1] + a[4] * w[2], a[5] * w[2]};
+            const S bu[3] = {b[0] * u[0] + b[1] * u[1] + b[3] * u[2], b[2] * u[1] + b[4] * u[2], b[5] * u[2]};
+            const S bw[3] = {b[0] * w[0] + b[1] * w[1] + b[3] * w[2], b[2] * w[1] + b[4] * w[2], b[5] * w[2]};
+            constexpr int row[6] = {0, 1, 2, 1, 2, 2}, column[6] = {0, 1, 2, 0, 0, 1};
+            DIFF3R_UNROLL
+            for (int k = 0; k < 6; ++k) {
+                const S one(R(1)), &by = k < 3 ? slope[k] : one;
+                const S x = by * au[row[k]], y = by * aw[row[k]];
+                out[k][0] = x * bu[column[k]];
+                out[k][1] = x * bw[column[k]] + y * bu[column[k]];
+                out[k][2] = y * bw[column[k]];
+            }
+            return;
+        }
+        for (int k = 0; k < 6; ++k) {
+            S unit[6], moved[6], along[3], down[3];
+            for (int j = 0; j < 6; ++j) unit[j] = S(R(j == k));
+            jvp(unit, moved);
+            symmetric_times(moved, u, along);
+            symmetric_times(moved, w, down);
+            out[k][0] = R(0.5) * dot3(u, along);
+            out[k][1] = dot3(u, down);
+            out[k][2] = R(0.5) * dot3(w, down);
         }
     }
 

@@ -1,34 +1,36 @@
 // The diagonal of Jᵀ W J in θ from ten sums over a splat's pixels, where the whole block needs 34.
 //
-// A pixel's derivative by a number of the mean is d q + weight · color': d = dI / d ln(alpha), q = d ln(alpha) / d mean, a
-// polynomial in dx, dy whose coefficients are known before the pixels are visited. So its square is summed as it is.
+// A pixel's derivative by a number of the mean is d q + weight · color': d = dI / d ln(alpha), q = d ln(alpha) / d mean. With
+// e = conic · (dx, dy), d ln(alpha) = e · d(center) + ½ eᵀ d(covariance in the image) e: q is a polynomial in e whose
+// coefficients are known before the pixels are visited, so its square is summed as it is.
 #pragma once
 
+#include "charts.h"
 #include "splat_chain.h"
 
 namespace diff3r {
 
-// Of each of the mean's three numbers: coefficients of dx, dy, dx², dx dy, dy² in q; then color' by channel and number.
+// Of each of the mean's three numbers: coefficients of e_x, e_y, e_x², e_x e_y, e_y² in q; then color' by channel and number.
 constexpr int MEAN_MOVE = 24;
 constexpr int MEAN_COLORS = 15;
-constexpr int DIAGONAL_SUMS = 10;  // mean 3 (without what color' alone adds), d² dx^i dy^j of degree four, d², weight²
+constexpr int DIAGONAL_SUMS = 10;  // mean 3 (without what color' alone adds), d² e_x^i e_y^j of degree four, d², weight²
 
 template <class S> DIFF3R_INLINE void mean_move(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, S* out) {
     using R = Real<S>;
-    S rows[5][3];
-    for (int r = 0; r < 5; ++r) {
-        S seed[5];
-        for (int j = 0; j < 5; ++j) seed[j] = S(R(j == r));
-        ProjectionCotangent<S> back{};
-        project_transposed(seen.mean, camera, p, seed[0], seed[1], seed[2], seed[3], seed[4], false, back);
-        for (int j = 0; j < 3; ++j) rows[r][j] = back.mean[j];
-    }
+    // Columns: what the rows of J R do to the covariance in the image, by the mean.
+    const S* forward = camera.rotation + 6;
+    const RowMove<S> xx = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_x);
+    const RowMove<S> xy = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_y);
+    const RowMove<S> yx = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, p.spread_x);
+    const RowMove<S> yy = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, p.spread_y);
+    const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
     for (int j = 0; j < 3; ++j) {
-        out[5 * j] = p.a * rows[0][j] + p.b * rows[1][j];
-        out[5 * j + 1] = p.b * rows[0][j] + p.c * rows[1][j];
-        out[5 * j + 2] = R(-0.5) * rows[2][j];
-        out[5 * j + 3] = R(-1) * rows[3][j];
-        out[5 * j + 4] = R(-0.5) * rows[4][j];
+        const S right = camera.rotation[j], down = camera.rotation[3 + j];
+        out[5 * j] = scale_x * (right - p.ratio_x * forward[j]);
+        out[5 * j + 1] = scale_y * (down - p.ratio_y * forward[j]);
+        out[5 * j + 2] = right * xx.across + forward[j] * xx.along;
+        out[5 * j + 3] = right * xy.across + down * yx.across + forward[j] * (xy.along + yx.along);
+        out[5 * j + 4] = down * yy.across + forward[j] * yy.along;
     }
     S colors[3][3], basis[MAX_BASES];
     if (seen.bases > 1) color_by_mean(seen, camera, colors, basis);
@@ -36,15 +38,18 @@ template <class S> DIFF3R_INLINE void mean_move(const Seen<S>& seen, const Camer
         for (int j = 0; j < 3; ++j) out[MEAN_COLORS + 3 * c + j] = seen.bases > 1 ? colors[c][j] : S(R(0));
 }
 
-// Adds one pixel (or a register of them). weight: transmittance times alpha; derivative: d of each channel; w: of the pixel.
+// Adds one pixel (or a register of them). weight: transmittance times alpha; derivative: d of each channel; w: of the pixel;
+// a, b, c: the conic.
 template <class S, class T>
-DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, const S& dx, const S& dy, const T* move, bool turns, S* sums) {
+DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, const T& a, const T& b, const T& c, const S& dx, const S& dy,
+                             const T* move, bool turns, S* sums) {
+    const S x = dx * a + dy * b, y = dx * b + dy * c;
     const S energy = derivative[0] * derivative[0] + derivative[1] * derivative[1] + derivative[2] * derivative[2];
     const S pull = w * energy;
     const S twice = weight + weight;
     for (int j = 0; j < 3; ++j) {
         const T* k = move + 5 * j;
-        const S q = dx * (dx * k[2] + dy * k[3] + S(k[0])) + dy * (dy * k[4] + S(k[1]));
+        const S q = x * (x * k[2] + y * k[3] + S(k[0])) + y * (y * k[4] + S(k[1]));
         S total = pull * q;
         if (turns) {
             const T* color = move + MEAN_COLORS + j;
@@ -52,37 +57,28 @@ DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, c
         }
         sums[j] = sums[j] + total * q;
     }
-    const S xx = dx * dx, xy = dx * dy, yy = dy * dy;
-    const S x = pull * xx, y = pull * yy;
-    sums[3] = sums[3] + x * xx;
-    sums[4] = sums[4] + x * xy;
-    sums[5] = sums[5] + x * yy;
-    sums[6] = sums[6] + y * xy;
-    sums[7] = sums[7] + y * yy;
+    const S xx = x * x, xy = x * y, yy = y * y;
+    const S left = pull * xx, right = pull * yy;
+    sums[3] = sums[3] + left * xx;
+    sums[4] = sums[4] + left * xy;
+    sums[5] = sums[5] + left * yy;
+    sums[6] = sums[6] + right * xy;
+    sums[7] = sums[7] + right * yy;
     sums[8] = sums[8] + pull;
     sums[9] = sums[9] + w * weight * weight;
 }
 
 // Adds one image's share of the diagonal: mean 3 (in units of s₀ left out), covariance 6, opacity (without its slope),
-// constant color 3; and rest [3, bases - 1]. moves[k]: dΣ of the covariance's θ number k.
+// constant color 3; and rest [3, bases - 1].
 template <class S>
-DIFF3R_INLINE void add_image(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const S* sums, const S (*moves)[6],
+DIFF3R_INLINE void add_image(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, const LocalCovariance<S>& chart, const S* sums,
                              S* diagonal, S* rest) {
     using R = Real<S>;
     const S nothing(R(0)), light = sums[9];
-    S conic[3][6];  // derivative of the conic by the covariance; an off-diagonal number moves two entries
-    for (int r = 0; r < 3; ++r) {
-        ProjectionCotangent<S> back{};
-        project_transposed(seen.mean, camera, p, nothing, nothing, S(R(r == 0)), S(R(r == 1)), S(R(r == 2)), false, back);
-        for (int j = 0; j < 6; ++j) conic[r][j] = (j == 0 || j == 3 || j == 5) ? back.covariance[j] : R(2) * back.covariance[j];
-    }
+    S moves[6][3];
+    chart.image_moves(p.image_x, p.image_y, moves);
     for (int k = 0; k < 6; ++k) {
-        S column[3];
-        for (int r = 0; r < 3; ++r) {
-            column[r] = conic[r][0] * moves[k][0];
-            for (int i = 1; i < 6; ++i) column[r] = column[r] + conic[r][i] * moves[k][i];
-        }
-        const S a = R(0.5) * column[0], b = column[1], c = R(0.5) * column[2];
+        const S &a = moves[k][0], &b = moves[k][1], &c = moves[k][2];
         diagonal[3 + k] = diagonal[3 + k] + (a * a * sums[3] + R(2) * (a * b) * sums[4] + (b * b + R(2) * (a * c)) * sums[5] +
                                              R(2) * (b * c) * sums[6] + c * c * sums[7]);
     }
