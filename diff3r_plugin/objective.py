@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
+from diff3r_plugin.linalg.recycled import added
 from diff3r_plugin.linearized import linearize_theta
 from diff3r_plugin.views import Views
 
@@ -148,21 +149,23 @@ class LinearizedObjective:
         return self._data_diagonal + self.objective.proximal_weights.detach()
 
     def preconditioner(
-        self, kind: str, shift: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None
+        self, kind: str, diagonal: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None
     ) -> Callable[[Tensor], Tensor] | None:
-        """An approximate inverse of H + diag(shift): "jacobi", "block_jacobi" or "none".
+        """An approximate inverse of what :meth:`gauss_newton_product` multiplies by.
 
-        ``gram`` may come from a point nearby, where it is known already; what it lacks is made here.
+        Args:
+            kind: "jacobi", "block_jacobi" or "none".
+            diagonal: As there.
+            gram: May come from a point nearby, where it is known already; what it lacks is made here.
         """
         if kind == "none":
             return None
         with torch.no_grad():
-            weights = self.objective.proximal_weights
-            added = weights if shift is None else weights + shift
-            known = self._data_diagonal if gram is None else gram.diagonal
+            weights = self.objective.proximal_weights if diagonal is None else diagonal
+            whole = added(self._data_diagonal if gram is None else gram.diagonal, weights)
             if kind == "jacobi":
-                return Jacobi(known + added)
+                return Jacobi(whole)
             near = gram.blocks if gram is not None and gram.blocks is not None else self._data_blocks
             blocks, unknowns = near
-            shifts = added[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
-            return BlockJacobi(known + added, blocks + torch.diag_embed(shifts), unknowns)
+            shifts = weights[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
+            return BlockJacobi(whole, blocks + torch.diag_embed(shifts), unknowns)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -110,7 +109,7 @@ class _ImplicitSolution(Function):
         theta0, proximal_weights = ctx.saved_tensors
         mode, here = ctx.mode, ctx.solution.linearized
         solve = pcg(
-            partial(here.gauss_newton_product, out=torch.empty_like(cotangent)),
+            here.gauss_newton_product,
             cotangent,
             preconditioner=here.preconditioner(mode.preconditioner, gram=ctx.solution.gram),
             max_iterations=mode.pcg_iterations,
@@ -124,8 +123,8 @@ class _ImplicitSolution(Function):
         wants_theta0, wants_weights, wants_images, wants_pixels = ctx.needs_input_grad[:4]
         change = here.jvp(v) if wants_images or wants_pixels else None
         return (
-            proximal_weights * v + residual if wants_theta0 else None,
-            -(here.theta - theta0) * v if wants_weights else None,
+            torch.addcmul(residual, proximal_weights, v) if wants_theta0 else None,
+            (theta0 - here.theta).mul_(v) if wants_weights else None,
             here.objective.pixel_weights[:, :, None] * change if wants_images else None,
             -(change * here.residual).sum(2) if wants_pixels else None,
             None,

@@ -146,7 +146,6 @@ class _SteppedSolution(Function):
         to_theta0, to_weights = torch.zeros_like(cotangent), torch.zeros_like(cotangent)
         to_images = torch.zeros_like(objective.images) if wants_images else None
         to_pixels = torch.zeros_like(objective.pixel_weights) if wants_pixels else None
-        room = torch.empty_like(cotangent)
         solves: list[PCGResult] = []
         for step in reversed(ctx.steps):
             if not step.accepted.any():
@@ -156,9 +155,9 @@ class _SteppedSolution(Function):
             damped = objective.proximal_weights + shift
             known = ThetaGram(step.diagonal - objective.proximal_weights, None)
             solve = pcg(
-                partial(here.gauss_newton_product, diagonal=damped, out=room),
+                partial(here.gauss_newton_product, diagonal=damped),
                 torch.where(step.accepted[:, None], adjoint, 0),
-                preconditioner=here.preconditioner(mode.preconditioner, shift, known),
+                preconditioner=here.preconditioner(mode.preconditioner, damped, known),
                 max_iterations=mode.pcg_iterations,
                 tolerance=mode.pcg_tolerance,
             )

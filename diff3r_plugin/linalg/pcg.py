@@ -117,10 +117,9 @@ def solve(
     norm_b = updates.dot(b, b).sqrt()
     target = tolerance * norm_b
 
-    x = torch.zeros_like(b) if x0 is None else x0
     now = updates.measure(b if x0 is None else b - matvec(x0))
+    x, p = updates.start(now, x0)
     r, rz, squared = now.r, now.rz, now.squared
-    p = now.z.clone()  # a direction may be overwritten, a residual must not
     finite = squared.isfinite() & rz.isfinite()
     converged = squared.sqrt() <= target
     reason = torch.full(b.shape[:1], _REASONS.index(PCGReason.MAX_ITERATIONS), device=b.device)
@@ -147,23 +146,27 @@ def solve(
         )
         moving = active & positive & curvature.isfinite()
         alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)
-        x_new, new = updates.advance(x, r, p, Ap, alpha)
+        new = updates.advance(r, Ap, alpha)
         if stabilize_every and k % stabilize_every == 0:
-            true = b - matvec(x_new)
+            true = b - matvec(torch.where(moving[:, None], torch.addcmul(x, alpha[:, None], p), x))
             drift = true - new.r
             # Replacing a residual that is still right would only spoil the directions' conjugacy.
             drifted = moving & (updates.dot(drift, drift) > MAX_DRIFT**2 * updates.dot(true, true))
             new = updates.measure(torch.where(drifted[:, None], true, new.r))
         good = moving & new.rz.isfinite() & new.squared.isfinite()
-        x, r = updates.restore(good, x_new, x, new.r, r)
+        new = updates.restore(good, new, r)
         reason = torch.where(moving & ~good, _REASONS.index(PCGReason.NON_FINITE), reason)
         iterations = iterations + good
         squared = torch.where(good, new.squared, squared)
         done = good & (squared.sqrt() <= target)
         reason = torch.where(done, _REASONS.index(PCGReason.CONVERGED), reason)
         active = good & ~done
+        taken, r = torch.where(good, alpha, 0), new.r
+        if k == max_iterations:
+            x = updates.step(x, p, taken)
+            break
         beta = torch.where(active, new.rz / torch.where(active, rz, 1), 0)
-        p = updates.direction(new.z, beta, p)
+        x, p = updates.follow(x, p, new, taken, beta)
         rz = torch.where(active, new.rz, rz)
 
     relative = torch.where(norm_b > 0, squared.sqrt() / torch.where(norm_b > 0, norm_b, 1), 0)

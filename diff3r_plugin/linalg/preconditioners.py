@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.linalg.recycled import room_for
 from diff3r_plugin.linalg.small import apply
 
 
@@ -23,7 +24,7 @@ class Jacobi:
     """
 
     def __init__(self, diagonal: Float[Tensor, "B P"]) -> None:
-        self.inverse = torch.where(diagonal > 0, diagonal, 1).reciprocal_()
+        self.inverse = torch.threshold(diagonal, 0, 1, out=room_for(diagonal)).reciprocal_()
 
     def __call__(self, r: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         return self.inverse * r

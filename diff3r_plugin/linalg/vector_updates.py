@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -20,33 +20,46 @@ from diff3r_plugin.linalg.preconditioners import Jacobi
 
 @dataclass(frozen=True)
 class Measured:
-    """A residual r, the preconditioned z = M⁻¹ r, and the products z·r and r·r of each system."""
+    """A residual r, and the products z·r and r·r of each system with z = M⁻¹ r.
+
+    Args:
+        z: Where it was made; kernels make it again, number by number, where they need it.
+    """
 
     r: Float[Tensor, "B P"]
-    z: Float[Tensor, "B P"]
     rz: Float[Tensor, "B"]
     squared: Float[Tensor, "B"]
+    z: Float[Tensor, "B P"] | None = None
 
 
 class VectorUpdates(Protocol):
-    """What an iteration does besides the product; all vectors ``[B, P]``, all scalars ``[B]``."""
+    """What an iteration does besides the product; all vectors ``[B, P]``, all scalars ``[B]``.
+
+    x and p are made by :meth:`start` and may be overwritten by :meth:`step` and :meth:`follow`; residuals are not.
+    """
 
     def measure(self, r: Float[Tensor, "B P"]) -> Measured:
         """Precondition a residual."""
         ...
 
-    def advance(self, x: Tensor, r: Tensor, p: Tensor, Ap: Tensor, alpha: Tensor) -> tuple[Tensor, Measured]:
-        """x + alpha p, and r - alpha Ap measured."""
+    def start(self, now: Measured, x0: Float[Tensor, "B P"] | None) -> tuple[Tensor, Tensor]:
+        """x (zero without ``x0``) and the first direction."""
         ...
 
-    def restore(
-        self, good: Bool[Tensor, "B"], new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """New x and r, but the old ones for systems that are not ``good``; may overwrite the new ones."""
+    def advance(self, r: Tensor, Ap: Tensor, alpha: Tensor) -> Measured:
+        """Measure r - alpha Ap."""
         ...
 
-    def direction(self, z: Tensor, beta: Tensor, p: Tensor) -> Tensor:
-        """z + beta p; may overwrite p."""
+    def restore(self, good: Bool[Tensor, "B"], new: Measured, old: Tensor) -> Measured:
+        """The new residual, but the old one for systems that are not ``good``; may overwrite the new one."""
+        ...
+
+    def step(self, x: Tensor, p: Tensor, alpha: Tensor) -> Tensor:
+        """x + alpha p; where alpha is zero x stays, whatever p holds."""
+        ...
+
+    def follow(self, x: Tensor, p: Tensor, now: Measured, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """x + alpha p, and the next direction z + beta p."""
         ...
 
     def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, "B"]:
@@ -66,27 +79,37 @@ class TorchUpdates:
 
     def measure(self, r: Tensor) -> Measured:
         z = self._precondition(r)
-        return Measured(r, z, dot(r, z), dot(r, r))
+        return Measured(r, dot(r, z), dot(r, r), z)
 
-    def advance(self, x: Tensor, r: Tensor, p: Tensor, Ap: Tensor, alpha: Tensor) -> tuple[Tensor, Measured]:
-        x_new = torch.addcmul(x, alpha[:, None], p)
-        return x_new, self.measure(torch.addcmul(r, alpha[:, None], Ap, value=-1))
+    def start(self, now: Measured, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+        assert now.z is not None
+        return torch.zeros_like(now.r) if x0 is None else x0, now.z
 
-    def restore(self, good: Tensor, new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor) -> tuple[Tensor, Tensor]:
-        # Asking would make the host wait for a GPU; on a CPU it saves two passes.
+    def advance(self, r: Tensor, Ap: Tensor, alpha: Tensor) -> Measured:
+        return self.measure(torch.addcmul(r, alpha[:, None], Ap, value=-1))
+
+    def restore(self, good: Tensor, new: Measured, old: Tensor) -> Measured:
+        # Asking would make the host wait for a GPU; on a CPU it saves a pass.
         if good.device.type == "cpu" and good.all():
-            return new, r_new
-        return torch.where(good[:, None], new, old), torch.where(good[:, None], r_new, r_old)
+            return new
+        return replace(new, r=torch.where(good[:, None], new.r, old))
 
-    def direction(self, z: Tensor, beta: Tensor, p: Tensor) -> Tensor:
-        return torch.addcmul(z, beta[:, None], p)
+    def step(self, x: Tensor, p: Tensor, alpha: Tensor) -> Tensor:
+        moved = torch.addcmul(x, alpha[:, None], p)
+        if alpha.device.type == "cpu" and (alpha != 0).all():
+            return moved
+        return torch.where((alpha != 0)[:, None], moved, x)
+
+    def follow(self, x: Tensor, p: Tensor, now: Measured, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        assert now.z is not None
+        return self.step(x, p, alpha), torch.addcmul(now.z, beta[:, None], p)
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         return dot(a, b)
 
 
 class Run(Protocol):
-    """Runs a kernel (``advance``, ``measure``, ``direction``, ``restore``, ``products``) on contiguous tensors."""
+    """Runs a kernel (``measure``, ``advance``, ``restore``, ``step``, ``follow``, ``products``), all contiguous."""
 
     def __call__(self, kernel: str, like: Float[Tensor, "B P"], *tensors: Tensor | None) -> None: ...
 
@@ -113,9 +136,10 @@ def on_gpu(kernels: CudaKernels, stream: Callable[[torch.device], int] = library
 
 
 class FusedUpdates:
-    """One kernel for ``advance``, which reads every vector once, and nothing that waits for a device.
+    """Two kernels an iteration, which read every vector once each, and nothing that waits for a device.
 
-    Takes no memory after the first iterations: x and r go back and forth between two rooms each, and z keeps its own.
+    Takes no memory after the second iteration: x and the direction stay where they are, and residuals go back and forth
+    between two rooms.
 
     Args:
         preconditioner: Jacobi, or None for the identity.
@@ -131,30 +155,36 @@ class FusedUpdates:
     ) -> None:
         self._inverse = None if preconditioner is None else preconditioner.inverse.contiguous()
         self._run, self._empty = run, empty
-        self._z: Tensor | None = None
-        self._rooms: list[tuple[Tensor, Tensor]] = []
+        self._rooms: list[Tensor] = []
 
     def measure(self, r: Tensor) -> Measured:
-        r = r.contiguous()
-        z, sums = self._room_for_z(r), self._sums(r)
-        self._run("measure", r, self._inverse, r, z, sums)
-        return self._measured(r, z, sums)
+        r, sums = r.contiguous(), self._sums(r)
+        self._run("measure", r, self._inverse, r, sums)
+        return self._measured(r, sums)
 
-    def advance(self, x: Tensor, r: Tensor, p: Tensor, Ap: Tensor, alpha: Tensor) -> tuple[Tensor, Measured]:
-        x, r, p, Ap, alpha = (t.contiguous() for t in (x, r, p, Ap, alpha))
-        (x_new, r_new), z, sums = self._other_rooms(x, r), self._room_for_z(r), self._sums(r)
-        self._run("advance", r, alpha, self._inverse, p, Ap, x, r, x_new, r_new, z, sums)
-        return x_new, self._measured(r_new, z, sums)
+    def start(self, now: Measured, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self._room(now.r).zero_() if x0 is None else self._room(now.r).copy_(x0)
+        nothing = torch.zeros_like(now.rz)
+        return self.follow(x, self._room(now.r), now, nothing, nothing)
 
-    def restore(self, good: Tensor, new: Tensor, old: Tensor, r_new: Tensor, r_old: Tensor) -> tuple[Tensor, Tensor]:
-        new, r_new = new.contiguous(), r_new.contiguous()
-        self._run("restore", r_new, good.to(torch.uint8), old.contiguous(), r_old.contiguous(), new, r_new)
-        return new, r_new
+    def advance(self, r: Tensor, Ap: Tensor, alpha: Tensor) -> Measured:
+        r, Ap, sums = r.contiguous(), Ap.contiguous(), self._sums(r)
+        r_new = self._other_room(r)
+        self._run("advance", r, alpha.contiguous(), self._inverse, Ap, r, r_new, sums)
+        return self._measured(r_new, sums)
 
-    def direction(self, z: Tensor, beta: Tensor, p: Tensor) -> Tensor:
-        z, p = z.contiguous(), p.contiguous()
-        self._run("direction", z, beta.contiguous(), z, p)
-        return p
+    def restore(self, good: Tensor, new: Measured, old: Tensor) -> Measured:
+        r_new = new.r.contiguous()
+        self._run("restore", r_new, good.to(torch.uint8), old.contiguous(), r_new)
+        return replace(new, r=r_new)
+
+    def step(self, x: Tensor, p: Tensor, alpha: Tensor) -> Tensor:
+        self._run("step", x, alpha.contiguous(), p, x)
+        return x
+
+    def follow(self, x: Tensor, p: Tensor, now: Measured, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        self._run("follow", x, alpha.contiguous(), beta.contiguous(), self._inverse, now.r, x, p)
+        return x, p
 
     def dot(self, a: Tensor, b: Tensor) -> Tensor:
         a, b, sums = a.contiguous(), b.contiguous(), self._sums(a)
@@ -164,18 +194,12 @@ class FusedUpdates:
     def _room(self, like: Tensor) -> Tensor:
         return torch.empty_like(like) if self._empty is None else self._empty(tuple(like.shape), like.dtype)
 
-    def _room_for_z(self, like: Tensor) -> Tensor:
-        if self._z is None:
-            self._z = self._room(like)
-        return self._z
-
-    def _other_rooms(self, x: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Rooms for a new x and r that hold neither the current ones nor a caller's tensors."""
-        taken = (x.data_ptr(), r.data_ptr())
+    def _other_room(self, r: Tensor) -> Tensor:
+        """A room for a new residual that holds neither the current one nor a caller's tensor."""
         for room in self._rooms:
-            if room[0].data_ptr() not in taken and room[1].data_ptr() not in taken:
+            if room.data_ptr() != r.data_ptr():
                 return room
-        self._rooms.append((self._room(x), self._room(r)))
+        self._rooms.append(self._room(r))
         return self._rooms[-1]
 
     @staticmethod
@@ -183,9 +207,9 @@ class FusedUpdates:
         return torch.zeros((r.shape[0], 2), dtype=torch.float64, device=r.device)
 
     @staticmethod
-    def _measured(r: Tensor, z: Tensor, sums: Tensor) -> Measured:
+    def _measured(r: Tensor, sums: Tensor) -> Measured:
         rz, squared = sums.to(r.dtype).unbind(-1)
-        return Measured(r, z, rz, squared)
+        return Measured(r, rz, squared)
 
 
 def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tensor] | None) -> VectorUpdates:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from diff3r_plugin.linalg import pcg
+from diff3r_plugin.linalg.recycled import added
+from diff3r_plugin.linalg.vector_updates import updates_for
 from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 from diff3r_plugin.optimize.minimize import SolverState
 from diff3r_plugin.ranges import require_pcg, require_positive, require_share, require_whole
@@ -102,22 +105,21 @@ class GaussNewton:
         gram, age = state.gram, state.gram_age
         if gram is None or age >= GRAM_STEPS:
             gram, age = here.gram_for(self.preconditioner), 0
-        diagonal = gram.diagonal + objective.proximal_weights.detach()
-        shift = state.damping[:, None] * diagonal
+        diagonal = added(gram.diagonal, objective.proximal_weights.detach())
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
-        rhs = torch.where(active[:, None], -here.gradient, 0)
-        damped, room = objective.proximal_weights + shift, torch.empty_like(rhs)
+        rhs = torch.where(active[:, None], here.gradient, 0).neg_()
+        damped = added(objective.proximal_weights, diagonal, state.damping[:, None])
         solve = pcg(
-            lambda v: here.gauss_newton_product(v, damped, room),
+            partial(here.gauss_newton_product, diagonal=damped),
             rhs,
-            preconditioner=here.preconditioner(self.preconditioner, shift, gram),
+            preconditioner=here.preconditioner(self.preconditioner, damped, gram),
             max_iterations=self.pcg_iterations,
             tolerance=self.pcg_tolerance,
         )
-        there = objective.linearize(here.theta + solve.solution)
+        there = objective.linearize(added(here.theta, solve.solution))
 
         decrease = (here.energy - there.energy).detach()
-        predicted = 0.5 * (solve.solution * (rhs + solve.residual)).sum(-1).detach()
+        predicted = 0.5 * _predicted(solve.solution.detach(), rhs.detach(), solve.residual.detach())
         accepted = active & (decrease > 0)  # false where the energy is not finite
         ratio = torch.where(accepted, decrease / predicted.clamp_min(torch.finfo(predicted.dtype).tiny), 0)
         shrunk = state.damping * (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp_min(1 / 3)
@@ -144,3 +146,11 @@ class GaussNewton:
             gram=gram,
             gram_age=age + 1,
         )
+
+
+def _predicted(
+    step: Float[Tensor, "B P"], rhs: Float[Tensor, "B P"], residual: Float[Tensor, "B P"]
+) -> Float[Tensor, "B"]:
+    """Twice the fall of the damped model of E: δ · (b + r), r being what PCG left of b."""
+    vectors = updates_for(rhs, None)
+    return vectors.dot(step, rhs) + vectors.dot(step, residual)

@@ -107,11 +107,34 @@ def test_vectors_that_are_not_contiguous(fused):
     ours = solve(lambda v: (diagonal * v.T).T, b, None, fused(None), **SETTINGS)
     torch.testing.assert_close(ours.solution, b / diagonal.T, rtol=1e-5, atol=1e-6)
     updates = fused(None)
-    good, new, old = torch.tensor([True, False]), torch.ones(3, 2).double().T, torch.zeros(3, 2).double().T
-    x, r = updates.restore(good, new, old, 2 * new, old)
-    assert x.tolist() == [[1.0] * 3, [0.0] * 3] and r.tolist() == [[2.0] * 3, [0.0] * 3]
-    p = updates.direction(new, torch.tensor([2.0, 3.0]).double(), torch.ones(3, 2).double().T)
-    assert p.tolist() == [[3.0] * 3, [4.0] * 3]
+    good, old = torch.tensor([True, False]), torch.zeros(3, 2).double().T
+    new = updates.restore(good, updates.measure(torch.ones(3, 2).double().T), old)
+    assert new.r.tolist() == [[1.0] * 3, [0.0] * 3]
+    once = torch.ones(2, dtype=torch.float64)
+    measured = updates.advance(torch.ones(3, 2).double().T, torch.full((3, 2), 2.0).double().T, once)
+    assert measured.r.tolist() == [[-1.0] * 3] * 2 and measured.squared.tolist() == [3.0, 3.0]
+
+
+def test_a_step_of_zero_reads_no_direction(fused):
+    """What has broken down may leave anything in its direction."""
+    updates = fused(None)
+    now = updates.measure(torch.ones(2, 3, dtype=torch.float64))
+    x, p = updates.start(now, None)
+    assert x.tolist() == [[0.0] * 3] * 2 and p.tolist() == [[1.0] * 3] * 2
+    p[0] = float("nan")
+    steps = torch.tensor([0.0, 2.0], dtype=torch.float64)
+    assert updates.step(x, p, steps).tolist() == [[0.0] * 3, [2.0] * 3]
+    x, p = updates.follow(x, p, now, steps, steps)
+    assert x.tolist() == [[0.0] * 3, [4.0] * 3] and p.tolist() == [[1.0] * 3, [3.0] * 3]
+
+
+def test_a_start_is_the_callers(fused):
+    A, b = systems(2, 12, 0)
+    start = torch.randn_like(b)
+    before = start.clone()
+    ours = solve(lambda v: (A @ v[..., None])[..., 0], b, start, fused(None), **SETTINGS)
+    torch.testing.assert_close(ours.solution, torch.linalg.solve(A, b), rtol=1e-5, atol=1e-6)
+    assert torch.equal(start, before)
 
 
 def test_iterations_after_the_second_take_no_memory(fused):
@@ -121,7 +144,7 @@ def test_iterations_after_the_second_take_no_memory(fused):
     updates._empty = lambda shape, dtype: made.append(torch.empty(shape, dtype=dtype)) or made[-1]
     right = b.clone()
     by(A, b, updates, tolerance=0.0, max_iterations=9)
-    assert len(made) == 5, "two rooms for x, two for r, one for z"
+    assert len(made) == 4, "one room for x, one for the direction, two for r"
     assert torch.equal(b, right), "the right-hand side is the caller's"
 
 

@@ -26,8 +26,8 @@ class Scripted:
             theta=theta,
             energy=energy,
             gradient=torch.ones(len(energy), 1),
-            gauss_newton_product=lambda v, diagonal, out: v * diagonal,
-            preconditioner=lambda kind, shift, gram: None,
+            gauss_newton_product=lambda v, diagonal: v * diagonal,
+            preconditioner=lambda kind, diagonal, gram: None,
             gram_for=self._gram,
         )
 

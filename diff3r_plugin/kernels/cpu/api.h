@@ -60,18 +60,19 @@ struct Diff3rSystems {
     /* The Gaussians at chart->theta, from those of `reference`. */                                                                \
     int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*); \
     void diff3r_free_##SUFFIX(void* handle);                                                                                       \
-    /* x_new = x + alpha p, r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                           \
+    /* r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                                                \
     int32_t diff3r_advance_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal,        \
-                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,         \
-                                    void* z, double* sums);                                                                        \
-    /* z = r times inverse_diagonal (null: one); adds z·r and r·r to sums [B, 2]. */                                               \
-    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r, void* z,   \
-                                    double* sums);                                                                                 \
-    /* p = z + beta p with beta [B], in place. */                                                                                  \
-    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* beta, const void* z, void* p);            \
-    /* x_new = x and r_new = r for the systems whose byte of good [B] is zero. */                                                  \
-    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* x, const void* r,      \
-                                    void* x_new, void* r_new);                                                                     \
+                                 const void* Ap, const void* r, void* r_new, double* sums);                                        \
+    /* Adds z·r and r·r to sums [B, 2], with z = r times inverse_diagonal (null: one). */                                          \
+    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r,            \
+                                 double* sums);                                                                                    \
+    /* x = x + alpha p, in place. */                                                                                               \
+    int32_t diff3r_step_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* p, void* x);                \
+    /* The same, then p = z + beta p with beta [B], both in place. */                                                              \
+    int32_t diff3r_follow_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* beta,                     \
+                                const void* inverse_diagonal, const void* r, void* x, void* p);                                    \
+    /* r_new = r for the systems whose byte of good [B] is zero. */                                                                \
+    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* r, void* r_new);       \
     /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                          \
     int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,     \
                                      double* sums);

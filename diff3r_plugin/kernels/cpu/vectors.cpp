@@ -1,4 +1,4 @@
-// The vector work of conjugate gradients between two products: each vector is read once. Sums are made of partial sums
+// The vector work of conjugate gradients between two products: each vector is read once in a pass, none is copied. Sums are made of partial sums
 // over parts of fixed length, added up in order, so they do not depend on the number of threads.
 #include <vector>
 
@@ -54,18 +54,14 @@ template <class T> void sum_products(const T* inverse, const T* r, int64_t begin
 }
 
 template <class T>
-void advance(const Diff3rSystems& s, int threads, const T* alpha, const T* inverse, const T* p, const T* Ap, const T* x, const T* r, T* x_new,
-             T* r_new, T* z, double* out) {
+void advance(const Diff3rSystems& s, int threads, const T* alpha, const T* inverse, const T* Ap, const T* r, T* r_new, double* out) {
     Sums<T> sums(s);
     for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t part) {
         const T step = alpha[system];
-        if (step == T(0)) {  // a system that has ended takes no step, whatever its direction holds
-            for (int64_t i = begin; i < end; ++i) x_new[i] = x[i], r_new[i] = r[i];
-        } else {
-            for (int64_t i = begin; i < end; ++i) x_new[i] = x[i] + step * p[i];
+        if (step == T(0))  // a system that has ended takes no step, whatever its product holds
+            for (int64_t i = begin; i < end; ++i) r_new[i] = r[i];
+        else
             for (int64_t i = begin; i < end; ++i) r_new[i] = r[i] - step * Ap[i];
-        }
-        for (int64_t i = begin; i < end; ++i) z[i] = inverse ? inverse[i] * r_new[i] : r_new[i];
         double rz, squared;
         sum_products(inverse, r_new, begin, end, rz, squared);
         sums.set(part, rz, squared);
@@ -73,10 +69,9 @@ void advance(const Diff3rSystems& s, int threads, const T* alpha, const T* inver
     sums.write(out);
 }
 
-template <class T> void measure(const Diff3rSystems& s, int threads, const T* inverse, const T* r, T* z, double* out) {
+template <class T> void measure(const Diff3rSystems& s, int threads, const T* inverse, const T* r, double* out) {
     Sums<T> sums(s);
     for_each_part(s, threads, [&](int64_t, int64_t begin, int64_t end, int64_t part) {
-        for (int64_t i = begin; i < end; ++i) z[i] = inverse ? inverse[i] * r[i] : r[i];
         double rz, squared;
         sum_products(inverse, r, begin, end, rz, squared);
         sums.set(part, rz, squared);
@@ -84,20 +79,30 @@ template <class T> void measure(const Diff3rSystems& s, int threads, const T* in
     sums.write(out);
 }
 
-template <class T> void direction(const Diff3rSystems& s, int threads, const T* beta, const T* z, T* p) {
+template <class T> void step_along(T step, const T* p, int64_t begin, int64_t end, T* x) {
+    if (step == T(0)) return;
+    for (int64_t i = begin; i < end; ++i) x[i] += step * p[i];
+}
+
+template <class T> void step(const Diff3rSystems& s, int threads, const T* alpha, const T* p, T* x) {
+    for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t) { step_along(alpha[system], p, begin, end, x); });
+}
+
+template <class T> void follow(const Diff3rSystems& s, int threads, const T* alpha, const T* beta, const T* inverse, const T* r, T* x, T* p) {
     for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t) {
+        step_along(alpha[system], p, begin, end, x);
         const T share = beta[system];
         if (share == T(0))
-            for (int64_t i = begin; i < end; ++i) p[i] = z[i];
+            for (int64_t i = begin; i < end; ++i) p[i] = inverse ? inverse[i] * r[i] : r[i];
         else
-            for (int64_t i = begin; i < end; ++i) p[i] = z[i] + share * p[i];
+            for (int64_t i = begin; i < end; ++i) p[i] = (inverse ? inverse[i] * r[i] : r[i]) + share * p[i];
     });
 }
 
-template <class T> void restore(const Diff3rSystems& s, int threads, const uint8_t* good, const T* x, const T* r, T* x_new, T* r_new) {
+template <class T> void restore(const Diff3rSystems& s, int threads, const uint8_t* good, const T* r, T* r_new) {
     for_each_part(s, threads, [&](int64_t system, int64_t begin, int64_t end, int64_t) {
         if (good[system]) return;
-        for (int64_t i = begin; i < end; ++i) x_new[i] = x[i], r_new[i] = r[i];
+        for (int64_t i = begin; i < end; ++i) r_new[i] = r[i];
     });
 }
 
@@ -125,27 +130,28 @@ using namespace diff3r;
 
 extern "C" {
 #define DIFF3R_DEFINE(SUFFIX, T)                                                                                                  \
-    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* inverse,              \
-                                    const void* p, const void* Ap, const void* x, const void* r, void* x_new, void* r_new,        \
-                                    void* z, double* sums) {                                                                      \
-        advance(*s, threads, in<T>(alpha), in<T>(inverse), in<T>(p), in<T>(Ap), in<T>(x), in<T>(r), out<T>(x_new),                \
-                out<T>(r_new), out<T>(z), sums);                                                                                  \
-        return DIFF3R_OK;                                                                                                         \
-    }                                                                                                                             \
-    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* inverse, const void* r, void* z,         \
-                                    double* sums) {                                                                               \
-        measure(*s, threads, in<T>(inverse), in<T>(r), out<T>(z), sums);                                                          \
-        return DIFF3R_OK;                                                                                                         \
-    }                                                                                                                             \
-    int32_t diff3r_direction_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* beta, const void* z, void* p) {        \
-        direction(*s, threads, in<T>(beta), in<T>(z), out<T>(p));                                                                 \
-        return DIFF3R_OK;                                                                                                         \
-    }                                                                                                                             \
-    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems* s, int32_t threads, const uint8_t* good, const void* x, const void* r,   \
-                                    void* x_new, void* r_new) {                                                                   \
-        restore(*s, threads, good, in<T>(x), in<T>(r), out<T>(x_new), out<T>(r_new));                                             \
-        return DIFF3R_OK;                                                                                                         \
-    }                                                                                                                             \
+    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* inverse,             \
+                                    const void* Ap, const void* r, void* r_new, double* sums) {                                  \
+        advance(*s, threads, in<T>(alpha), in<T>(inverse), in<T>(Ap), in<T>(r), out<T>(r_new), sums);                            \
+        return DIFF3R_OK;                                                                                                        \
+    }                                                                                                                            \
+    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* inverse, const void* r, double* sums) { \
+        measure(*s, threads, in<T>(inverse), in<T>(r), sums);                                                                    \
+        return DIFF3R_OK;                                                                                                        \
+    }                                                                                                                            \
+    int32_t diff3r_step_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* p, void* x) {           \
+        step(*s, threads, in<T>(alpha), in<T>(p), out<T>(x));                                                                    \
+        return DIFF3R_OK;                                                                                                        \
+    }                                                                                                                            \
+    int32_t diff3r_follow_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* beta,                 \
+                                   const void* inverse, const void* r, void* x, void* p) {                                       \
+        follow(*s, threads, in<T>(alpha), in<T>(beta), in<T>(inverse), in<T>(r), out<T>(x), out<T>(p));                          \
+        return DIFF3R_OK;                                                                                                        \
+    }                                                                                                                            \
+    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems* s, int32_t threads, const uint8_t* good, const void* r, void* r_new) {  \
+        restore(*s, threads, good, in<T>(r), out<T>(r_new));                                                                     \
+        return DIFF3R_OK;                                                                                                        \
+    }                                                                                                                            \
     int32_t diff3r_products_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* a, const void* b, const void* weights,  \
                                      double* sums) {                                                                              \
         products(*s, threads, in<T>(a), in<T>(b), in<T>(weights), sums);                                                          \

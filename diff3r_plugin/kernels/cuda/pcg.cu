@@ -40,47 +40,48 @@ template <class T> __device__ __forceinline__ void add_products(T z, T r, T* sum
 }
 
 template <class T>
-__global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* inverse, const T* p, const T* Ap, const T* x, const T* r, T* x_new,
-                               T* r_new, T* z, double* out) {
+__global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* inverse, const T* Ap, const T* r, T* r_new, double* out) {
     const Part part(unknowns);
     const T step = alpha[part.system];
     T sums[2] = {};
     for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
-        // A system that has ended takes no step, whatever its direction holds.
-        x_new[i] = step == T(0) ? x[i] : x[i] + step * p[i];
+        // A system that has ended takes no step, whatever its product holds.
         const T residual = step == T(0) ? r[i] : r[i] - step * Ap[i];
-        const T conditioned = inverse ? inverse[i] * residual : residual;
         r_new[i] = residual;
-        z[i] = conditioned;
-        add_products(conditioned, residual, sums);
+        add_products(inverse ? inverse[i] * residual : residual, residual, sums);
     }
     add_block_sums(sums, out + 2 * part.system);
 }
 
-template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inverse, const T* r, T* z, double* out) {
+template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inverse, const T* r, double* out) {
     const Part part(unknowns);
     T sums[2] = {};
-    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
-        z[i] = inverse ? inverse[i] * r[i] : r[i];
-        add_products(z[i], r[i], sums);
-    }
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) add_products(inverse ? inverse[i] * r[i] : r[i], r[i], sums);
     add_block_sums(sums, out + 2 * part.system);
 }
 
-template <class T> __global__ void direction_kernel(int64_t unknowns, const T* beta, const T* z, T* p) {
+template <class T> __global__ void step_kernel(int64_t unknowns, const T* alpha, const T* p, T* x) {
     const Part part(unknowns);
-    const T share = beta[part.system];
-    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) p[i] = share == T(0) ? z[i] : z[i] + share * p[i];
+    const T step = alpha[part.system];
+    if (step == T(0)) return;
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) x[i] += step * p[i];
 }
 
 template <class T>
-__global__ void restore_kernel(int64_t unknowns, const uint8_t* good, const T* x, const T* r, T* x_new, T* r_new) {
+__global__ void follow_kernel(int64_t unknowns, const T* alpha, const T* beta, const T* inverse, const T* r, T* x, T* p) {
+    const Part part(unknowns);
+    const T step = alpha[part.system], share = beta[part.system];
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
+        const T z = inverse ? inverse[i] * r[i] : r[i];
+        if (step != T(0)) x[i] += step * p[i];
+        p[i] = share == T(0) ? z : z + share * p[i];
+    }
+}
+
+template <class T> __global__ void restore_kernel(int64_t unknowns, const uint8_t* good, const T* r, T* r_new) {
     const Part part(unknowns);
     if (good[part.system]) return;
-    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
-        x_new[i] = x[i];
-        r_new[i] = r[i];
-    }
+    for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) r_new[i] = r[i];
 }
 
 template <class T> __global__ void products_kernel(int64_t unknowns, const T* a, const T* b, const T* weights, double* out) {
@@ -101,23 +102,27 @@ template <class T> const T* in(const void* p) { return static_cast<const T*>(p);
 template <class T> T* out(void* p) { return static_cast<T*>(p); }
 
 template <class T>
-int32_t advance(const Diff3rSystems* s, const void* alpha, const void* inverse, const void* p, const void* Ap, const void* x, const void* r,
-                void* x_new, void* r_new, void* z, double* sums) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, advance_kernel<T>, s->unknowns, in<T>(alpha), in<T>(inverse), in<T>(p), in<T>(Ap),
-                  in<T>(x), in<T>(r), out<T>(x_new), out<T>(r_new), out<T>(z), sums);
+int32_t advance(const Diff3rSystems* s, const void* alpha, const void* inverse, const void* Ap, const void* r, void* r_new, double* sums) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, advance_kernel<T>, s->unknowns, in<T>(alpha), in<T>(inverse), in<T>(Ap), in<T>(r),
+                  out<T>(r_new), sums);
 }
 
-template <class T> int32_t measure(const Diff3rSystems* s, const void* inverse, const void* r, void* z, double* sums) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, measure_kernel<T>, s->unknowns, in<T>(inverse), in<T>(r), out<T>(z), sums);
+template <class T> int32_t measure(const Diff3rSystems* s, const void* inverse, const void* r, double* sums) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, measure_kernel<T>, s->unknowns, in<T>(inverse), in<T>(r), sums);
 }
 
-template <class T> int32_t direction(const Diff3rSystems* s, const void* beta, const void* z, void* p) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, direction_kernel<T>, s->unknowns, in<T>(beta), in<T>(z), out<T>(p));
+template <class T> int32_t step(const Diff3rSystems* s, const void* alpha, const void* p, void* x) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, step_kernel<T>, s->unknowns, in<T>(alpha), in<T>(p), out<T>(x));
 }
 
-template <class T> int32_t restore(const Diff3rSystems* s, const uint8_t* good, const void* x, const void* r, void* x_new, void* r_new) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, restore_kernel<T>, s->unknowns, good, in<T>(x), in<T>(r), out<T>(x_new),
-                  out<T>(r_new));
+template <class T>
+int32_t follow(const Diff3rSystems* s, const void* alpha, const void* beta, const void* inverse, const void* r, void* x, void* p) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, follow_kernel<T>, s->unknowns, in<T>(alpha), in<T>(beta), in<T>(inverse), in<T>(r),
+                  out<T>(x), out<T>(p));
+}
+
+template <class T> int32_t restore(const Diff3rSystems* s, const uint8_t* good, const void* r, void* r_new) {
+    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, restore_kernel<T>, s->unknowns, good, in<T>(r), out<T>(r_new));
 }
 
 template <class T> int32_t products(const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums) {
@@ -128,10 +133,11 @@ template <class T> int32_t products(const Diff3rSystems* s, const void* a, const
 
 DIFF3R_EXPORT(products, (const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums), (s, a, b, weights, sums))
 DIFF3R_EXPORT(advance,
-              (const Diff3rSystems* s, const void* alpha, const void* inverse, const void* p, const void* Ap, const void* x, const void* r,
-               void* x_new, void* r_new, void* z, double* sums),
-              (s, alpha, inverse, p, Ap, x, r, x_new, r_new, z, sums))
-DIFF3R_EXPORT(measure, (const Diff3rSystems* s, const void* inverse, const void* r, void* z, double* sums), (s, inverse, r, z, sums))
-DIFF3R_EXPORT(direction, (const Diff3rSystems* s, const void* beta, const void* z, void* p), (s, beta, z, p))
-DIFF3R_EXPORT(restore, (const Diff3rSystems* s, const uint8_t* good, const void* x, const void* r, void* x_new, void* r_new),
-              (s, good, x, r, x_new, r_new))
+              (const Diff3rSystems* s, const void* alpha, const void* inverse, const void* Ap, const void* r, void* r_new, double* sums),
+              (s, alpha, inverse, Ap, r, r_new, sums))
+DIFF3R_EXPORT(measure, (const Diff3rSystems* s, const void* inverse, const void* r, double* sums), (s, inverse, r, sums))
+DIFF3R_EXPORT(step, (const Diff3rSystems* s, const void* alpha, const void* p, void* x), (s, alpha, p, x))
+DIFF3R_EXPORT(follow,
+              (const Diff3rSystems* s, const void* alpha, const void* beta, const void* inverse, const void* r, void* x, void* p),
+              (s, alpha, beta, inverse, r, x, p))
+DIFF3R_EXPORT(restore, (const Diff3rSystems* s, const uint8_t* good, const void* r, void* r_new), (s, good, r, r_new))

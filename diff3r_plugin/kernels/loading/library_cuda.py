@@ -75,10 +75,11 @@ class CudaKernels:
         self.mean_moves = function("mean_moves", c_void_p)
         self.rasterize_gram_diagonal = function("rasterize_gram_diagonal", *[c_void_p] * 3)
         self.chart_gram_diagonal = function("chart_gram_diagonal", chart, *[c_void_p] * 2)
-        self.advance = function("advance", *[c_void_p] * 10, of=Systems)
-        self.measure = function("measure", *[c_void_p] * 4, of=Systems)
-        self.direction = function("direction", *[c_void_p] * 3, of=Systems)
-        self.restore = function("restore", *[c_void_p] * 5, of=Systems)
+        self.advance = function("advance", *[c_void_p] * 6, of=Systems)
+        self.measure = function("measure", *[c_void_p] * 3, of=Systems)
+        self.step = function("step", *[c_void_p] * 3, of=Systems)
+        self.follow = function("follow", *[c_void_p] * 6, of=Systems)
+        self.restore = function("restore", *[c_void_p] * 3, of=Systems)
         self.products = function("products", *[c_void_p] * 4, of=Systems)
         self._describe = library.diff3r_cuda_error
         self._describe.argtypes, self._describe.restype = (c_int32,), c_char_p

@@ -1,0 +1,42 @@
+"""Sums of long vectors in memory that kernels have used before.
+
+On a CPU the operating system hands out tens of megabytes page by page, each cleared first: with half a million
+Gaussians that takes longer than the sum. Where autograd records, and on other devices, these are PyTorch's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diff3r_plugin.kernels.loading import library_cpu
+
+
+def added(
+    a: Float[Tensor, "B P"], b: Float[Tensor, "B P"], scale: Float[Tensor, "B 1"] | None = None
+) -> Float[Tensor, "B P"]:
+    """a + b, or a + scale · b.
+
+    Args:
+        a, b: ``[B, P]``, of one dtype and device.
+        scale: One number a system.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.linalg.recycled import added
+        >>> added(torch.ones(1, 2), torch.ones(1, 2), torch.tensor([[3.0]]))
+        tensor([[4., 4.]])
+    """
+    out = room_for(a, b, scale)
+    if scale is None:
+        return torch.add(a, b, out=out)
+    return torch.addcmul(a, scale, b, out=out)
+
+
+def room_for(vector: Float[Tensor, "B P"], *others: Tensor | None) -> Float[Tensor, "B P"] | None:
+    """An ``out=`` for an operation on these tensors, shaped like the first; None where autograd has to record it."""
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (vector, *others)):
+        return None
+    library = library_cpu.loaded() if vector.device.type == "cpu" else None
+    return torch.empty_like(vector) if library is None else library.empty(tuple(vector.shape), vector.dtype)
