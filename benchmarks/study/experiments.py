@@ -29,6 +29,14 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "implicit_held": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.unrefined_loss=1.0"),
     "stepwise_held": (HEAD_RATE, "diff3r.backward_mode=stepwise", "diff3r.unrefined_loss=1.0"),
     "stepwise_lightly_held": (HEAD_RATE, "diff3r.backward_mode=stepwise", "diff3r.unrefined_loss=0.3"),
+    "implicit_lightly_held": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.unrefined_loss=0.1"),
+    "eight_steps": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.inner_steps=8"),
+    "eight_steps_lightly_held": (
+        HEAD_RATE,
+        "diff3r.backward_mode=implicit",
+        "diff3r.inner_steps=8",
+        "diff3r.unrefined_loss=0.1",
+    ),
     "two_steps": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.inner_steps=2"),
     "two_steps_held": (
         HEAD_RATE,
