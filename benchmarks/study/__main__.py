@@ -59,6 +59,7 @@ def main() -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {line}", flush=True)
 
     name = options.experiment + ("" if settings.context_views == 2 else f"_{settings.context_views}views")
+    name += f"_{options.name}" if options.name else ""
     file = ResultsFile(settings.out / f"{name}.json", settings.identity())
     trainings = Trainings(settings, say)
     found: dict[str, Any]
@@ -67,7 +68,9 @@ def main() -> None:
     elif options.experiment == "ceilings":
         found = experiments.room_to_gain(trainings, file)
     elif options.experiment == "finetune":
-        found = experiments.finetune(trainings, file, tuple(options.variants or FINETUNE))
+        variants = tuple(options.variants or FINETUNE)
+        as_long_as = options.as_long_as or [v for v in variants if v == "implicit"]
+        found = experiments.finetune(trainings, file, variants, tuple(as_long_as))
     elif options.experiment == "outliers":
         found = experiments.outliers(trainings, file, tuple(options.variants or experiments.SPOILED_VARIANTS))
     elif options.experiment == "cost":
@@ -117,6 +120,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--variants", nargs="+", choices=[*experiments.VARIANTS, *experiments.SPOILED_VARIANTS])
+    parser.add_argument(
+        "--as-long-as",
+        nargs="+",
+        choices=experiments.VARIANTS,
+        help="finetune: plain trainings of as many seconds as these took (implicit)",
+    )
+    parser.add_argument(
+        "--name", help="of this run among others of one experiment: results are study_EXPERIMENT_NAME.json"
+    )
     parser.add_argument("--data", action="append", default=[], type=_named, metavar="NAME=ROOT")
     for name in ("steps", "test-rooms", "validation-rooms", "grid-rooms", "context-views"):
         parser.add_argument(f"--{name}", type=int)

@@ -98,9 +98,15 @@ def room_to_gain(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
     return {"rows": rows, "rooms": [scene.name for scene in scenes]}
 
 
-def finetune(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
-    """Fine-tunings of equal steps, and a plain one of as many seconds as the implicit one took; test rooms, once."""
-    names = [*variants, *(["plain_equal_seconds"] if {"plain", "implicit"} <= set(variants) else [])]
+AS_LONG_AS = "plain_as_long_as_"
+"""Before a variant's name: plain fine-tuning of as many seconds as that one took."""
+
+
+def finetune(
+    trainings: Trainings, file: ResultsFile, variants: tuple[str, ...], as_long_as: tuple[str, ...]
+) -> dict[str, Any]:
+    """Fine-tunings of equal steps, and plain ones of as many seconds as ``as_long_as`` took; test rooms, once."""
+    names = [*variants, *(AS_LONG_AS + name for name in as_long_as)]
     return _compare(trainings, file, names, VARIANTS)
 
 
@@ -158,9 +164,10 @@ def _compare(
 def _training(
     trainings: Trainings, name: str, seed: int, variants: dict[str, tuple[str, ...]], spoiled: bool
 ) -> Training:
-    if name != "plain_equal_seconds":
+    if not name.startswith(AS_LONG_AS):
         return trainings.fine_tune(name, seed, variants[name], spoiled=spoiled)
-    seconds = trainings.fine_tune("implicit", seed, variants["implicit"], spoiled=spoiled).seconds
+    other = name.removeprefix(AS_LONG_AS)
+    seconds = trainings.fine_tune(other, seed, variants[other], spoiled=spoiled).seconds
     return trainings.fine_tune(name, seed, (), spoiled=spoiled, max_seconds=seconds)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study.costs import cost_table
+from benchmarks.study.experiments import AS_LONG_AS
 from benchmarks.study.summary import Summary
 from diff3r_plugin.mean_and_error import MeanAndError
 
 TITLES = {
     "plain": "plain fine-tuning",
-    "plain_equal_seconds": "plain, as many seconds as implicit took",
     "implicit": "Diff3R, implicit gradient",
     "stepwise": "Diff3R, the solver's steps reversed",
     "first_order": "Diff3R, first order",
@@ -37,6 +37,14 @@ TITLES = {
     "spoiled_exposure": "Diff3R, the same and exposures",
     "spoiled_cameras": "Diff3R, the same, exposures and poses",
 }
+
+
+def title(variant: str) -> str:
+    """What a table calls a training."""
+    other = variant.removeprefix(AS_LONG_AS)
+    if other != variant:
+        return f"plain, as many seconds as: {title(other)}"
+    return TITLES.get(variant, variant)
 
 
 def write_report(results: Path, docs: Path, pretrained: Path) -> None:
@@ -148,7 +156,7 @@ def training_table(record: dict[str, Any]) -> str:
             own, other = (_by_seed(units, v, f"psnr_{side}") for v in (variant, plain))
             cells.append(Summary.difference(own, other).text(sign=True) if set(own) & set(other) else "")
         seconds = MeanAndError.of([u["seconds"] for n, u in units.items() if n.startswith(f"{variant}, seed ")]).mean
-        lines.append(f"| {TITLES.get(variant, variant)} | {seconds:.0f} | {' | '.join(cells)} |")
+        lines.append(f"| {title(variant)} | {seconds:.0f} | {' | '.join(cells)} |")
     rooms, seeds = len(units["start"]["rooms"]), len(record["settings"]["seeds"])
     lines += [
         "",
@@ -167,12 +175,17 @@ def further_differences(units: dict[str, Any], variants: list[str]) -> list[str]
         own = _by_seed(units, variant, "psnr_after")
         start = {seed: units["start"]["scores"]["psnr_after"] for seed in own}
         against = {"the pretrained host without any fine-tuning": start}
-        if seconds := _by_seed(units, "plain_equal_seconds", "psnr_after"):
-            against = {"plain fine-tuning of as many seconds": seconds, **against}
+        for other in dict.fromkeys((variant, "implicit")):
+            if seconds := _by_seed(units, AS_LONG_AS + other, "psnr_after"):
+                against = {
+                    f"plain fine-tuning of as many seconds{'' if other == variant else ' as implicit took'}": seconds,
+                    **against,
+                }
+                break
         found = "; ".join(
             f"{Summary.difference(own, other).text(sign=True)} over {name}" for name, other in against.items()
         )
-        lines.append(f"* {TITLES.get(variant, variant)}, after TTO: {found}.")
+        lines.append(f"* {title(variant)}, after TTO: {found}.")
     return lines
 
 
@@ -198,12 +211,12 @@ def outlier_table(record: dict[str, Any]) -> str:
     head = f"| {' | '.join(name for name in names if name)} | mean | clean rooms |"
     lines = [f"| training {head}", "| --- |" + " --- |" * (len(names) + 1)]
     rows = [("none: the pretrained host", {"1": units["start"]})]
-    rows += [(TITLES.get(variant, variant), trained) for variant, trained in by_variant.items()]
-    for title, trained in rows:
+    rows += [(title(variant), trained) for variant, trained in by_variant.items()]
+    for heading, trained in rows:
         for source, suffix in (("scores", ""), ("oracle", ", w known")):
             cells = [Summary.of(of_kind(trained, source, kind)).text() for kind in names]
             clean = {seed: unit["clean"]["psnr_after"] for seed, unit in trained.items()} if not suffix else {}
-            lines.append(f"| {title}{suffix} | {' | '.join(cells)} | {Summary.of(clean).text() if clean else ''} |")
+            lines.append(f"| {heading}{suffix} | {' | '.join(cells)} | {Summary.of(clean).text() if clean else ''} |")
     lines += ["", "PSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."]
     plain = by_variant.get("spoiled_plain")
     if plain is None or len(variants) < 2:
@@ -217,7 +230,7 @@ def outlier_table(record: dict[str, Any]) -> str:
             ]
             own, other = ({s: u["clean"]["psnr_after"] for s, u in t.items()} for t in (trained, plain))
             clean_cell = "" if suffix else Summary.difference(own, other).text(sign=True)
-            lines.append(f"| {TITLES.get(variant, variant)}{suffix} | {' | '.join(cells)} | {clean_cell} |")
+            lines.append(f"| {title(variant)}{suffix} | {' | '.join(cells)} | {clean_cell} |")
     return "\n".join(lines)
 
 
@@ -232,11 +245,9 @@ def real_table(record: dict[str, Any]) -> str:
         plain = _per_scene(own, "plain", "psnr_after") if "plain" in variants else {}
         for variant in variants:
             before, after = (_per_scene(own, variant, f"psnr_{side}") for side in ("before", "after"))
-            difference = "" if variant == "plain" or not plain else Summary.difference(after, plain).text(sign=True)
-            title = TITLES.get(variant, variant)
-            lines.append(
-                f"| {label} | {title} | {Summary.of(before).text()} | {Summary.of(after).text()} | {difference} |"
-            )
+            cells = [Summary.of(before).text(), Summary.of(after).text()]
+            cells.append("" if variant == "plain" or not plain else Summary.difference(after, plain).text(sign=True))
+            lines.append(f"| {label} | {title(variant)} | {' | '.join(cells)} |")
     return (
         "\n".join(lines)
         + "\n\nPSNR on the target views in dB, mean ± standard error (± over seeds). A data set of several scenes "

@@ -156,6 +156,20 @@ def test_training_table_pairs_with_plain_fine_tuning():
     assert "over 2 test rooms" in table and "over 2 seeds" in table
 
 
+def test_training_table_compares_with_plain_trainings_of_as_many_seconds():
+    units = {
+        "start": unit([1.0, 2.0], [1.0, 2.0]),
+        "plain, seed 1": unit([2.0, 3.0], [2.0, 3.0]),
+        "eight_steps, seed 1": unit([4.0, 5.0], [4.0, 5.0]),
+        "two_steps, seed 1": unit([3.0, 4.0], [3.0, 4.0]),
+        "plain_as_long_as_eight_steps, seed 1": unit([2.5, 3.5], [2.5, 3.5]),
+    }
+    table = training_table({**SHARED, "units": units})
+    assert "| plain, as many seconds as: Diff3R, implicit, eight inner steps | 7 |" in table
+    assert "* Diff3R, implicit, eight inner steps, after TTO: +1.50 ± 0.00 over plain fine-tuning of as many" in table
+    assert "* Diff3R, implicit, two inner steps, after TTO: +2.00 ± 0.00 over the pretrained host" in table
+
+
 def test_outlier_table_separates_kinds():
     units = trainings("spoiled_plain", "spoiled_learned")
     table = outlier_table({**SHARED, "units": units, "kinds": {"r1": "blur", "r2": "pose"}})
