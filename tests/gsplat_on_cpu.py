@@ -98,8 +98,8 @@ BACKENDS = {"gsplat_on_cpu": backend(rasterizer), "kernels_on_cpu": backend(own_
 """With twins of gsplat's functions, which are slow; and as it is where gsplat cannot be used."""
 
 
-def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height):
-    """As gsplat's: boxes of tiles, sorted by image, tile and depth; ids count over images and splats."""
+def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height, conics=None, opacities=None):
+    """As gsplat's before 1.6: boxes of tiles, sorted by image, tile and depth; ids count over images and splats."""
     images, count = depths.shape
     low = ((means2d - radii) / tile_size).floor().long()
     high = ((means2d + radii) / tile_size).ceil().long()

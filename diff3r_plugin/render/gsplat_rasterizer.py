@@ -31,7 +31,8 @@ class Rasterizer:
     """Everything that the GPU backend computes with.
 
     Args:
-        isect_tiles, isect_offset_encode: gsplat's public functions of these names, or ours (``tile_lists``).
+        isect_tiles, isect_offset_encode: gsplat's public functions of these names, or ours (``tile_lists``); the first
+            takes ``conics`` and ``opacities``.
         rasterize_to_pixels: gsplat's public function of this name; None: our kernels rasterize, too.
         kernels: Our own kernels for the same device.
         alpha_cap: Largest alpha of one splat at one pixel in renderings by ``rasterize_to_pixels``.
@@ -141,7 +142,19 @@ def gsplat_functions() -> tuple[Callable, Callable, Callable]:
             version = getattr(gsplat, "__version__", "unknown")
             raise GsplatError(f"gsplat {version} has no {what}; install gsplat 1.5.x or 1.6.x.")
         found.append(function)
-    return found[0], found[1], found[2]
+    return _with_ellipses(found[0]), found[1], found[2]
+
+
+def _with_ellipses(isect_tiles: Callable) -> Callable:
+    """An ``isect_tiles`` that may be given conics and opacities; before 1.6 gsplat goes by boxes alone."""
+    if {"conics", "opacities"} <= set(inspect.signature(isect_tiles).parameters):
+        return isect_tiles
+
+    @functools.wraps(isect_tiles)
+    def by_boxes(*arguments: Any, conics: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return isect_tiles(*arguments)
+
+    return by_boxes
 
 
 _NEEDED = {
@@ -171,7 +184,7 @@ def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.dev
         radii = torch.full((1, 1, 2), TILE, dtype=torch.int32, device=device)
         ones = torch.ones(1, 1, device=device)
         conics = torch.tensor([[[1.0, 0.0, 1.0]]], device=device)
-        _, ids, flatten_ids = sort(center, radii, ones, TILE, 1, 1)
+        _, ids, flatten_ids = sort(center, radii, ones, TILE, 1, 1, conics=conics, opacities=ones)
         offsets = encode(ids, 1, 1, 1)
         arguments = (center, conics, torch.ones(1, 1, 3, device=device), ones, TILE, TILE, TILE, offsets, flatten_ids)
         _, alphas = rasterize_to_pixels(*arguments)

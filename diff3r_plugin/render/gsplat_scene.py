@@ -69,7 +69,14 @@ class GsplatScene(KernelInputs):
             return
         with current(self.device):
             _, ids, self.flatten_ids = rasterizer.isect_tiles(
-                splats["means2d"], splats["radii"], splats["depths"], TILE, columns, rows
+                splats["means2d"],
+                splats["radii"],
+                splats["depths"],
+                TILE,
+                columns,
+                rows,
+                conics=splats["conics"],
+                opacities=splats["splat_opacities"],
             )
             self.offsets = rasterizer.isect_offset_encode(ids, self.images, columns, rows).contiguous()
 

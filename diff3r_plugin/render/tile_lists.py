@@ -1,4 +1,4 @@
-"""Which splats each tile of 16 x 16 pixels has to look at, front to back: gsplat's two functions, in PyTorch alone.
+"""Which splats each tile has to look at, front to back: gsplat's two functions, in PyTorch alone.
 
 For devices where gsplat cannot be used. Two sorts, of splats by depth and of pairs of a splat and a tile by tile,
 on whatever device the tensors are.
@@ -7,8 +7,13 @@ on whatever device the tensors are.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from diff3r_plugin.render.semantics import ALPHA_SKIP
+
+SLACK = 1e-3
+"""By which an ellipse may be larger than it is, so that rounding drops nothing that shows; of its exponent."""
 
 
 def isect_tiles(
@@ -18,8 +23,10 @@ def isect_tiles(
     tile_size: int,
     tile_width: int,
     tile_height: int,
+    conics: Float[Tensor, "I N 3"],
+    opacities: Float[Tensor, "I N"],
 ) -> tuple[Int[Tensor, "I N"], Int[Tensor, "M"], Int[Tensor, "M"]]:
-    """Pairs of a splat and a tile that its box touches, by tile and then by depth; arguments as gsplat's.
+    """Pairs of a splat and a tile where it shows, by tile and then by depth; arguments as those of gsplat 1.6.
 
     Args:
         means2d: Centers, px.
@@ -27,9 +34,11 @@ def isect_tiles(
         depths: What decides the order within a tile; equal ones keep the order of the splats.
         tile_size: Side of a tile, px.
         tile_width, tile_height: Tiles across and down.
+        conics: Inverse covariances in the image: xx, xy, yy, px⁻².
+        opacities: Of the splats, in [0, 1].
 
     Returns:
-        Tiles of each splat; the tile of each pair, counted over all images; its splat, counted over all images.
+        Tiles under the box of each splat; the tile of each pair and its splat, both counted over all images.
     """
     low, high = [], []
     for axis, limit in enumerate((tile_width, tile_height)):
@@ -44,10 +53,46 @@ def isect_tiles(
         repeats
     )
     across, left, top = (t.flatten()[splats] for t in (sides[0], low[0], low[1]))
+    column, row = left + within % across, top + within // across
+    shows = _reaches(means2d.flatten(0, 1), conics.flatten(0, 1), opacities.flatten(), splats, column, row, tile_size)
+    splats, column, row = splats[shows], column[shows], row[shows]
     image = splats // depths.shape[1] if depths.shape[1] else splats
-    tiles = (image * tile_height + top + within // across) * tile_width + left + within % across
+    tiles = (image * tile_height + row) * tile_width + column
     tiles, order = tiles.sort(stable=True)
     return counts, tiles, splats[order].int()
+
+
+def _reaches(
+    means2d: Float[Tensor, "S 2"],
+    conics: Float[Tensor, "S 3"],
+    opacities: Float[Tensor, "S"],
+    splats: Int[Tensor, "M"],
+    column: Int[Tensor, "M"],
+    row: Int[Tensor, "M"],
+    tile_size: int,
+) -> Bool[Tensor, "M"]:
+    """Whether the ellipse of a splat, outside of which its alpha is skipped, reaches a pixel's center in a tile.
+
+    The exponent is convex: between the centers of a tile's corner pixels its least value is 0 if the splat's own center
+    is there, and on one of the four sides otherwise.
+    """
+    a, b, c = conics[splats].unbind(-1)
+    center = means2d[splats]
+    sides = []
+    for axis, tile in enumerate((column, row)):
+        first = tile * tile_size + 0.5 - center[:, axis]
+        sides.append((first, first + (tile_size - 1)))
+    (left, right), (top, bottom) = sides
+    inside = (left <= 0) & (right >= 0) & (top <= 0) & (bottom >= 0)
+    least = torch.full_like(a, float("inf"))
+    for x in (left, right):
+        y = (-b * x / c).maximum(top).minimum(bottom)
+        least = least.minimum(0.5 * (a * x * x + c * y * y) + b * x * y)
+    for y in (top, bottom):
+        x = (-b * y / a).maximum(left).minimum(right)
+        least = least.minimum(0.5 * (a * x * x + c * y * y) + b * x * y)
+    reach = (opacities[splats] / ALPHA_SKIP).log()
+    return inside | (least <= reach * (1 + SLACK) + SLACK)
 
 
 def isect_offset_encode(

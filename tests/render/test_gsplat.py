@@ -286,6 +286,18 @@ def test_a_gsplat_without_a_compiled_part_says_what_it_needs(monkeypatch):
         gsplat_rasterizer.working_gsplat(torch.device("cpu"))
 
 
+def test_a_gsplat_that_knows_ellipses_is_given_them(monkeypatch):
+    """From 1.6 on it leaves out tiles that a splat's box touches and its ellipse does not."""
+    fake = types.ModuleType("gsplat")
+    fake.isect_offset_encode = fake.rasterize_to_pixels = lambda: None
+    monkeypatch.setitem(sys.modules, "gsplat", fake)
+    monkeypatch.setattr(gsplat_rasterizer, "_NEEDED", dict.fromkeys(gsplat_rasterizer._NEEDED, ()))
+    fake.isect_tiles = lambda means2d, conics=None, opacities=None: (means2d, conics, opacities)
+    assert gsplat_rasterizer.gsplat_functions()[0](1, conics=2, opacities=3) == (1, 2, 3)
+    fake.isect_tiles = lambda means2d: (means2d,)
+    assert gsplat_rasterizer.gsplat_functions()[0](1, conics=2, opacities=3) == (1,)
+
+
 def test_the_installed_gsplat_has_what_we_call():
     pytest.importorskip("gsplat")
     assert [f.__name__ for f in gsplat_rasterizer.gsplat_functions()] == [
