@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from logged_images import logged_images
 
 from diff3r_plugin.plugin import PluginError, registry
 
@@ -159,7 +160,7 @@ def examine(host: HostRun) -> None:
     def validated() -> str:
         size = {"HOSTLAB_SIZE": VALIDATION_SIZE[host.name]} if host.name in VALIDATION_SIZE else {}
         folder = host.run("val", "train", *FLAG, HOSTLAB_VAL="1", **size)
-        return f"{len(list((folder / 'cwd' / 'outputs').rglob('*.png')))} images"
+        return f"{logged_images(folder)} images"
 
     def same_form() -> None:
         plain, plugged = (torch.load(host.checkpoint(t), weights_only=False) for t in ("plain", "plugin"))

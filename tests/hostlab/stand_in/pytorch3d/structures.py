@@ -1,6 +1,5 @@
-"""Names that VicaSplat imports for drawing cameras, which nothing here draws."""
+"""What VicaSplat imports for drawing, and never makes."""
 
 
-def __getattr__(name: str) -> None:
-    if name.startswith("__"):
-        raise AttributeError(name)
+class Pointclouds:
+    """Only a name."""
