@@ -1,0 +1,1 @@
+"""What `sitecustomize` changes in libraries and hosts, one job a module."""
