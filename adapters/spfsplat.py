@@ -14,6 +14,7 @@ from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.plugin import Expectation, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_spfsplat.py"
+VGGT_TAP = Tap(("gaussian_param_head.scratch.output_conv2",), "input", "(b v) c h w")
 
 
 class SPFSplat(PixelSplatFamily):
@@ -44,6 +45,10 @@ class SPFSplat(PixelSplatFamily):
     )
     # One head for the first view and one for the others; before the last convolution and its dropout.
     tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
+
+    def tap_of(self, encoder: nn.Module) -> Tap | None:
+        """V2's variant on VGGT has one head for all views, of another build."""
+        return VGGT_TAP if hasattr(getattr(encoder, "gaussian_param_head", None), "scratch") else self.tap
 
     def batch_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         parts = batch if isinstance(batch, list) else [batch]

@@ -132,6 +132,10 @@ class HostAdapter(ABC):
         """How many Gaussians the encoder predicts a pixel; they stand in the order view, row, column, sample."""
         return 1
 
+    def tap_of(self, encoder: nn.Module) -> Tap | None:
+        """`tap`, or another one where a host has encoders of several kinds."""
+        return self.tap
+
     def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """The context views among the arguments of an encoder call."""
         return arguments[0] if arguments else named["context"]

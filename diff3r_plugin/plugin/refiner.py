@@ -57,7 +57,7 @@ class Refiner:
         except ValueError as error:
             raise PluginError(f"diff3r.backend={config.backend}: {error}") from error
         encoder = adapter.encoder(wrapper)
-        tap = adapter.tap if "learned" in (settings.head, settings.confidence) else None
+        tap = adapter.tap_of(encoder) if "learned" in (settings.head, settings.confidence) else None
         self.tap = None if tap is None else FeatureTap(encoder, tap)
         channels = 0 if self.tap is None else self.tap.channels
         self.chosen = ChosenViews(encoder, adapter.chosen_views if settings.head == "learned" else None)

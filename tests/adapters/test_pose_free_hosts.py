@@ -9,12 +9,14 @@ from typing import Any
 import host_stubs as stub
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diff3r_adapters.anysplat import AnySplat
 from diff3r_adapters.ecosplat import EcoSplat
+from diff3r_adapters.spfsplat import SPFSplat
 from diff3r_adapters.vicasplat import POSES, VicaSplat
 from diff3r_plugin.plugin.contract import AdapterContract, Example
+from diff3r_plugin.plugin.feature_tap import FeatureTap
 
 B, V, H, W = stub.B, stub.V, stub.H, stub.W
 
@@ -185,3 +187,16 @@ def test_vicasplats_context_is_drawn_by_the_predicted_cameras_and_its_targets_by
 
 def test_vicasplat_is_not_refined_while_it_distills():
     assert VicaSplat().refinable(maps()) and not VicaSplat().refinable({POSES: camera_to_world()})
+
+
+def test_spfsplats_head_reads_whichever_head_its_encoder_has():
+    """V2's variant on VGGT has one head for all views, which its last convolutions follow; the others two."""
+    large, small = nn.Module(), nn.Module()
+    large.gaussian_param_head = nn.ModuleDict({"scratch": nn.ModuleDict({"output_conv2": nn.Conv2d(8, 4, 1)})})
+    for name in ("gaussian_param_head", "gaussian_param_head2"):
+        setattr(small, name, nn.ModuleDict({"dpt": nn.ModuleDict({"head": nn.Sequential(nn.Conv2d(6, 4, 1))})}))
+    assert [FeatureTap(encoder, SPFSplat().tap_of(encoder)).channels for encoder in (large, small)] == [8, 6]
+    tap = FeatureTap(large, SPFSplat().tap_of(large))
+    seen = torch.rand(B * V, 8, H, W)
+    large.gaussian_param_head["scratch"]["output_conv2"](seen)
+    assert torch.equal(tap.take(B, V, H, W).flatten(0, 1), seen)

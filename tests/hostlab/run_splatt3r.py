@@ -4,7 +4,11 @@
 
 Changed in memory: the sizes of ``AsymmetricMASt3R``, the points it predicts (a plane at depth 3 is added, for with
 random weights all points lie at the camera), and the two functions that load ScanNet++. The host then trains two steps,
-tests eight times (as it always does) and writes below OUT.
+tests eight times (as it always does) and writes below OUT. Its command neither resumes nor tests a checkpoint:
+
+    HOSTLAB_MODE   train: no tests. test: no training, the tests are of HOSTLAB_CKPT. both (default)
+    HOSTLAB_CKPT   a checkpoint, given to Lightning as the host would; training goes on with it (word opt.epochs=2)
+    HOSTLAB_VAL, HOSTLAB_LOG   as everywhere: validation batches; a file for the steps
 """
 
 from __future__ import annotations
@@ -95,6 +99,23 @@ def narrow(model: ModuleType, heads: ModuleType) -> None:
     heads.reg_dense_depth = reg_dense_depth
 
 
+def with_checkpoint(trainer: type) -> None:
+    """Let the host train or test alone, from a checkpoint."""
+    mode = os.environ.get("HOSTLAB_MODE", "both")
+    given = {"ckpt_path": path, "weights_only": False} if (path := os.environ.get("HOSTLAB_CKPT")) else {}
+    fit, test = trainer.fit, trainer.test
+
+    def fit_from(self, *args, **kwargs):
+        if mode != "test":
+            fit(self, *args, **kwargs, **given)
+
+    def test_of(self, *args, **kwargs):
+        if mode != "train":
+            return test(self, *args, **kwargs, **(given if mode == "test" else {}))
+
+    trainer.fit, trainer.test = fit_from, test_of
+
+
 def main() -> None:
     checkout, out, *words = sys.argv[1:]
     out_folder = Path(out).resolve()
@@ -105,7 +126,9 @@ def main() -> None:
     import data.scannetpp.scannetpp as scannetpp
     import src.mast3r_src.mast3r.model as model
     import workspace
+    from lightning.pytorch import Trainer
 
+    with_checkpoint(Trainer)
     narrow(model, sys.modules["mast3r.catmlp_dpt_head"])
     with tempfile.TemporaryDirectory() as folder:
         scenes = rooms(Path(folder))
