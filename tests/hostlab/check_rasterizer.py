@@ -8,6 +8,9 @@ import math
 
 import diff_gaussian_rasterization as dgr
 import torch
+from diff_gaussian_rasterization import compositing
+from diff_gaussian_rasterization.color import color_from_sh
+from diff_gaussian_rasterization.shape import cross_matrix
 
 F64 = torch.float64
 H, W, TANX, TANY = 20, 24, 0.6, 0.5
@@ -60,7 +63,7 @@ def per_pixel(g):
     fx, fy = W / (2 * TANX), H / (2 * TANY)
     rot = w2c[:3, :3]
     cam = g["means"] @ rot.T + w2c[:3, 3]
-    color = dgr._color_from_sh(g["means"], w2c.inverse()[:3, 3], g["shs"], 2, True)
+    color = color_from_sh(g["means"], w2c.inverse()[:3, 3], g["shs"], 2, True)
     image = torch.zeros(3, H, W, dtype=F64)
     for y in range(H):
         for x in range(W):
@@ -107,7 +110,7 @@ def main():
     weight = torch.randn(3, H, W, dtype=F64)
     worst = 0.0
     for chunk in (256, 7):  # also across chunk borders
-        dgr.CHUNK = chunk
+        compositing.CHUNK = chunk
         for name in g:
             leaf = g[name].clone().requires_grad_(True)
             (run({**g, name: leaf})[0] * weight).sum().backward()
@@ -134,7 +137,7 @@ def main():
             motion = torch.zeros(4, 4, dtype=F64)
             twist = torch.zeros(6, dtype=F64)
             twist[k] = e
-            motion[:3, :3], motion[:3, 3] = dgr._cross_matrix(twist[3:]), twist[:3]
+            motion[:3, :3], motion[:3, 3] = cross_matrix(twist[3:]), twist[:3]
             w2c = torch.matrix_exp(motion) @ camera()[0]
             with torch.no_grad():
                 values.append(pose_value(run(g, w2c=w2c, pose=True)).item())
