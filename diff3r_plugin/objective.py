@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float, Int
@@ -147,6 +147,12 @@ class LinearizedObjective:
     def diagonal(self) -> Float[Tensor, "B P"]:
         """The exact diagonal of H (for poses, which no Gram covers, of Λ only), without a graph."""
         return self._data_diagonal + self.objective.proximal_weights.detach()
+
+    def system(
+        self, kind: str, diagonal: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
+        """What PCG solves: :meth:`gauss_newton_product` with a diagonal, and :meth:`preconditioner` with the same."""
+        return partial(self.gauss_newton_product, diagonal=diagonal), self.preconditioner(kind, diagonal, gram)
 
     def preconditioner(
         self, kind: str, diagonal: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None

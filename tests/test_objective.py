@@ -77,6 +77,29 @@ def test_block_preconditioner_saves_iterations(backend):
     assert counts[0] < 0.85 * min(counts[1:])
 
 
+def test_a_damped_system_is_preconditioned_by_its_own_diagonal(backend):
+    objective, theta = make(backend, gaussians=4)
+    here = objective.linearize(theta)
+    damped = objective.proximal_weights + 1 + torch.rand_like(theta)
+    product, inverse = here.system("jacobi", damped)
+    probe = torch.randn_like(theta)
+    torch.testing.assert_close(product(probe), here.gauss_newton_product(probe, damped))
+    torch.testing.assert_close(
+        inverse(torch.ones_like(theta)) * (here.diagonal - objective.proximal_weights + damped), torch.ones_like(theta)
+    )
+
+
+def test_blocks_of_a_damped_system_invert_it_where_gaussians_do_not_overlap(backend):
+    """One Gaussian alone is one block, and its unknowns without a block are divided by their diagonal."""
+    scene, views = random_scene(gaussians=1, size=(12, 16), degree=0, seed=1)
+    coordinates = Coordinates(scene, views, ("means", "covariance", "opacity", "sh_dc"))
+    zero = torch.zeros(1, coordinates.num_unknowns, dtype=torch.float64)
+    here = Objective(coordinates, views, zero, torch.full_like(zero, 0.1), backend=backend).linearize(zero)
+    product, inverse = here.system("block_jacobi", torch.full_like(zero, 0.7))
+    probe = torch.randn_like(zero)
+    torch.testing.assert_close(product(inverse(probe)), probe, rtol=1e-8, atol=1e-9)
+
+
 def test_views_without_photographs_are_refused():
     scene, views = random_scene()
     coordinates = Coordinates(scene, views, GROUPS)

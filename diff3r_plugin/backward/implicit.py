@@ -108,10 +108,11 @@ class _ImplicitSolution(Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         theta0, proximal_weights = ctx.saved_tensors
         mode, here = ctx.mode, ctx.solution.linearized
+        product, preconditioner = here.system(mode.preconditioner, gram=ctx.solution.gram)
         solve = pcg(
-            here.gauss_newton_product,
+            product,
             cotangent,
-            preconditioner=here.preconditioner(mode.preconditioner, gram=ctx.solution.gram),
+            preconditioner=preconditioner,
             max_iterations=mode.pcg_iterations,
             tolerance=mode.pcg_tolerance,
         )

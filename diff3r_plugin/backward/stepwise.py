@@ -19,7 +19,6 @@ uses the implicit gradient.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -154,10 +153,11 @@ class _SteppedSolution(Function):
             shift = step.damping[:, None] * step.diagonal
             damped = objective.proximal_weights + shift
             known = ThetaGram(step.diagonal - objective.proximal_weights, None)
+            product, preconditioner = here.system(mode.preconditioner, damped, known)
             solve = pcg(
-                partial(here.gauss_newton_product, diagonal=damped),
+                product,
                 torch.where(step.accepted[:, None], adjoint, 0),
-                preconditioner=here.preconditioner(mode.preconditioner, damped, known),
+                preconditioner=preconditioner,
                 max_iterations=mode.pcg_iterations,
                 tolerance=mode.pcg_tolerance,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -109,17 +108,19 @@ class GaussNewton:
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], here.gradient, 0).neg_()
         damped = added(objective.proximal_weights, diagonal, state.damping[:, None])
+        product, preconditioner = here.system(self.preconditioner, damped, gram)
         solve = pcg(
-            partial(here.gauss_newton_product, diagonal=damped),
+            product,
             rhs,
-            preconditioner=here.preconditioner(self.preconditioner, damped, gram),
+            preconditioner=preconditioner,
             max_iterations=self.pcg_iterations,
             tolerance=self.pcg_tolerance,
         )
         there = objective.linearize(added(here.theta, solve.solution))
 
         decrease = (here.energy - there.energy).detach()
-        predicted = 0.5 * _predicted(solve.solution.detach(), rhs.detach(), solve.residual.detach())
+        # Of the damped model, δ · b − ½ δ · A δ: what conjugate gradients leave of b is orthogonal to their δ.
+        predicted = 0.5 * updates_for(rhs.detach(), None).dot(solve.solution.detach(), rhs.detach())
         accepted = active & (decrease > 0)  # false where the energy is not finite
         ratio = torch.where(accepted, decrease / predicted.clamp_min(torch.finfo(predicted.dtype).tiny), 0)
         shrunk = state.damping * (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp_min(1 / 3)
@@ -146,11 +147,3 @@ class GaussNewton:
             gram=gram,
             gram_age=age + 1,
         )
-
-
-def _predicted(
-    step: Float[Tensor, "B P"], rhs: Float[Tensor, "B P"], residual: Float[Tensor, "B P"]
-) -> Float[Tensor, "B"]:
-    """Twice the fall of the damped model of E: δ · (b + r), r being what PCG left of b."""
-    vectors = updates_for(rhs, None)
-    return vectors.dot(step, rhs) + vectors.dot(step, residual)

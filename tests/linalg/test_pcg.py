@@ -45,6 +45,11 @@ def test_preconditioners_change_the_path_not_the_solution(kind):
     assert (helped.iterations < plain.iterations).all()
 
 
+def test_a_diagonal_of_zero_divides_by_one():
+    """So that an unknown that nothing depends on stays where it is."""
+    assert Jacobi(torch.tensor([[0.0, 2.0, -1.0]]))(torch.ones(1, 3)).tolist() == [[1.0, 0.5, 1.0]]
+
+
 def test_block_jacobi_is_exact_on_block_diagonal_matrices():
     A, b = systems(size=4)
     result = pcg(

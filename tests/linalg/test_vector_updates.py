@@ -93,6 +93,38 @@ def test_a_system_that_breaks_ends_at_its_last_good_iterate_and_disturbs_no_othe
     torch.testing.assert_close(ours.solution[1], torch.linalg.solve(A[1], b[1]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["fused", "torch"])
+def test_a_residual_that_overflows_takes_its_step_back(fused, kind):
+    """Here the product and its curvature are finite, and only the new residual is not."""
+    updates = fused(None, torch.float32) if kind == "fused" else TorchUpdates(None)
+    b = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
+
+    def product(v):
+        return torch.stack([torch.stack([v[0, 0], 1e30 * v[0, 0]]), 2 * v[1]])
+
+    result = solve(product, b, None, updates, **SETTINGS)
+    assert result.reasons == (PCGReason.NON_FINITE, PCGReason.CONVERGED)
+    assert result.solution.tolist() == [[0.0, 0.0], [0.5, 1.0]]
+    assert result.residual[0].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["fused", "torch"])
+def test_a_system_that_has_ended_multiplies_nothing_but_numbers(fused, kind):
+    """A right-hand side of zero has ended at the start: its next direction is no quotient of zeros."""
+    updates = fused(None) if kind == "fused" else TorchUpdates(None)
+    A, b = systems(2, 12, 0)
+    b[0] = 0
+    seen = []
+
+    def product(v):
+        seen.append(v.isfinite().all())
+        return (A @ v[..., None])[..., 0]
+
+    result = solve(product, b, None, updates, **SETTINGS)
+    assert all(seen) and len(seen) > 3
+    assert (result.solution[0] == 0).all() and result.iterations[0] == 0
+
+
 def test_float32_sums_in_double(fused):
     """A sum of a hundred thousand equal numbers in float32 would be off by more than its rounding."""
     r = torch.full((1, 100_000), 0.1, dtype=torch.float32)

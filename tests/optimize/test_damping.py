@@ -22,18 +22,18 @@ class Scripted:
 
     def linearize(self, theta):
         energy = torch.tensor(next(self.energies))
+        self.scenes = len(energy)
         return SimpleNamespace(
             theta=theta,
             energy=energy,
             gradient=torch.ones(len(energy), 1),
-            gauss_newton_product=lambda v, diagonal: v * diagonal,
-            preconditioner=lambda kind, diagonal, gram: None,
+            system=lambda kind, diagonal, gram: (lambda v: v * diagonal, None),
             gram_for=self._gram,
         )
 
     def _gram(self, kind):
         self.grams += 1
-        return ThetaGram(torch.ones(1, 1), None)
+        return ThetaGram(torch.ones(self.scenes, 1), None)
 
 
 def run(objective, steps, active=(True,)):
