@@ -1,25 +1,16 @@
 // Tangents of Gaussians (and cameras) to tangents of splats: the projection on dual numbers.
 #include "chart_packs.h"
+#include "math/splat_chain.h"
 #include "parallel.h"
 
 namespace diff3r {
 namespace {
 
-template <class T> Camera<Dual<Pack<T>>> moving_camera(const Scene<T>& scene, const T* tangents, int64_t image) {
-    using D = Dual<Pack<T>>;
+template <class T> Camera<Dual<Pack<T>>> camera_of(const Scene<T>& scene, const T* tangents, int64_t image) {
     Camera<Pack<T>> still;
     load_camera(scene, image, still);
-    Camera<D> camera;
     const T* matrix = tangents ? tangents + 16 * image : nullptr;
-    for (int i = 0; i < 3; ++i) {
-        for (int j = 0; j < 3; ++j)
-            camera.rotation[3 * i + j] = D::with_tangent(still.rotation[3 * i + j], Pack<T>(matrix ? matrix[4 * i + j] : T(0)));
-        camera.translation[i] = D::with_tangent(still.translation[i], Pack<T>(matrix ? matrix[4 * i + 3] : T(0)));
-    }
-    camera.fx = still.fx, camera.fy = still.fy, camera.cx = still.cx, camera.cy = still.cy;
-    camera.x_low = still.x_low, camera.x_high = still.x_high, camera.y_low = still.y_low, camera.y_high = still.y_high;
-    camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
-    return camera;
+    return moving_camera(still, [&](int i, int j) { return Pack<T>(matrix ? matrix[4 * i + j] : T(0)); });
 }
 
 }  // namespace
@@ -53,7 +44,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                     if (scene.bases > 1) load_coefficients(scene, scene.harmonics, n, count, still);
                     loaded = true;
                 }
-                const Camera<D> camera = moving_camera<T>(scene, tangent.cameras(), image);
+                const Camera<D> camera = camera_of<T>(scene, tangent.cameras(), image);
                 D offset[3], direction[3];
                 Projection<D> p;
                 project(mean, covariance, camera, p);

@@ -3,19 +3,11 @@
 
 namespace diff3r {
 
-template <class T> __device__ __forceinline__ void load_moving_camera(const DeviceScene<T>& scene, const T* tangents, int64_t image, Camera<Dual<T>>& camera) {
-    using D = Dual<T>;
+template <class T> __device__ __forceinline__ Camera<Dual<T>> camera_of(const DeviceScene<T>& scene, const T* tangents, int64_t image) {
     Camera<T> still;
     load_camera(scene, image, still);
     const T* matrix = tangents ? tangents + 16 * image : nullptr;
-    for (int i = 0; i < 3; ++i) {
-        for (int j = 0; j < 3; ++j)
-            camera.rotation[3 * i + j] = D::with_tangent(still.rotation[3 * i + j], matrix ? matrix[4 * i + j] : T(0));
-        camera.translation[i] = D::with_tangent(still.translation[i], matrix ? matrix[4 * i + 3] : T(0));
-    }
-    camera.fx = still.fx, camera.fy = still.fy, camera.cx = still.cx, camera.cy = still.cy;
-    camera.x_low = still.x_low, camera.x_high = still.x_high, camera.y_low = still.y_low, camera.y_high = still.y_high;
-    camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
+    return moving_camera(still, [&](int i, int j) { return matrix ? matrix[4 * i + j] : T(0); });
 }
 
 // Six coefficients of the tangent of ln(alpha) (footprint_tangent) and that of three colors, [I, N, 9].
@@ -36,8 +28,7 @@ __global__ void __launch_bounds__(GAUSSIAN_THREADS) splat_jvp_kernel(DeviceScene
         const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
         const int flags = scene.flags[at];
         if (!(flags & VISIBLE)) continue;  // in no tile's list, so nobody reads it
-        Camera<D> camera;
-        load_moving_camera<T>(scene, tangent.cameras(), image, camera);
+        const Camera<D> camera = camera_of<T>(scene, tangent.cameras(), image);
         Projection<D> p;
         D offset[3], direction[3];
         project(mean, covariance, camera, p);

@@ -33,6 +33,20 @@ template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, Pro
     for (S* number : numbers) keep_visible(visible, number, 1);
 }
 
+// A camera on dual numbers: moved(i, j) is the tangent of an entry of [R|t]; the lens stands still.
+template <class S, class Moved> DIFF3R_INLINE Camera<Dual<S>> moving_camera(const Camera<S>& still, const Moved& moved) {
+    using D = Dual<S>;
+    Camera<D> camera;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = D::with_tangent(still.rotation[3 * i + j], moved(i, j));
+        camera.translation[i] = D::with_tangent(still.translation[i], moved(i, 3));
+    }
+    camera.fx = still.fx, camera.fy = still.fy, camera.cx = still.cx, camera.cy = still.cy;
+    camera.x_low = still.x_low, camera.x_high = still.x_high, camera.y_low = still.y_low, camera.y_high = still.y_high;
+    camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
+    return camera;
+}
+
 // Color tangents: coefficients and direction both move. `still` is not read for one basis function.
 template <class S>
 DIFF3R_INLINE void color_jvp(int bases, const Dual<S>* direction, const S* moved, const S* still, S* out) {
