@@ -94,12 +94,13 @@ class AdapterContract:
     def test_what_is_written_is_read_again(self):
         example = self.example()
         gaussians = example.adapter.gaussians(example.output, example.scenes)
+        there = (gaussians.opacities > 0).to(gaussians.means)[..., None]  # the others are padding, which stays
         moved = Gaussians(
-            gaussians.means + 0.5,
-            None if gaussians.covariances is None else gaussians.covariances * 2,
+            gaussians.means + 0.5 * there,
+            None if gaussians.covariances is None else gaussians.covariances * (1 + there[..., None]),
             gaussians.opacities * 0.5,
-            gaussians.harmonics + 0.25,
-            None if gaussians.scales is None else gaussians.scales * 2,
+            gaussians.harmonics + 0.25 * there[..., None],
+            None if gaussians.scales is None else gaussians.scales * (1 + there),
             gaussians.quats,
         )
         read = example.adapter.gaussians(example.adapter.with_gaussians(example.output, moved), example.scenes)

@@ -48,9 +48,17 @@ OUTPUTS = {
     "two_grids": lambda: (grids(), None),
     "one_call_a_target": lambda: (stub.host_gaussians(), 1),
     "centers": lambda: (stub.host_gaussians(views=1), None),
+    "list_of_scenes": lambda: (scenes_of_two_sizes(), None),
     "with_mean": lambda: (stub.host_gaussians(), 1),
     "merging": lambda: (stub.HostGaussians(**{n: v[:, :31] for n, v in vars(stub.host_gaussians()).items()}), None),
 }
+
+
+def scenes_of_two_sizes() -> dict:
+    whole = vars(stub.host_gaussians())
+    return {
+        "gaussians": [stub.HostGaussians(**{n: v[i : i + 1, : 31 - 5 * i] for n, v in whole.items()}) for i in (0, 1)]
+    }
 
 
 def grids() -> stub.HostGaussians:
@@ -102,3 +110,11 @@ def test_a_mean_of_the_encoder_is_named_once_there_is_one():
     wrapper.ema = nn.Module()
     wrapper.ema.ema_model = nn.Linear(1, 1)
     assert adapter.encoder_copies(wrapper) == [wrapper.ema.ema_model]
+
+
+def test_scenes_of_two_sizes_are_filled_up_and_cut_again():
+    adapter, output = ADAPTERS["list_of_scenes"](), scenes_of_two_sizes()
+    scene = adapter.scene(output)
+    assert scene.means.shape[:2] == (2, 31) and (scene.opacities[1, 26:] == 0).all()
+    back = adapter.with_scene({**output, "more": 1}, scene)
+    assert [one.means.shape[1] for one in back["gaussians"]] == [31, 26] and back["more"] == 1
