@@ -82,7 +82,10 @@ def refine(
     _check_writable(settings)
     progress.begin(inputs, plan, len(started.rounds))
     before = {kind: score_views(inputs.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
-    state = run_rounds(started, inputs, plan, settings, checkpoints, progress, after_round)
+    try:
+        state = run_rounds(started, inputs, plan, settings, checkpoints, progress, after_round)
+    finally:
+        progress.close()
     after = {kind: score_views(state.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
     metrics = {
         "version": __version__,

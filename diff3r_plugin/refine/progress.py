@@ -46,10 +46,13 @@ class Progress:
         else:
             self._say(f"round {entry['round']}/{self._rounds}  {energies}  {entry['seconds']:.1f} s")
 
-    def end(self, metrics: Mapping[str, Any]) -> None:
-        """When all is written."""
+    def close(self) -> None:
+        """After the last round, or where an error ended them: what follows begins a line of its own."""
         if self._bar is not None:
             self._bar.close()
+
+    def end(self, metrics: Mapping[str, Any]) -> None:
+        """When all is written."""
         for kind in ("context", "held_out"):
             before, after = metrics["before"][kind], metrics["after"][kind]
             if before is not None:

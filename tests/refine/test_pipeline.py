@@ -129,6 +129,18 @@ def test_progress_is_a_bar_in_a_terminal_and_lines_elsewhere(settings, stream):
     assert "held-out  PSNR" in text
 
 
+def test_an_error_message_does_not_stand_behind_a_bar(settings):
+    """The command prints it to the same terminal."""
+
+    def interrupted(done):
+        raise KeyboardInterrupt
+
+    said = Terminal()
+    with pytest.raises(KeyboardInterrupt):
+        refine(replace(settings, views_per_round=2, rounds=3), progress=Progress(said), after_round=interrupted)
+    assert "1/3 [" in said.getvalue() and said.getvalue().endswith("\n")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
