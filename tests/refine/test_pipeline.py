@@ -136,8 +136,9 @@ def test_an_error_message_does_not_stand_behind_a_bar(settings):
         raise KeyboardInterrupt
 
     said = Terminal()
+    progress = Progress(said)  # held, as by the traceback of an error that is being told
     with pytest.raises(KeyboardInterrupt):
-        refine(replace(settings, views_per_round=2, rounds=3), progress=Progress(said), after_round=interrupted)
+        refine(replace(settings, views_per_round=2, rounds=3), progress=progress, after_round=interrupted)
     assert "1/3 [" in said.getvalue() and said.getvalue().endswith("\n")
 
 
