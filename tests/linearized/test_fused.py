@@ -105,3 +105,40 @@ def test_a_vector_of_the_wrong_length_is_named(compiled_backend):
     here = _fused(coordinates, torch.zeros(2, coordinates.num_unknowns).double(), views, compiled_backend)
     with pytest.raises(ValueError, match=r"tangent must have shape \[2, 222\], got \[2, 221\]"):
         here.jvp(torch.zeros(2, 221).double())
+
+
+def _diagonals(backend, form, scales) -> list[torch.Tensor]:
+    """In float64 and in float32, of Gaussians of these scales in front of two cameras."""
+    torch.manual_seed(0)
+    scales = torch.tensor(scales).double()
+    count = len(scales)
+    means = torch.tensor([1.0, 0.8, 2.0]) * torch.rand(count, 3) + torch.tensor([-0.5, -0.4, 2.5])
+    colors, quats = 0.3 * torch.randn(count, 3, 4), torch.randn(count, 4)
+    opacities = torch.full((count,), 0.3)
+    g = Gaussians.from_scales(*(t.double()[None] for t in (means, scales, quats, opacities, colors)))
+    g = g if form == "scales" else g.with_covariances()
+    _, views = _scene("scales", 0)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        seen = Views(views.world_to_camera[:1], views.intrinsics[:1], image_size=views.image_size).to(dtype)
+        scene = g.to(dtype)
+        coordinates = Coordinates(scene, seen, EVERYTHING)
+        here = _fused(coordinates, coordinates.encode(scene), seen, backend)
+        found.append(here.gram_diagonal(torch.ones_like(here.image[:, :, 0])))
+    return found
+
+
+@pytest.mark.parametrize("form", ["covariances", "scales"])
+def test_the_diagonal_of_enormous_gaussians_is_finite_in_float32(compiled_backend, form):
+    """A step that went too far leaves covariances whose squares no float holds; damping has to lead back from there."""
+    scales = [[1e9, 1e9, 1e9], [1e10, 1e-2, 1e-2], [3e11, 1.0, 1e-3], [0.3, 0.2, 0.1]]
+    assert all(found.isfinite().all() for found in _diagonals(compiled_backend, form, scales))
+
+
+@pytest.mark.parametrize("form", ["covariances", "scales"])
+def test_the_diagonal_of_needles_is_that_in_double_precision(compiled_backend, form):
+    """A hundred times as long as they are wide: what a fourth power of that leaves of a float is nothing."""
+    needles = [[length, 1e-3, 1e-3] for length in (2.0, 4.0, 8.0)]
+    exact, found = _diagonals(compiled_backend, form, needles)
+    assert (found >= 0).all()
+    torch.testing.assert_close(found.double(), exact, rtol=2e-2, atol=1e-4)

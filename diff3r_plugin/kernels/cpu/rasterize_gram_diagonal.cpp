@@ -21,8 +21,7 @@ template <class T> void rasterize_gram_diagonal(const Linearization<T>& lin, con
                                         P derivative[3];
                                         pass.derivatives(s, touch, derivative);
                                         const T* move = moves + tile.list[i].splat * MEAN_MOVE;
-                                        add_pixel(pass.weight.block[touch.block], touch.weight, derivative, s.a, s.b, s.c, touch.dx, touch.dy, move, turns,
-                                                  sums);
+                                        add_pixel(pass.weight.block[touch.block], touch.weight, derivative, touch.dx, touch.dy, move, turns, sums);
                                     });
     });
 }

@@ -27,8 +27,7 @@ template <class T> struct GramDiagonal {
         for (int k = 0; k < MEAN_MOVE; ++k) shared.number[SharedMoves<T>::STRIDE * slot + k] = moves[int64_t(MEAN_MOVE) * id + k];
     }
     __device__ __forceinline__ void visit(const SharedSplats<T>& s, int slot) {
-        const Footprint<T> splat = s.footprint(slot);
-        const Coverage<T> covered = cover(splat, x, y, scene.alpha_cap);
+        const Coverage<T> covered = cover(s.footprint(slot), x, y, scene.alpha_cap);
         const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         if (!__any_sync(EVERY_LANE, step.taken)) return;
         T sums[16] = {};
@@ -40,8 +39,7 @@ template <class T> struct GramDiagonal {
                 behind[c] -= step.weight * light;
                 derivative[c] = covered.free ? log_alpha_derivative(step.weight, covered.alpha, light, behind[c]) : T(0);
             }
-            add_pixel(weight, step.weight, derivative, splat.a, splat.b, splat.c, covered.dx, covered.dy,
-                      shared.number + SharedMoves<T>::STRIDE * slot, scene.bases > 1, sums);
+            add_pixel(weight, step.weight, derivative, covered.dx, covered.dy, shared.number + SharedMoves<T>::STRIDE * slot, scene.bases > 1, sums);
         }
         add_warp_sums<16>(sums, DIAGONAL_SUMS, out + int64_t(DIAGONAL_SUMS) * s.id[slot]);
     }

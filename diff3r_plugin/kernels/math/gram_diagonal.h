@@ -1,8 +1,7 @@
 // The diagonal of Jᵀ W J in θ from ten sums over a splat's pixels, where the whole block needs 34.
 //
-// A pixel's derivative by a number of the mean is d q + weight · color': d = dI / d ln(alpha), q = d ln(alpha) / d mean. With
-// e = conic · (dx, dy), d ln(alpha) = e · d(center) + ½ eᵀ d(covariance in the image) e: q is a polynomial in e whose
-// coefficients are known before the pixels are visited, so its square is summed as it is.
+// A pixel's derivative by a number of the mean is d q + weight · color': d = dI / d ln(alpha), q = d ln(alpha) / d mean, a
+// polynomial in dx, dy whose coefficients are known before the pixels are visited. So its square is summed as it is.
 #pragma once
 
 #include "charts.h"
@@ -10,14 +9,22 @@
 
 namespace diff3r {
 
-// Of each of the mean's three numbers: coefficients of e_x, e_y, e_x², e_x e_y, e_y² in q; then color' by channel and number.
+// Of each of the mean's three numbers: coefficients of dx, dy, dx², dx dy, dy² in q; then color' by channel and number.
 constexpr int MEAN_MOVE = 24;
 constexpr int MEAN_COLORS = 15;
-constexpr int DIAGONAL_SUMS = 10;  // mean 3 (without what color' alone adds), d² e_x^i e_y^j of degree four, d², weight²
+constexpr int DIAGONAL_SUMS = 10;  // mean 3 (without what color' alone adds), d² dx^i dy^j of degree four, d², weight²
+
+// What d ln(alpha) has of dx², dx dy, dy² when the covariance in the image moves by (2 xx, xy, 2 yy): half of conic · move ·
+// conic. Not the move in units of conic · (dx, dy): for a needle, powers of those would cancel in more digits than a float has.
+template <class S> DIFF3R_INLINE void exponent_move(const Projection<S>& p, const S& xx, const S& xy, const S& yy, S* out) {
+    using R = Real<S>;
+    const S left = R(2) * (p.a * xx) + p.b * xy, right = p.a * xy + R(2) * (p.b * yy);
+    out[0] = R(0.5) * (left * p.a + right * p.b);
+    out[1] = left * p.b + right * p.c;
+    out[2] = R(0.5) * ((R(2) * (p.b * xx) + p.c * xy) * p.b + (p.b * xy + R(2) * (p.c * yy)) * p.c);
+}
 
 template <class S> DIFF3R_INLINE void mean_move(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, S* out) {
-    using R = Real<S>;
-    // Columns: what the rows of J R do to the covariance in the image, by the mean.
     const S* forward = camera.rotation + 6;
     const RowMove<S> xx = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_x);
     const RowMove<S> xy = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_y);
@@ -26,30 +33,27 @@ template <class S> DIFF3R_INLINE void mean_move(const Seen<S>& seen, const Camer
     const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
     for (int j = 0; j < 3; ++j) {
         const S right = camera.rotation[j], down = camera.rotation[3 + j];
-        out[5 * j] = scale_x * (right - p.ratio_x * forward[j]);
-        out[5 * j + 1] = scale_y * (down - p.ratio_y * forward[j]);
-        out[5 * j + 2] = right * xx.across + forward[j] * xx.along;
-        out[5 * j + 3] = right * xy.across + down * yx.across + forward[j] * (xy.along + yx.along);
-        out[5 * j + 4] = down * yy.across + forward[j] * yy.along;
+        const S x = scale_x * (right - p.ratio_x * forward[j]), y = scale_y * (down - p.ratio_y * forward[j]);
+        out[5 * j] = p.a * x + p.b * y;
+        out[5 * j + 1] = p.b * x + p.c * y;
+        exponent_move(p, right * xx.across + forward[j] * xx.along, right * xy.across + down * yx.across + forward[j] * (xy.along + yx.along),
+                      down * yy.across + forward[j] * yy.along, out + 5 * j + 2);
     }
     S colors[3][3], basis[MAX_BASES];
     if (seen.bases > 1) color_by_mean(seen, camera, colors, basis);
     for (int c = 0; c < 3; ++c)
-        for (int j = 0; j < 3; ++j) out[MEAN_COLORS + 3 * c + j] = seen.bases > 1 ? colors[c][j] : S(R(0));
+        for (int j = 0; j < 3; ++j) out[MEAN_COLORS + 3 * c + j] = seen.bases > 1 ? colors[c][j] : S(Real<S>(0));
 }
 
-// Adds one pixel (or a register of them). weight: transmittance times alpha; derivative: d of each channel; w: of the pixel;
-// a, b, c: the conic.
+// Adds one pixel (or a register of them). weight: transmittance times alpha; derivative: d of each channel; w: of the pixel.
 template <class S, class T>
-DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, const T& a, const T& b, const T& c, const S& dx, const S& dy,
-                             const T* move, bool turns, S* sums) {
-    const S x = dx * a + dy * b, y = dx * b + dy * c;
+DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, const S& dx, const S& dy, const T* move, bool turns, S* sums) {
     const S energy = derivative[0] * derivative[0] + derivative[1] * derivative[1] + derivative[2] * derivative[2];
     const S pull = w * energy;
     const S twice = weight + weight;
     for (int j = 0; j < 3; ++j) {
         const T* k = move + 5 * j;
-        const S q = x * (x * k[2] + y * k[3] + S(k[0])) + y * (y * k[4] + S(k[1]));
+        const S q = dx * (dx * k[2] + dy * k[3] + S(k[0])) + dy * (dy * k[4] + S(k[1]));
         S total = pull * q;
         if (turns) {
             const T* color = move + MEAN_COLORS + j;
@@ -57,7 +61,7 @@ DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, c
         }
         sums[j] = sums[j] + total * q;
     }
-    const S xx = x * x, xy = x * y, yy = y * y;
+    const S xx = dx * dx, xy = dx * dy, yy = dy * dy;
     const S left = pull * xx, right = pull * yy;
     sums[3] = sums[3] + left * xx;
     sums[4] = sums[4] + left * xy;
@@ -78,7 +82,9 @@ DIFF3R_INLINE void add_image(const Seen<S>& seen, const Camera<S>& camera, const
     S moves[6][3];
     chart.image_moves(p.image_x, p.image_y, moves);
     for (int k = 0; k < 6; ++k) {
-        const S &a = moves[k][0], &b = moves[k][1], &c = moves[k][2];
+        S move[3];
+        exponent_move(p, moves[k][0], moves[k][1], moves[k][2], move);
+        const S &a = move[0], &b = move[1], &c = move[2];
         diagonal[3 + k] = diagonal[3 + k] + (a * a * sums[3] + R(2) * (a * b) * sums[4] + (b * b + R(2) * (a * c)) * sums[5] +
                                              R(2) * (b * c) * sums[6] + c * c * sums[7]);
     }
