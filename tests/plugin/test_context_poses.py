@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest import mock
 
 import lightning.pytorch
 import pytest
@@ -100,22 +101,9 @@ def run_test(folder, spoil=settled, forget_poses=False, **settings):
             kept.append(call(refiner, output, context, stage))
             return kept[-1]
 
-        attachment_of(model).calls.refiner = Remembering(refiner, remembering)
-        stub_host.make_trainer(lightning.pytorch, folder).test(model, stub_host.loader(1), verbose=False)
+        with mock.patch.object(type(refiner), "__call__", lambda self, *arguments: remembering(*arguments)):
+            stub_host.make_trainer(lightning.pytorch, folder).test(model, stub_host.loader(1), verbose=False)
     return kept[-1], said, json.loads((folder / "diff3r_scores.json").read_text())
-
-
-class Remembering:
-    """A refiner whose calls go through a function."""
-
-    def __init__(self, refiner, call) -> None:
-        self._refiner, self._call = refiner, call
-
-    def __getattr__(self, name):
-        return getattr(self._refiner, name)
-
-    def __call__(self, *arguments):
-        return self._call(*arguments)
 
 
 def test_the_test_estimates_and_says_so(tmp_path, capsys):
