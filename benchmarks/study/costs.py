@@ -14,8 +14,8 @@ from benchmarks.study.trainings import Trainings
 from diff3r_plugin.demo.flag import FLAG
 from diff3r_plugin.demo.host import HostCommand, TrainingLog, run
 
-TURNS = 2
-"""Each row is run so often, all rows taking turns, so that a busy machine slows them alike."""
+TURNS = 1
+"""Each row is run so often, all rows taking turns: more than once where other work may slow some of them."""
 
 STEPS = 100
 UNROLLED_STEPS = 2
@@ -96,7 +96,7 @@ def cost_table(record: dict[str, Any]) -> str:
         cells = ("", "") if turns is plain else (f"{times:.1f}", f"{more:.0f}")
         lines.append(f"| {name} | {seconds:.3f} | {cells[0]} | {peak:.0f} | {cells[1]} |")
     return "\n".join(lines) + (
-        "\n\nThe miniature host's whole training process at 64×64, one room a step: medians over "
-        f"{len(plain)} turns of {STEPS} steps (one of {UNROLLED_STEPS} by the reference renderer); ratios and "
-        "differences within a turn."
+        "\n\nThe miniature host's whole training process at 64×64, one room a step: "
+        f"{len(plain)} x {STEPS} steps, {UNROLLED_STEPS} by the reference renderer; medians over turns, ratios and "
+        "differences within them."
     )
