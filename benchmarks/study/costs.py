@@ -18,7 +18,7 @@ TURNS = 1
 """Each row is run so often, all rows taking turns: more than once where other work may slow some of them."""
 
 STEPS = 100
-UNROLLED_STEPS = 2
+REFERENCE_STEPS = 2
 """Of a training by the reference renderer, which takes a minute or more a step, and has one turn."""
 
 
@@ -49,7 +49,7 @@ def costs(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
                 continue
             unit = f"{name}, turn {turn}"
             trainings.say(unit)
-            steps = UNROLLED_STEPS if slow else STEPS
+            steps = REFERENCE_STEPS if slow else STEPS
             rows[name].append(file.unit(unit, partial(measured, trainings, words, steps)))
     return {"rows": rows}
 
@@ -97,6 +97,6 @@ def cost_table(record: dict[str, Any]) -> str:
         lines.append(f"| {name} | {seconds:.3f} | {cells[0]} | {peak:.0f} | {cells[1]} |")
     return "\n".join(lines) + (
         "\n\nThe miniature host's whole training process at 64×64, one room a step: "
-        f"{len(plain)} x {STEPS} steps, {UNROLLED_STEPS} by the reference renderer; medians over turns, ratios and "
+        f"{len(plain)} x {STEPS} steps, {REFERENCE_STEPS} by the reference renderer; medians over turns, ratios and "
         "differences within them."
     )

@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t LARGE_PAGE = size_t(2) << 20;
 constexpr size_t LARGEST_KEPT = size_t(256) << 20;  // bytes of one block
-constexpr size_t MOST_KEPT = size_t(2048) << 20;     // bytes of all blocks that wait
+constexpr size_t MOST_KEPT = size_t(2048) << 20;    // bytes of all blocks that wait
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool RECYCLE = false;  // a recycled block hides reads past its end
 #else

@@ -106,7 +106,7 @@ template <class S> struct ProjectionCotangent {
 
 // What a row of J R passes on to the point in front of the camera: across the row's own axis, and along the depth.
 template <class S> struct RowMove {
-    S across, along, slope;  // slope: of X/Z or Y/Z
+    S across, along;
 };
 
 // `row`: cotangent of the row of J R that belongs to an axis of the image; `coordinate`: X or Y of the point.
@@ -114,7 +114,7 @@ template <class S>
 DIFF3R_INLINE RowMove<S> row_move(const Real<S>& focal, const S& coordinate, const MaskOf<S>& inside, const S* axis, const S* forward,
                                   const S& inverse_depth, const S* row) {
     const S slope = select(inside, -(focal * inverse_depth * dot3(forward, row)), S(Real<S>(0)));
-    return {inverse_depth * slope, -(inverse_depth * inverse_depth * (focal * dot3(axis, row) + coordinate * slope)), slope};
+    return {inverse_depth * slope, -(inverse_depth * inverse_depth * (focal * dot3(axis, row) + coordinate * slope))};
 }
 
 // (dx, dy, da, db, dc) of the 2D splat back to the Gaussian and the camera.
