@@ -168,10 +168,10 @@ class LinearizedObjective:
             return None
         with torch.no_grad():
             weights = self.objective.proximal_weights if diagonal is None else diagonal
-            whole = added(self._data_diagonal if gram is None else gram.diagonal, weights)
+            data = self._data_diagonal if gram is None else gram.diagonal
             if kind == "jacobi":
-                return Jacobi(whole)
+                return Jacobi(data, weights)
             near = gram.blocks if gram is not None and gram.blocks is not None else self._data_blocks
             blocks, unknowns = near
             shifts = weights[:, unknowns.reshape(-1)].unflatten(-1, unknowns.shape)
-            return BlockJacobi(whole, blocks + torch.diag_embed(shifts), unknowns)
+            return BlockJacobi(added(data, weights), blocks + torch.diag_embed(shifts), unknowns)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.linalg.recycled import room_for
+from diff3r_plugin.linalg.recycled import inverse_sum
 from diff3r_plugin.linalg.small import apply
 
 
@@ -14,7 +14,8 @@ class Jacobi:
     """Division by the diagonal of the matrix.
 
     Args:
-        diagonal: ``[B, P]``, positive (a zero is treated as 1).
+        diagonal: ``[B, P]``.
+        shift: What is added to it, ``[B, P]``; the sum is positive (a zero is treated as 1).
 
     Example:
         >>> import torch
@@ -23,8 +24,8 @@ class Jacobi:
         tensor([[0.5000, 0.2500]])
     """
 
-    def __init__(self, diagonal: Float[Tensor, "B P"]) -> None:
-        self.inverse = torch.threshold(diagonal, 0, 1, out=room_for(diagonal)).reciprocal_()
+    def __init__(self, diagonal: Float[Tensor, "B P"], shift: Float[Tensor, "B P"] | None = None) -> None:
+        self.inverse = inverse_sum(diagonal, torch.zeros_like(diagonal) if shift is None else shift)
 
     def __call__(self, r: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
         return self.inverse * r

@@ -1,4 +1,4 @@
-"""Sums of long vectors in memory that kernels have used before.
+"""Sums of long vectors and their inverses, in memory that kernels have used before.
 
 On a CPU the operating system hands out tens of megabytes page by page, each cleared first: with half a million
 Gaussians that takes longer than the sum. Where autograd records, and on other devices, these are PyTorch's own.
@@ -32,6 +32,28 @@ def added(
     if scale is None:
         return torch.add(a, b, out=out)
     return torch.addcmul(a, scale, b, out=out)
+
+
+def inverse_sum(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """1 / (a + b), and 1 where a + b is not positive; one pass where kernels are loaded.
+
+    Args:
+        a, b: ``[B, P]``, of one dtype and device.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.linalg.recycled import inverse_sum
+        >>> inverse_sum(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]]))
+        tensor([[0.2500, 1.0000]])
+    """
+    library = library_cpu.loaded() if a.device.type == "cpu" else None
+    out = room_for(a, b)
+    if library is None or out is None or a.dtype not in library.by_dtype:
+        return torch.threshold(a + b, 0, 1).reciprocal()
+    a, b = a.contiguous(), b.contiguous()
+    pointers = [t.data_ptr() for t in (a, b, out)]
+    library.by_dtype[a.dtype].inverse_sum(library_cpu.Systems(*a.shape), torch.get_num_threads(), *pointers)
+    return out
 
 
 def room_for(vector: Float[Tensor, "B P"], *others: Tensor | None) -> Float[Tensor, "B P"] | None:

@@ -48,6 +48,7 @@ def test_preconditioners_change_the_path_not_the_solution(kind):
 def test_a_diagonal_of_zero_divides_by_one():
     """So that an unknown that nothing depends on stays where it is."""
     assert Jacobi(torch.tensor([[0.0, 2.0, -1.0]]))(torch.ones(1, 3)).tolist() == [[1.0, 0.5, 1.0]]
+    assert Jacobi(torch.tensor([[0.0, 2.0]]), torch.tensor([[4.0, 2.0]]))(torch.ones(1, 2)).tolist() == [[0.25, 0.25]]
 
 
 def test_block_jacobi_is_exact_on_block_diagonal_matrices():

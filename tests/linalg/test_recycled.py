@@ -1,10 +1,10 @@
-"""Sums in recycled memory are PyTorch's sums, and autograd sees them."""
+"""Sums and inverses in recycled memory are PyTorch's, and autograd sees them."""
 
 import pytest
 import torch
 
 from diff3r_plugin.kernels.loading import library_cpu
-from diff3r_plugin.linalg.recycled import added, room_for
+from diff3r_plugin.linalg.recycled import added, inverse_sum, room_for
 
 LONG = 2**20
 """Enough numbers for recycled memory."""
@@ -24,6 +24,25 @@ def test_sums(kernels, size):
     scale = torch.tensor([[2.0], [-3.0]])
     assert torch.equal(added(a, b), a + b)
     torch.testing.assert_close(added(a, b, scale), a + scale * b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0, 5, 300, LONG + 3])
+def test_inverse_of_a_sum(kernels, size, dtype):
+    a, b = torch.rand(2, size, dtype=dtype), torch.rand(size, 2, dtype=dtype).T
+    torch.testing.assert_close(inverse_sum(a, b), 1 / (a + b), rtol=1e-6, atol=0)
+
+
+def test_what_is_not_positive_has_the_inverse_one(kernels):
+    a, b = torch.tensor([[1.0, 1.0, 2.0, float("nan")]]), torch.tensor([[-1.0, -3.0, 2.0, 1.0]])
+    inverse = inverse_sum(a, b)
+    assert inverse[0, :3].tolist() == [1.0, 1.0, 0.25]
+    assert inverse[0, 3].isnan()  # what is not a number stays none: PCG ends there
+
+
+def test_autograd_follows_an_inverse(kernels):
+    a, b = torch.rand(1, 4, dtype=torch.float64, requires_grad=True), torch.rand(1, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: inverse_sum(x, b), a)
 
 
 def test_the_arguments_stay_as_they_are(kernels):

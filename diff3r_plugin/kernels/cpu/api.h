@@ -73,6 +73,8 @@ struct Diff3rSystems {
                                 const void* inverse_diagonal, const void* r, void* x, void* p);                                    \
     /* r_new = r for the systems whose byte of good [B] is zero. */                                                                \
     int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* r, void* r_new);       \
+    /* inverse = 1 / (a + b), and 1 where a + b is not positive. */                                                               \
+    int32_t diff3r_inverse_sum_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, void* inverse);       \
     /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                          \
     int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,     \
                                      double* sums);

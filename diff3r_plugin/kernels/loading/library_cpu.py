@@ -75,6 +75,7 @@ class Kernels:
         self.step = function("step", systems, c_int32, *[c_void_p] * 3)
         self.follow = function("follow", systems, c_int32, *[c_void_p] * 6)
         self.restore = function("restore", systems, c_int32, *[c_void_p] * 3)
+        self.inverse_sum = function("inverse_sum", systems, c_int32, *[c_void_p] * 3)
         self.products = function("products", systems, c_int32, *[c_void_p] * 4)
         self.free = function("free", c_void_p, result=None)
 
