@@ -24,7 +24,7 @@ template <class T> struct Tile {
     int64_t begin, end;      // its part of the tile lists
     const Splat<T>* splats;  // of the image
     const TileEntry* list;   // of all tiles
-    Pack<T> lane_x, lane_y;  // center of each lane's pixel in block 0, px
+    Pack<T> column_x[Blocks<T>::columns], row_y[Blocks<T>::rows];  // center of each lane's pixel, by column and row of blocks, px
 
     Tile(const Linearization<T>& lin, int64_t index) {
         const Scene<T>& scene = lin.scene;
@@ -38,9 +38,10 @@ template <class T> struct Tile {
         end = lin.tile_starts[index + 1];
         splats = lin.splats.get() + image * scene.gaussians;
         list = lin.tile_lists.get();
-        for (int l = 0; l < Blocks<T>::lanes; ++l) {
-            lane_x.v[l] = T(x) + T(l % Blocks<T>::width) + T(0.5);
-            lane_y.v[l] = T(y) + T(l / Blocks<T>::width) + T(0.5);
+        using B = Blocks<T>;
+        for (int l = 0; l < B::lanes; ++l) {
+            for (int i = 0; i < B::columns; ++i) column_x[i].v[l] = T(x + i * B::width + l % B::width) + T(0.5);
+            for (int i = 0; i < B::rows; ++i) row_y[i].v[l] = T(y + i * B::height + l / B::width) + T(0.5);
         }
     }
 
@@ -64,8 +65,8 @@ template <class T> struct Tile {
         return columns * rows;
     }
 
-    DIFF3R_INLINE Pack<T> block_x(int block) const { return lane_x + T(block % Blocks<T>::columns * Blocks<T>::width); }
-    DIFF3R_INLINE Pack<T> block_y(int block) const { return lane_y + T(block / Blocks<T>::columns * Blocks<T>::height); }
+    DIFF3R_INLINE const Pack<T>& block_x(int block) const { return column_x[block % Blocks<T>::columns]; }
+    DIFF3R_INLINE const Pack<T>& block_y(int block) const { return row_y[block / Blocks<T>::columns]; }
 };
 
 template <class T> DIFF3R_INLINE Footprint<Pack<T>> footprint(const Splat<T>& s) {

@@ -23,8 +23,9 @@ template <class T> void mean_moves(const Linearization<T>& lin, T* out, int thre
             const SeenPack<T> one(lin, gaussians, at, count, camera, visible);
             P move[padded<T>(MEAN_MOVE)];
             mean_move(one.seen(), camera, one.projection, move);
-            store_rows(move, MEAN_MOVE, out + at * MEAN_MOVE, MEAN_MOVE, count);
+            stream_rows<MEAN_MOVE>(move, out + at * MEAN_MOVE, count);
         });
+        finish_streaming();
     });
 }
 

@@ -61,18 +61,14 @@ template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t
 
 // Which of the pack's Gaussians are rendered in an image.
 template <class T> DIFF3R_INLINE bool load_visible(const int32_t* tile_counts, int64_t first, int count, PackMask<T>& visible) {
-    T tiles[Pack<T>::lanes] = {};
-    for (int i = 0; i < count; ++i) tiles[i] = T(tile_counts[first + i]);
-    visible = Pack<T>::load(tiles) > Pack<T>(T(0));
+    visible = converted<T>(first_of<Pack<T>::lanes>(tile_counts + first, count)) > Pack<T>(T(0));
     return any(visible);
 }
 
 // Channels that are clamped at zero have no derivative: 1 where lit.
 template <class T> DIFF3R_INLINE void load_lit(const Linearization<T>& lin, int64_t at, int count, Pack<T>* lit) {
-    T bits[3][Pack<T>::lanes] = {};
-    for (int l = 0; l < count; ++l)
-        for (int c = 0; c < 3; ++c) bits[c][l] = T(lin.lit[at + l] >> c & 1);
-    for (int c = 0; c < 3; ++c) lit[c] = Pack<T>::load(bits[c]);
+    const auto channels = first_of<Pack<T>::lanes>(lin.lit.get() + at, count);
+    for (int c = 0; c < 3; ++c) lit[c] = converted<T>((channels >> c) & 1);
 }
 
 }  // namespace diff3r

@@ -114,6 +114,13 @@ DIFF3R_INLINE Pack<double> at_least(double bound, const Pack<double>& x) {
 DIFF3R_INLINE Pack<double> at_most(double bound, const Pack<double>& x) {
     return Pack<double>::of((Pack<double>::Values)_mm512_min_pd(_mm512_set1_pd(bound), (__m512d)x.v));
 }
+// The first `count` lanes.
+DIFF3R_INLINE void store_first(int count, const Pack<float>& x, float* p) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)x.v);
+}
+DIFF3R_INLINE void store_first(int count, const Pack<double>& x, double* p) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), (__m512d)x.v);
+}
 template <class T> DIFF3R_INLINE bool any(const PackMask<T>& m) { return m.bits != 0; }
 template <class T> DIFF3R_INLINE bool lane(const PackMask<T>& m, int i) { return (m.bits >> i) & 1u; }
 #else
@@ -133,6 +140,12 @@ template <class T> DIFF3R_INLINE Pack<T> at_least(T bound, const Pack<T>& x) {
 }
 template <class T> DIFF3R_INLINE Pack<T> at_most(T bound, const Pack<T>& x) {
     return Pack<T>::of(Pack<T>(bound).v < x.v ? Pack<T>(bound).v : x.v);
+}
+template <class T> DIFF3R_INLINE void store_first(int count, const Pack<T>& x, T* p) {
+    if (count == Pack<T>::lanes) return x.store(p);
+    T all[Pack<T>::lanes];
+    x.store(all);
+    std::memcpy(p, all, size_t(count) * sizeof(T));
 }
 template <class T> DIFF3R_INLINE bool any(const PackMask<T>& m) {
     long long seen = 0;
@@ -212,6 +225,24 @@ template <class T> DIFF3R_INLINE Pack<T> load_strided(const T* p, int64_t stride
 }
 template <class T> DIFF3R_INLINE void store_strided(const Pack<T>& x, T* p, int64_t stride, int count) {
     for (int i = 0; i < count; ++i) p[i * stride] = x.v[i];
+}
+
+// Integers as they stand in an array, and as numbers. Not by way of an array of numbers that is filled one by one: a
+// register loaded from that waits until all that was stored before has reached the cache.
+template <int lanes, class I> struct IntegerLanes {
+    typedef I Values __attribute__((vector_size(lanes * sizeof(I))));
+};
+// The first `count`, and zeros.
+template <int lanes, class I> DIFF3R_INLINE typename IntegerLanes<lanes, I>::Values first_of(const I* p, int count) {
+    typename IntegerLanes<lanes, I>::Values r{};
+    if (count == lanes)
+        std::memcpy(&r, p, sizeof(r));
+    else
+        std::memcpy(&r, p, size_t(count) * sizeof(I));
+    return r;
+}
+template <class T, class Integers> DIFF3R_INLINE Pack<T> converted(const Integers& x) {
+    return Pack<T>::of(__builtin_convertvector(x, typename Pack<T>::Values));
 }
 
 }  // namespace diff3r

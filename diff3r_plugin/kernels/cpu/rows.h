@@ -56,13 +56,7 @@ template <int width, int left, class T> DIFF3R_INLINE Pack<T> folded(Pack<T>* v)
 template <int count, class T> DIFF3R_INLINE void write_sums(Pack<T>* v, T* out) {
     constexpr int lanes = Pack<T>::lanes, now = count < lanes ? count : lanes;
     const Pack<T> sums = folded<1, now>(v);
-    if constexpr (now == lanes) {
-        sums.store(out);
-    } else {
-        T all[lanes];
-        sums.store(all);
-        std::memcpy(out, all, now * sizeof(T));
-    }
+    store_first(now, sums, out);
     if constexpr (count > lanes) write_sums<count - lanes>(v + lanes, out + lanes);
 }
 
@@ -131,15 +125,7 @@ template <class T> DIFF3R_INLINE void store_rows(Pack<T>* in, int numbers, T* p,
     for (int j = 0; j < numbers; j += lanes) {
         transpose<1>(in + j);
         const int now = numbers - j < lanes ? numbers - j : lanes;
-        for (int l = 0; l < count; ++l) {
-            if (now == lanes) {
-                in[j + l].store(p + l * stride + j);
-            } else {
-                T row[lanes];
-                in[j + l].store(row);
-                std::memcpy(p + l * stride + j, row, size_t(now) * sizeof(T));
-            }
-        }
+        for (int l = 0; l < count; ++l) store_first(now, in[j + l], p + l * stride + j);
     }
 }
 

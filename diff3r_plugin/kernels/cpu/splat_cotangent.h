@@ -6,6 +6,8 @@
 
 namespace diff3r {
 
+constexpr int SLOTS_AHEAD = 32;
+
 // Adds up `numbers` values per slot over the slots of each Gaussian, in order; zero for those that are not rendered.
 // Rows are read a whole pack at a time, so slots are followed by SLOT_PADDING numbers that may be read.
 template <class T, int numbers>
@@ -16,6 +18,7 @@ DIFF3R_INLINE void gather_slots(const Linearization<T>& lin, const T* slots, int
         for (int j = 0; j < packs; ++j) row[j] = Pack<T>(T(0));
         if (l < count) {
             const T* slot = slots + int64_t(lin.slot_starts[at + l]) * numbers;
+            __builtin_prefetch(slot + SLOTS_AHEAD * numbers);
             for (int32_t k = lin.tile_counts[at + l]; k > 0; --k, slot += numbers)
                 for (int j = 0; j < packs; ++j) row[j] += Pack<T>::load(slot + j * lanes);
         }

@@ -149,15 +149,11 @@ DIFF3R_INLINE void project_transposed(const S* mean, const Camera<S>& camera, co
     }
     const S* forward = camera.rotation + 6;
     const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
-    const S zero = S(R(0));
-    const S slope_x = select(p.inside_x, -(scale_x * dot3(forward, image_x)), zero);
-    const S slope_y = select(p.inside_y, -(scale_y * dot3(forward, image_y)), zero);
-    const S ratio_x = slope_x + camera.fx * dx;
-    const S ratio_y = slope_y + camera.fy * dy;
-    const S inverse_depth = camera.fx * dot3(p.axis_x, image_x) + camera.fy * dot3(p.axis_y, image_y) +
-                            p.point[0] * ratio_x + p.point[1] * ratio_y;
-    const S point[3] = {p.inverse_depth * ratio_x, p.inverse_depth * ratio_y,
-                        -(p.inverse_depth * p.inverse_depth * inverse_depth)};
+    const RowMove<S> x = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, image_x);
+    const RowMove<S> y = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, image_y);
+    const S center_x = scale_x * dx, center_y = scale_y * dy;
+    const S point[3] = {x.across + center_x, y.across + center_y,
+                        x.along + y.along - p.inverse_depth * (p.point[0] * center_x + p.point[1] * center_y)};
     for (int j = 0; j < 3; ++j)
         out.mean[j] = camera.rotation[j] * point[0] + camera.rotation[3 + j] * point[1] + camera.rotation[6 + j] * point[2];
     if (!with_camera) return;
