@@ -63,7 +63,11 @@ template <class K> struct Entry {
 
 constexpr int MAX_DIGIT = 12;  // bits
 
-inline int64_t chunk_begin(int64_t items, int chunks, int64_t chunk) { return items * chunk / chunks; }
+// Calls body(i) for the items of one of `chunks` equal parts.
+template <class Body> DIFF3R_INLINE void for_chunk(int64_t items, int chunks, int64_t chunk, const Body& body) {
+    const int64_t end = items * (chunk + 1) / chunks;
+    for (int64_t i = items * chunk / chunks; i < end; ++i) body(i);
+}
 
 // Stable, least significant digit first, over no more digits than the spread of the keys needs. Result in `a`.
 template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, Buffer<int64_t>& histogram, int64_t count, int threads) {
@@ -84,7 +88,7 @@ template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, Buf
         parallel_for(chunks, threads, [&](int64_t chunk, int) {
             int64_t* filled = histogram.get() + chunk * bins;
             std::fill(filled, filled + bins, 0);
-            for (int64_t i = chunk_begin(count, chunks, chunk); i < chunk_begin(count, chunks, chunk + 1); ++i) ++filled[digit(from[i].key)];
+            for_chunk(count, chunks, chunk, [&](int64_t i) { ++filled[digit(from[i].key)]; });
         });
         int64_t position = 0;
         for (int64_t bin = 0; bin < bins; ++bin)
@@ -96,8 +100,7 @@ template <class K> void radix_sort(Buffer<Entry<K>>& a, Buffer<Entry<K>>& b, Buf
             }
         parallel_for(chunks, threads, [&](int64_t chunk, int) {
             int64_t* next = histogram.get() + chunk * bins;
-            for (int64_t i = chunk_begin(count, chunks, chunk); i < chunk_begin(count, chunks, chunk + 1); ++i)
-                to[next[digit(from[i].key)]++] = from[i];
+            for_chunk(count, chunks, chunk, [&](int64_t i) { to[next[digit(from[i].key)]++] = from[i]; });
         });
         std::swap(from, to);
     }
@@ -143,14 +146,17 @@ template <class T> void fill_image(Linearization<T>& lin, const SortInput<T>& so
         if (counts[n]) work.entries[visible++] = {depth_key(depths[n]), int32_t(n)};
     radix_sort(work.entries, work.other, work.histogram, visible, threads);
 
+    // In the order of depth, what is read of Gaussians lies all over the place.
+    const auto soon = [&](int64_t i) { return work.entries[std::min(i + 16, visible - 1)].index; };
     const int chunks = threads_for(visible, 1 << 15, threads);
     parallel_for(chunks, threads, [&](int64_t chunk, int) {
         int64_t* filled = work.tile_counts.get() + chunk * tiles;
         std::fill(filled, filled + tiles, 0);
-        for (int64_t i = chunk_begin(visible, chunks, chunk); i < chunk_begin(visible, chunks, chunk + 1); ++i) {
+        for_chunk(visible, chunks, chunk, [&](int64_t i) {
+            __builtin_prefetch(boxes + soon(i));
             const int32_t n = work.entries[i].index;
             for_each_tile(boxes[n], splats[n], tiles_x, [&](int64_t tile) { ++filled[tile]; });
-        }
+        });
     });
     int64_t position = image_start;
     for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -164,11 +170,13 @@ template <class T> void fill_image(Linearization<T>& lin, const SortInput<T>& so
     }
     parallel_for(chunks, threads, [&](int64_t chunk, int) {
         int64_t* next = work.tile_counts.get() + chunk * tiles;
-        for (int64_t i = chunk_begin(visible, chunks, chunk); i < chunk_begin(visible, chunks, chunk + 1); ++i) {
+        for_chunk(visible, chunks, chunk, [&](int64_t i) {
+            __builtin_prefetch(boxes + soon(i));
+            __builtin_prefetch(slots + soon(i));
             const int32_t n = work.entries[i].index;
             int32_t slot = slots[n];
             for_each_tile(boxes[n], splats[n], tiles_x, [&](int64_t tile) { lin.tile_lists[next[tile]++] = {n, slot++}; });
-        }
+        });
     });
 }
 
