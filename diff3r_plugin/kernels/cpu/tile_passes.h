@@ -6,9 +6,6 @@
 
 namespace diff3r {
 
-// A pass reads some 64 MB of alphas, faster than the processor's own guesses bring them.
-constexpr int REGISTERS_AHEAD = 16;
-
 // One splat at one block of pixels.
 template <class T> struct Touch {
     int block;
