@@ -39,6 +39,11 @@ template <class T> struct Pack {
     Values v;
 
     DIFF3R_INLINE Pack() {}
+    DIFF3R_INLINE Pack(const Pack& x) : v(x.v) {}
+    DIFF3R_INLINE Pack& operator=(const Pack& x) {
+        v = x.v;
+        return *this;
+    }
     DIFF3R_INLINE Pack(T x) : v(x - Values{}) {}  // x in every lane (x - 0 keeps the sign of zero)
     DIFF3R_INLINE static Pack of(Values v) {
         Pack r;
@@ -165,6 +170,10 @@ DIFF3R_COMPARE_REAL(==)
 template <class T> DIFF3R_INLINE PackMask<T> both(const PackMask<T>& a, const PackMask<T>& b) { return {a.bits & b.bits}; }
 template <class T> DIFF3R_INLINE PackMask<T> but_not(const PackMask<T>& a, const PackMask<T>& b) { return {a.bits & ~b.bits}; }
 
+#ifdef DIFF3R_MASK_REGISTERS
+DIFF3R_INLINE Pack<float> square_root(const Pack<float>& x) { return Pack<float>::of((Pack<float>::Values)_mm512_sqrt_ps((__m512)x.v)); }
+DIFF3R_INLINE Pack<double> square_root(const Pack<double>& x) { return Pack<double>::of((Pack<double>::Values)_mm512_sqrt_pd((__m512d)x.v)); }
+#else
 DIFF3R_INLINE Pack<float> square_root(const Pack<float>& x) {
     Pack<float> r;
     for (int i = 0; i < Pack<float>::lanes; ++i) r.v[i] = sqrtf(x.v[i]);
@@ -175,6 +184,7 @@ DIFF3R_INLINE Pack<double> square_root(const Pack<double>& x) {
     for (int i = 0; i < Pack<double>::lanes; ++i) r.v[i] = sqrt(x.v[i]);
     return r;
 }
+#endif
 
 // exp by 2^n · exp(r), |r| <= ln(2)/2: n is rounded by adding 1.5·2^(mantissa bits), whose low bits then hold n.
 // Polynomials: Chebyshev fit of (exp(r) - 1 - r) / r² for float (1 ulp), Taylor for double (1 ulp).
