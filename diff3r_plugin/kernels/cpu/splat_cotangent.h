@@ -51,12 +51,10 @@ template <class T> struct SeenPack {
     // at: the first Gaussian, counted over all images.
     DIFF3R_INLINE SeenPack(const Linearization<T>& lin, const GaussianPack<T>& given, int64_t at, int count, const Camera<Pack<T>>& camera,
                            const PackMask<T>& visible_)
-        : gaussians(given), opacity(given.opacity), visible(visible_), bases(lin.scene.bases) {
-        for (int j = 0; j < 3; ++j) mean[j] = given.mean[j];
-        for (int j = 0; j < 6; ++j) covariance[j] = given.covariance[j];
-        keep_visible(visible, mean, 3);
-        keep_visible(visible, covariance, 6);
-        keep_visible(visible, &opacity, 1);
+        : gaussians(given), visible(visible_), bases(lin.scene.bases) {
+        visible_part(visible, given.mean, 3, mean);
+        visible_part(visible, given.covariance, 6, covariance);
+        visible_part(visible, &given.opacity, 1, &opacity);
         load_lit(lin, at, count, lit);
         project(mean, covariance, camera, projection);
         keep_visible(visible, projection);

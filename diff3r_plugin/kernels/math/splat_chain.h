@@ -23,9 +23,10 @@ template <class S> DIFF3R_INLINE void zero(S* numbers, int count) {
 }
 
 // Gaussians that are not rendered may hold anything, NaN too: zero them, so that nothing of it reaches a product with 0.
-template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, S* numbers, int count) {
-    for (int j = 0; j < count; ++j) numbers[j] = select(visible, numbers[j], S(Real<S>(0)));
+template <class S> DIFF3R_INLINE void visible_part(const MaskOf<S>& visible, const S* numbers, int count, S* out) {
+    for (int j = 0; j < count; ++j) out[j] = select(visible, numbers[j], S(Real<S>(0)));
 }
+template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, S* numbers, int count) { visible_part(visible, numbers, count, numbers); }
 template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, Projection<S>& p) {
     S* const vectors[] = {p.point, p.axis_x, p.axis_y, p.image_x, p.image_y, p.spread_x, p.spread_y};
     S* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.a, &p.b, &p.c};
