@@ -101,10 +101,10 @@ class GaussNewton:
 
     def step(self, objective: Objective, state: GaussNewtonState, active: Tensor) -> GaussNewtonState:
         here = state.linearized
-        gram, age = state.gram, state.gram_age
-        if gram is None or age >= GRAM_STEPS:
+        gram, age, diagonal = state.gram, state.gram_age, state.diagonal
+        if gram is None or diagonal is None or age >= GRAM_STEPS:
             gram, age = here.gram_for(self.preconditioner), 0
-        diagonal = added(gram.diagonal, objective.proximal_weights.detach())
+            diagonal = added(gram.diagonal, objective.proximal_weights.detach())
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
         rhs = torch.where(active[:, None], here.gradient, 0).neg_()
         damped = added(objective.proximal_weights, diagonal, state.damping[:, None])
