@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.views import Views
 
@@ -37,12 +37,7 @@ def with_graph(views: Views, dtype: torch.dtype) -> Views:
 
 def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
     """Scenes in which all these tensors, ``[B, ...]``, are finite."""
-    return torch.stack([t.isfinite().flatten(1).all(1) for t in tensors]).all(0)
-
-
-def valid_scenes(gaussians: Gaussians) -> Bool[Tensor, "B"]:
-    """Scenes in which every Gaussian is finite and has a covariance that is one."""
-    return Coordinates(gaussians, None, ("means",)).valid.all(1)
+    return torch.stack([finite_rows(t.flatten(1)) for t in tensors]).all(0)
 
 
 def like(mask: Bool[Tensor, "B"], tensor: Tensor) -> Tensor:

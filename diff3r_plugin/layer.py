@@ -21,7 +21,6 @@ from diff3r_plugin.containment import (
     ordinary_views,
     stand_in,
     stand_in_views,
-    valid_scenes,
     with_graph,
 )
 from diff3r_plugin.coordinates import Coordinates
@@ -161,16 +160,17 @@ class TTOLayer(nn.Module):
         views, images = ordinary_views(views, dtype)
 
         unusable_views = ~finite_scenes(images, views.world_to_camera, views.intrinsics)
-        unusable = ~valid_scenes(gaussians)
+        coordinates = Coordinates(gaussians, views, self.groups)
+        unusable = ~coordinates.valid.all(1)
         broken = unusable | unusable_views
         if broken.any():
             gaussians_in, views = stand_in(gaussians, broken), stand_in_views(views, broken)
             given_views = stand_in_views(given_views, broken)
             images = torch.where(like(broken, images), 0.0, images)
+            coordinates = Coordinates(gaussians_in, views, self.groups)
         else:
             gaussians_in = gaussians
 
-        coordinates = Coordinates(gaussians_in, views, self.groups)
         theta0 = coordinates.encode(gaussians_in)
         flat_weights = weights.flatten(coordinates, theta0)
         if pixel_weights is None:

@@ -25,8 +25,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from diff3r_plugin.backward.mode import InnerProblem, Solved
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.info import BackwardInfo, BackwardRecord, StationarityWarning
 from diff3r_plugin.linalg import pcg
+from diff3r_plugin.linalg.recycled import copied, kept
 from diff3r_plugin.optimize import InnerSolution, InnerSolver, minimize
 from diff3r_plugin.ranges import require_pcg
 
@@ -101,7 +103,7 @@ class _ImplicitSolution(Function):
     ) -> Tensor:
         ctx.mode, ctx.solution, ctx.record = mode, solution, record
         ctx.save_for_backward(theta0, proximal_weights)
-        return solution.theta.detach().clone()
+        return copied(solution.theta.detach())
 
     @staticmethod
     @once_differentiable
@@ -120,7 +122,7 @@ class _ImplicitSolution(Function):
         mode.warn_if_not_stationary(ctx.solution)
         v = solve.solution
         # A broken scene must not reach the network that all scenes share.
-        residual = torch.where(solve.residual.isfinite().all(-1, keepdim=True), solve.residual, 0)
+        residual = kept(finite_rows(solve.residual), solve.residual)
         wants_theta0, wants_weights, wants_images, wants_pixels = ctx.needs_input_grad[:4]
         change = here.jvp(v) if wants_images or wants_pixels else None
         return (

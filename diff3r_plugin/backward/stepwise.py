@@ -28,6 +28,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from diff3r_plugin.backward.mode import InnerProblem, Solved
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.info import BackwardInfo, BackwardRecord
 from diff3r_plugin.linalg import PCGResult, pcg
 from diff3r_plugin.objective import Objective, ThetaGram
@@ -163,7 +164,7 @@ class _SteppedSolution(Function):
             )
             solves.append(solve)
             # A scene whose solve broke passes its gradient on as it is, and does not reach the others.
-            sound = step.accepted & solve.solution.isfinite().all(-1) & solve.residual.isfinite().all(-1)
+            sound = step.accepted & finite_rows(solve.solution) & finite_rows(solve.residual)
             w = torch.where(sound[:, None], solve.solution, 0)
             # λ − H w, with H w known from the residual of A w = λ.
             adjoint = torch.where(sound[:, None], solve.residual + shift * w, adjoint)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates.covariance import CovarianceChart, LocalCovariance, symmetric_derivative
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.linalg.small import (
     SYMMETRIC_ENTRIES,
@@ -73,7 +74,7 @@ def _cholesky(
     """Lower factors (0 where not movable), validity and movability."""
     a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in SYMMETRIC_ENTRIES)
     trace = a + d + f
-    finite = torch.stack([a, b, c, d, e, f]).isfinite().all(0)
+    finite = finite_rows(torch.stack([a, b, c, d, e, f], -1))
     movable = finite & (trace > torch.finfo(covariances.dtype).tiny)
     size = torch.where(movable, trace, 1)
     floor = (RELATIVE_PIVOT_FLOOR**2) * size

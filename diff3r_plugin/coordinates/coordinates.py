@@ -31,6 +31,7 @@ from diff3r_plugin.coordinates.covariance import CovarianceChart
 from diff3r_plugin.coordinates.exposure import Exposure, decode_exposure
 from diff3r_plugin.coordinates.poses import LocalPose, PoseChart
 from diff3r_plugin.coordinates.scale_rotation import ScaleRotationChart
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.views import Views
 
@@ -86,7 +87,7 @@ class Coordinates:
 
         chart = CholeskyChart if reference.scales is None else ScaleRotationChart
         self.covariance_chart: CovarianceChart = chart(reference)
-        finite = torch.stack([t.isfinite().reshape(B, N, -1).all(-1) for t in reference.tensors()]).all(0)
+        finite = torch.stack([finite_rows(t.reshape(B, N, -1)) for t in reference.tensors()]).all(0)
         self.movable: Bool[Tensor, "B N"] = self.covariance_chart.movable & finite
         self.valid: Bool[Tensor, "B N"] = self.covariance_chart.valid & finite
         self.scale = torch.where(self.movable, self.covariance_chart.mean_scale, 0)[..., None]

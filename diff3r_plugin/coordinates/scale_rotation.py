@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates.covariance import CovarianceChart, LocalCovariance, symmetric_derivative
+from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians, rotation_matrices
 from diff3r_plugin.linalg.small import entries3, product
 
@@ -25,7 +26,7 @@ class ScaleRotationChart(CovarianceChart):
     def __init__(self, reference: Gaussians) -> None:
         assert reference.scales is not None and reference.quats is not None
         self._scales, self._quats = reference.scales, reference.quats
-        finite = self._scales.isfinite().all(-1) & self._quats.isfinite().all(-1)
+        finite = finite_rows(self._scales) & finite_rows(self._quats)
         self.valid = finite & (self._scales >= 0).all(-1)
         self.movable = self.valid & (self._scales > 0).all(-1) & (self._quats.abs().amax(-1) > 0)
         self.mean_scale = (self._scales**2).mean(-1).sqrt()

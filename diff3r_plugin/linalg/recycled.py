@@ -7,7 +7,7 @@ Gaussians that takes longer than the sum. Where autograd records, and on other d
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.kernels.loading import library_cpu
@@ -32,6 +32,32 @@ def added(
     if scale is None:
         return torch.add(a, b, out=out)
     return torch.addcmul(a, scale, b, out=out)
+
+
+def copied(a: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """A copy.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.linalg.recycled import copied
+        >>> copied(torch.ones(1, 2))
+        tensor([[1., 1.]])
+    """
+    out = room_for(a)
+    return a.clone() if out is None else out.copy_(a)
+
+
+def kept(which: Bool[Tensor, "B"], a: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+    """A new vector: a for the systems of ``which``, zero for the others, whatever a holds there.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.linalg.recycled import kept
+        >>> kept(torch.tensor([True, False]), torch.tensor([[1.0], [float("nan")]]))
+        tensor([[1.],
+                [0.]])
+    """
+    return torch.where(which[:, None], a, a.new_zeros(()), out=room_for(a))
 
 
 def inverse_sum(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diff3r_plugin.linalg import pcg
-from diff3r_plugin.linalg.recycled import added
+from diff3r_plugin.linalg.recycled import added, kept
 from diff3r_plugin.linalg.vector_updates import updates_for
 from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 from diff3r_plugin.optimize.minimize import SolverState
@@ -106,7 +106,7 @@ class GaussNewton:
             gram, age = here.gram_for(self.preconditioner), 0
             diagonal = added(gram.diagonal, objective.proximal_weights.detach())
         # A finished scene asks for nothing: its right-hand side is zero, so PCG leaves it alone.
-        rhs = torch.where(active[:, None], here.gradient, 0).neg_()
+        rhs = kept(active, here.gradient).neg_()
         damped = added(objective.proximal_weights, diagonal, state.damping[:, None])
         product, preconditioner = here.system(self.preconditioner, damped, gram)
         solve = pcg(

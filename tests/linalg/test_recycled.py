@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diff3r_plugin.kernels.loading import library_cpu
-from diff3r_plugin.linalg.recycled import added, inverse_sum, room_for
+from diff3r_plugin.linalg.recycled import added, copied, inverse_sum, kept, room_for
 
 LONG = 2**20
 """Enough numbers for recycled memory."""
@@ -43,6 +43,19 @@ def test_what_is_not_positive_has_the_inverse_one(kernels):
 def test_autograd_follows_an_inverse(kernels):
     a, b = torch.rand(1, 4, dtype=torch.float64, requires_grad=True), torch.rand(1, 4, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda x: inverse_sum(x, b), a)
+
+
+def test_copies(kernels):
+    a = torch.randn(2, LONG)
+    assert torch.equal(copied(a), a) and copied(a).data_ptr() != a.data_ptr()
+
+
+def test_systems_that_are_not_kept_are_zero(kernels):
+    a = torch.full((2, LONG), float("nan"))
+    a[0] = 2
+    out = kept(torch.tensor([True, False]), a)
+    assert (out[0] == 2).all() and (out[1] == 0).all()
+    assert out.data_ptr() != a.data_ptr()
 
 
 def test_the_arguments_stay_as_they_are(kernels):
