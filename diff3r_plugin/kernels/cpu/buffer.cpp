@@ -8,6 +8,7 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace diff3r {
@@ -15,7 +16,6 @@ namespace {
 
 constexpr size_t LARGE_PAGE = size_t(2) << 20;
 constexpr size_t LARGEST_KEPT = size_t(256) << 20;  // bytes of one block
-constexpr size_t MOST_KEPT = size_t(2048) << 20;    // bytes of all blocks that wait
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool RECYCLE = false;  // a recycled block hides reads past its end
 #else
@@ -27,10 +27,55 @@ struct Block {
     size_t bytes;
 };
 
-struct Shelf {
-    std::mutex mutex;
-    std::vector<Block> blocks;  // oldest first
-    size_t bytes = 0;
+// Bytes of all blocks that wait: 4 GiB, and no more than a quarter of the machine's memory.
+size_t most_kept() {
+    size_t most = size_t(4096) << 20;
+#ifdef _SC_PHYS_PAGES
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages > 0 && page > 0 && size_t(pages) / 4 < most / size_t(page)) most = size_t(pages) / 4 * size_t(page);
+#endif
+    return most;
+}
+
+// Large blocks that wait to be used again.
+class Shelf {
+  public:
+    // A waiting block of this size, or null.
+    void* take(size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (size_t i = blocks_.size(); i-- > 0;) {
+            if (blocks_[i].bytes != bytes) continue;
+            void* data = blocks_[i].data;
+            blocks_.erase(blocks_.begin() + std::ptrdiff_t(i));
+            waiting_ -= bytes;
+            return data;
+        }
+        return nullptr;
+    }
+    void put(void* data, size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        blocks_.push_back({data, bytes});
+        waiting_ += bytes;
+        drop(most_kept_);
+    }
+    void clear() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        drop(0);
+    }
+
+  private:
+    void drop(size_t allowed) {
+        size_t gone = 0;
+        for (; waiting_ > allowed; ++gone) {
+            waiting_ -= blocks_[gone].bytes;
+            std::free(blocks_[gone].data);
+        }
+        blocks_.erase(blocks_.begin(), blocks_.begin() + std::ptrdiff_t(gone));
+    }
+    std::mutex mutex_;
+    std::vector<Block> blocks_;  // oldest first
+    size_t waiting_ = 0;         // bytes
+    const size_t most_kept_ = most_kept();
 };
 
 Shelf& shelf() {
@@ -58,19 +103,17 @@ void prefer_large_pages(void* begin, size_t bytes) {
 
 void* acquire(size_t bytes) {
     bytes = rounded(bytes);
-    if (RECYCLE && is_large(bytes)) {
-        Shelf& s = shelf();
-        const std::lock_guard<std::mutex> lock(s.mutex);
-        for (size_t i = s.blocks.size(); i-- > 0;) {
-            if (s.blocks[i].bytes != bytes) continue;
-            void* data = s.blocks[i].data;
-            s.blocks.erase(s.blocks.begin() + std::ptrdiff_t(i));
-            s.bytes -= bytes;
-            return data;
-        }
-    }
+    const bool recycled = RECYCLE && is_large(bytes);
+    if (recycled)
+        if (void* data = shelf().take(bytes)) return data;
+    const size_t alignment = is_large(bytes) ? LARGE_PAGE : 64;
     void* data = nullptr;
-    if (posix_memalign(&data, is_large(bytes) ? LARGE_PAGE : 64, bytes)) throw std::bad_alloc();
+    bool failed = posix_memalign(&data, alignment, bytes);
+    if (failed && recycled) {
+        shelf().clear();
+        failed = posix_memalign(&data, alignment, bytes);
+    }
+    if (failed) throw std::bad_alloc();
     prefer_large_pages(data, bytes);
     return data;
 }
@@ -78,19 +121,10 @@ void* acquire(size_t bytes) {
 void release(void* block, size_t bytes) {
     if (!block) return;
     bytes = rounded(bytes);
-    if (!RECYCLE || !is_large(bytes) || bytes > LARGEST_KEPT) {
+    if (RECYCLE && is_large(bytes) && bytes <= LARGEST_KEPT)
+        shelf().put(block, bytes);
+    else
         std::free(block);
-        return;
-    }
-    Shelf& s = shelf();
-    const std::lock_guard<std::mutex> lock(s.mutex);
-    s.blocks.push_back({block, bytes});
-    s.bytes += bytes;
-    while (s.bytes > MOST_KEPT) {
-        s.bytes -= s.blocks.front().bytes;
-        std::free(s.blocks.front().data);
-        s.blocks.erase(s.blocks.begin());
-    }
 }
 
 }  // namespace diff3r
