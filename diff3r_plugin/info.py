@@ -21,7 +21,7 @@ class Outcome(str, Enum):
 
     REFINED = "refined"
     INVALID_GAUSSIANS = "invalid_gaussians"
-    """A Gaussian is not finite, or its covariance is not positive semidefinite."""
+    """A Gaussian is not finite, or its covariance is not positive semidefinite or overflows (float32: from 1e34)."""
     INVALID_VIEWS = "invalid_views"
     """A camera or an image is not finite."""
     NOTHING_TO_GAIN = "nothing_to_gain"
@@ -45,7 +45,7 @@ class Outcome(str, Enum):
 
 _MEANINGS = {
     Outcome.REFINED: "a step lowered the energy",
-    Outcome.INVALID_GAUSSIANS: "a Gaussian is not finite, or its covariance is not positive semidefinite",
+    Outcome.INVALID_GAUSSIANS: "a Gaussian is not finite, or its covariance is not positive semidefinite or overflows",
     Outcome.INVALID_VIEWS: "a camera or an image is not finite",
     Outcome.NOTHING_TO_GAIN: "it matches the images already, or nothing of it is in view",
     Outcome.NO_DESCENT: "no step lowered the energy, or it overflows",

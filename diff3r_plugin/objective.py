@@ -94,7 +94,8 @@ class LinearizedObjective:
         self._render = linearize_theta(objective.coordinates, theta, objective.views, objective.backend)
         self.residual: Float[Tensor, "B V 3 H W"] = self._render.image - objective.images
         proximal = self._render.weighted_distance(objective.proximal_weights, objective.theta0)
-        self.energy: Float[Tensor, "B"] = objective._data_energy(self.residual) + 0.5 * proximal
+        energy = objective._data_energy(self.residual) + 0.5 * proximal
+        self.energy: Float[Tensor, "B"] = torch.where(objective.coordinates.representable(theta), energy, torch.inf)
 
     @cached_property
     def gradient(self) -> Float[Tensor, "B P"]:

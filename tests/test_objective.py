@@ -106,3 +106,11 @@ def test_views_without_photographs_are_refused():
     zero = torch.zeros(1, coordinates.num_unknowns).double()
     with pytest.raises(ValueError, match="no images"):
         Objective(coordinates, views.replace(images=None, image_size=(12, 16)), zero, zero + 1)
+
+
+def test_the_energy_of_what_cannot_be_represented_is_infinite(backend):
+    """A renderer leaves such a Gaussian out, and without it the energy may well be less: no step may go there."""
+    objective, theta = make(backend, batch=2)
+    theta[1, objective.coordinates.first_unknown("covariance")] = 400
+    energy = objective.energy(theta)
+    assert energy[0].isfinite() and energy[1] == torch.inf

@@ -89,7 +89,10 @@ class Coordinates:
         self.covariance_chart: CovarianceChart = chart(reference)
         finite = torch.stack([finite_rows(t.reshape(B, N, -1)) for t in reference.tensors()]).all(0)
         self.movable: Bool[Tensor, "B N"] = self.covariance_chart.movable & finite
-        self.valid: Bool[Tensor, "B N"] = self.covariance_chart.valid & finite
+        # A size whose square, the covariance, is four orders of magnitude away from what its dtype can hold.
+        self._largest_size = 1e-2 * torch.finfo(reference.dtype).max ** 0.5
+        bounded = self.covariance_chart.mean_scale < self._largest_size
+        self.valid: Bool[Tensor, "B N"] = self.covariance_chart.valid & finite & bounded
         self.scale = torch.where(self.movable, self.covariance_chart.mean_scale, 0)[..., None]
         self.batch_size = B
 
@@ -101,6 +104,17 @@ class Coordinates:
     def join(self, parts: dict[str, Float[Tensor, "B M d"]]) -> Float[Tensor, "B P"]:
         """The inverse of :meth:`split`."""
         return torch.cat([parts[g].reshape(self.batch_size, -1) for g in self.shapes], dim=1)
+
+    def representable(self, theta: Float[Tensor, "B P"]) -> Bool[Tensor, "B"]:
+        """Scenes whose covariances at θ are finite in their dtype, with room to multiply them by what a camera does.
+
+        A renderer leaves out a Gaussian that is not finite, so its energy does not tell.
+        """
+        if "covariance" not in self.shapes:
+            return torch.ones(self.batch_size, dtype=torch.bool, device=theta.device)
+        own = self.split(theta.detach())["covariance"]
+        growth = own[..., :3].amax(-1).exp() + own[..., 3:].abs().sum(-1)
+        return (growth * self.scale[..., 0] < self._largest_size).all(1)
 
     def decode(self, theta: Float[Tensor, "B P"]) -> Gaussians:
         """The scene at θ, in the form (covariances, or scales and quats) of the reference; differentiable."""

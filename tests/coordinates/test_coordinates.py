@@ -183,3 +183,29 @@ def test_unknown_groups_are_named():
         Coordinates(scene, views, ("means", "color"))
     with pytest.raises(ValueError, match="need the views"):
         Coordinates(scene, None, ("poses",))
+
+
+@pytest.mark.parametrize("unknown", [0, 1, 2])
+def test_a_covariance_that_its_dtype_cannot_hold_is_told(scene_and_views, unknown):
+    """In the second scene only; four orders of magnitude are left for what a camera multiplies it by."""
+    scene = scene_and_views[0].map(torch.Tensor.float)
+    coordinates = Coordinates(scene, None, ("covariance",))
+    theta = torch.zeros(2, coordinates.num_unknowns)
+    size = coordinates.scale[1, 3, 0]
+    theta[1, 3 * 6 + unknown] = (1e15 / size).log()
+    assert coordinates.representable(theta).tolist() == [True, True]
+    assert all(t.isfinite().all() for t in coordinates.decode(theta).tensors())
+    theta[1, 3 * 6 + unknown] = (1e20 / size).log()
+    assert coordinates.representable(theta).tolist() == [True, False]
+    assert coordinates.representable(torch.full_like(theta, torch.nan)).tolist() == [False, False]
+    assert Coordinates(scene, None, ("means",)).representable(theta[:, :30]).all(), "covariances stay as they are"
+
+
+def test_a_scene_of_such_a_size_is_not_valid(scene_and_views):
+    scene, _ = scene_and_views
+    assert Coordinates(scene, None, ("means",)).valid.all()
+    if scene.scales is None:
+        blown = Gaussians(scene.means, scene.covariances * 1e306, scene.opacities, scene.harmonics)
+    else:
+        blown = Gaussians.from_scales(scene.means, scene.scales * 1e155, scene.quats, scene.opacities, scene.harmonics)
+    assert not Coordinates(blown, None, ("means",)).valid.any()
