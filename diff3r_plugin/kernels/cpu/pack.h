@@ -39,6 +39,7 @@ template <class T> struct Pack {
     Values v;
 
     DIFF3R_INLINE Pack() {}
+    // Spelled out, or GCC copies arrays of packs by halves, and a whole register read from two stores waits for both.
     DIFF3R_INLINE Pack(const Pack& x) : v(x.v) {}
     DIFF3R_INLINE Pack& operator=(const Pack& x) {
         v = x.v;
