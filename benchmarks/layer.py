@@ -25,6 +25,7 @@ from benchmarks.native import machine, print_table
 from benchmarks.scenes import predicted_room
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.info import TTOInfo
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.linalg.vector_updates import TorchUpdates
 from diff3r_plugin.linearized import ComposedLinearization
@@ -69,7 +70,7 @@ class Steps:
         self.inverse = self.here.preconditioner("jacobi")
         self.loss, info = solved(gaussians, views)
         self.loss.backward(retain_graph=True)
-        assert int(info.backward.iterations) == 8
+        assert info.backward is not None and int(info.backward.iterations) == 8
 
     def linearize(self) -> None:
         self.objective.linearize(self.zero)

@@ -35,17 +35,17 @@ def with_graph(views: Views, dtype: torch.dtype) -> Views:
     return replace(views, images=None, **cameras, **others)  # type: ignore[arg-type]
 
 
-def finite_scenes(*tensors: Tensor) -> Bool[Tensor, "B"]:
+def finite_scenes(*tensors: Tensor) -> Bool[Tensor, " B"]:
     """Scenes in which all these tensors, ``[B, ...]``, are finite."""
     return torch.stack([finite_rows(t.flatten(1)) for t in tensors]).all(0)
 
 
-def like(mask: Bool[Tensor, "B"], tensor: Tensor) -> Tensor:
+def like(mask: Bool[Tensor, " B"], tensor: Tensor) -> Tensor:
     """The mask with as many axes as ``tensor`` ``[B, ...]``, to broadcast with it."""
     return mask.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
-def choose(mask: Bool[Tensor, "B"], first: Gaussians, second: Gaussians) -> Gaussians:
+def choose(mask: Bool[Tensor, " B"], first: Gaussians, second: Gaussians) -> Gaussians:
     """``first`` where the mask holds, else ``second``; scene by scene."""
     names = ("means", "covariances", "opacities", "harmonics", "scales", "quats")
     chosen = {}
@@ -55,12 +55,12 @@ def choose(mask: Bool[Tensor, "B"], first: Gaussians, second: Gaussians) -> Gaus
     return Gaussians(**chosen)  # type: ignore[arg-type]
 
 
-def stand_in(gaussians: Gaussians, broken: Bool[Tensor, "B"]) -> Gaussians:
+def stand_in(gaussians: Gaussians, broken: Bool[Tensor, " B"]) -> Gaussians:
     """Broken scenes replaced by empty ones, so that no NaN of theirs meets the arithmetic of the others."""
     return choose(broken, gaussians.map(torch.zeros_like), gaussians)
 
 
-def stand_in_views(views: Views, broken: Bool[Tensor, "B"]) -> Views:
+def stand_in_views(views: Views, broken: Bool[Tensor, " B"]) -> Views:
     """Cameras of broken scenes replaced by identities, for the same reason."""
     changes = {}
     for name in ("world_to_camera", "intrinsics"):

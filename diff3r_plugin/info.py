@@ -84,8 +84,8 @@ class BackwardInfo:
         reasons: Why the solve of each scene ended.
     """
 
-    iterations: Int[Tensor, "B"]
-    relative_residual: Float[Tensor, "B"]
+    iterations: Int[Tensor, " B"]
+    relative_residual: Float[Tensor, " B"]
     reasons: tuple[PCGReason, ...]
 
     @classmethod
@@ -134,10 +134,10 @@ class TTOInfo:
     """
 
     energy: Float[Tensor, "S B"]
-    stationarity: Float[Tensor, "B"]
-    accepted_steps: Int[Tensor, "B"]
-    pcg_iterations: Int[Tensor, "B"]
-    pcg_relative_residual: Float[Tensor, "B"]
+    stationarity: Float[Tensor, " B"]
+    accepted_steps: Int[Tensor, " B"]
+    pcg_iterations: Int[Tensor, " B"]
+    pcg_relative_residual: Float[Tensor, " B"]
     pcg_reasons: tuple[PCGReason | None, ...]
     outcomes: tuple[Outcome, ...]
     views: Views
@@ -151,6 +151,6 @@ class TTOInfo:
         return self.record.info
 
     @property
-    def fell_back(self) -> Bool[Tensor, "B"]:
+    def fell_back(self) -> Bool[Tensor, " B"]:
         """Scenes that kept their initial Gaussians because something was wrong (see :attr:`Outcome.fell_back`)."""
         return torch.tensor([outcome.fell_back for outcome in self.outcomes], dtype=torch.bool)

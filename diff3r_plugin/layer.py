@@ -209,7 +209,7 @@ class TTOLayer(nn.Module):
 
 
 def _refined_views(
-    asked: Views, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, kept: Bool[Tensor, "B"]
+    asked: Views, coordinates: Coordinates, theta: Float[Tensor, "B P"], views: Views, kept: Bool[Tensor, " B"]
 ) -> Views:
     """The views that belong to the scenes at θ; those of scenes that are given back stay as they were."""
     if "poses" not in coordinates.shapes:

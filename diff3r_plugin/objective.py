@@ -51,12 +51,12 @@ class Objective:
         self.pixel_weights = pixel_weights
 
     @cached_property
-    def scale(self) -> Float[Tensor, "B"]:
+    def scale(self) -> Float[Tensor, " B"]:
         """The data energy of a black rendering: what a gradient is measured against to be called zero."""
         with torch.no_grad():
             return 0.5 * (self.pixel_weights[:, :, None] * self.images**2).flatten(1).sum(-1)
 
-    def energy(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def energy(self, theta: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         """E of every scene."""
         return self.linearize(theta).energy
 
@@ -64,7 +64,7 @@ class Objective:
         """E of every scene, with its gradient and Gauss-Newton products at θ."""
         return LinearizedObjective(self, theta)
 
-    def _data_energy(self, residual: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, "B"]:
+    def _data_energy(self, residual: Float[Tensor, "B V 3 H W"]) -> Float[Tensor, " B"]:
         return 0.5 * (self.pixel_weights[:, :, None] * residual**2).flatten(1).sum(-1)
 
 
@@ -95,7 +95,7 @@ class LinearizedObjective:
         self.residual: Float[Tensor, "B V 3 H W"] = self._render.image - objective.images
         proximal = self._render.weighted_distance(objective.proximal_weights, objective.theta0)
         energy = objective._data_energy(self.residual) + 0.5 * proximal
-        self.energy: Float[Tensor, "B"] = torch.where(objective.coordinates.representable(theta), energy, torch.inf)
+        self.energy: Float[Tensor, " B"] = torch.where(objective.coordinates.representable(theta), energy, torch.inf)
 
     @cached_property
     def gradient(self) -> Float[Tensor, "B P"]:

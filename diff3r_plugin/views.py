@@ -45,7 +45,7 @@ class Views:
     near: Float[Tensor, "B V"]
     far: Float[Tensor, "B V"]
     image_size: tuple[int, int]
-    background: Float[Tensor, "3"]
+    background: Float[Tensor, " 3"]
 
     # Written out because it takes more than the fields hold: numbers, and cameras without images.
     def __init__(
@@ -56,7 +56,7 @@ class Views:
         near: float | Float[Tensor, "B V"] = 0.01,
         far: float | Float[Tensor, "B V"] = 1e10,
         image_size: tuple[int, int] | None = None,
-        background: tuple[float, float, float] | Float[Tensor, "3"] = (0.0, 0.0, 0.0),
+        background: tuple[float, float, float] | Float[Tensor, " 3"] = (0.0, 0.0, 0.0),
     ) -> None:
         given = {"world_to_camera": world_to_camera, "intrinsics": intrinsics, "images": images}
         for name, tensor in given.items():

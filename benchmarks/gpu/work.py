@@ -161,16 +161,22 @@ def achievable(device: torch.device, copied: int = 2**30, side: int = 8192) -> d
         copied: Bytes of the tensor that is copied; each is read once and written once.
         side: Rows and columns of the matrices, multiplied without TF32.
     """
+    rates = _copied_a_second(copied, device), _multiplied_a_second(side, device)
+    return dict(zip(("bytes_per_second", "flops_per_second"), rates, strict=True))
+
+
+def _copied_a_second(copied: int, device: torch.device) -> float:
     source = torch.rand(copied // 4, device=device)
     target = torch.empty_like(source)
-    bandwidth = 2 * copied / seconds(lambda: target.copy_(source), device)
-    del source, target
+    return 2 * copied / seconds(lambda: target.copy_(source), device)
+
+
+def _multiplied_a_second(side: int, device: torch.device) -> float:
     matrix = torch.rand(side, side, device=device)
     product = torch.empty_like(matrix)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        rate = 2 * side**3 / seconds(lambda: torch.mm(matrix, matrix, out=product), device, budget=2.0)
+        return 2 * side**3 / seconds(lambda: torch.mm(matrix, matrix, out=product), device, budget=2.0)
     finally:
         torch.set_float32_matmul_precision(precision)
-    return {"bytes_per_second": bandwidth, "flops_per_second": rate}

@@ -99,8 +99,8 @@ class Step:
     theta: Float[Tensor, "B P"]
     end: Float[Tensor, "B P"]
     diagonal: Float[Tensor, "B P"]
-    damping: Float[Tensor, "B"]
-    accepted: Bool[Tensor, "B"]
+    damping: Float[Tensor, " B"]
+    accepted: Bool[Tensor, " B"]
 
 
 @dataclass(frozen=True)

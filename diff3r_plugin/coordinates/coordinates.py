@@ -105,7 +105,7 @@ class Coordinates:
         """The inverse of :meth:`split`."""
         return torch.cat([parts[g].reshape(self.batch_size, -1) for g in self.shapes], dim=1)
 
-    def representable(self, theta: Float[Tensor, "B P"]) -> Bool[Tensor, "B"]:
+    def representable(self, theta: Float[Tensor, "B P"]) -> Bool[Tensor, " B"]:
         """Scenes whose covariances at θ are finite in their dtype, with room to multiply them by what a camera does.
 
         A renderer leaves out a Gaussian that is not finite, so its energy does not tell.

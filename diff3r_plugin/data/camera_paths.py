@@ -13,8 +13,8 @@ _MARGIN = 0.45  # least distance of a camera from the walls, meters
 
 def sample_path(
     rng: np.random.Generator,
-    low: Float[ndarray, "3"],
-    high: Float[ndarray, "3"],
+    low: Float[ndarray, " 3"],
+    high: Float[ndarray, " 3"],
     frames: int,
     length: float | None = None,
 ) -> Float[ndarray, "frames 4 4"]:
@@ -53,7 +53,7 @@ def sample_path(
     raise ValueError(f"No camera path of {total:.2f} m fits into the room from {low} to {high}; give a smaller length.")
 
 
-def look_at(center: Float[ndarray, "3"], target: Float[ndarray, "3"], roll: float = 0.0) -> Float[ndarray, "4 4"]:
+def look_at(center: Float[ndarray, " 3"], target: Float[ndarray, " 3"], roll: float = 0.0) -> Float[ndarray, "4 4"]:
     """Camera-to-world matrix (OpenCV axes) of a camera at ``center`` that looks at ``target``; world y is down."""
     forward = (target - center) / np.linalg.norm(target - center)
     right = np.cross([0.0, 1.0, 0.0], forward)

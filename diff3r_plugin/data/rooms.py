@@ -28,8 +28,8 @@ class Part:
     """
 
     shape: str
-    center: Float[ndarray, "3"]
-    half_size: Float[ndarray, "3"]
+    center: Float[ndarray, " 3"]
+    half_size: Float[ndarray, " 3"]
     rotation: Float[ndarray, "3 3"]
     texture: Texture
 
@@ -46,11 +46,11 @@ class Room:
         ambient: Light that reaches every surface, in [0, 1].
     """
 
-    low: Float[ndarray, "3"]
-    high: Float[ndarray, "3"]
+    low: Float[ndarray, " 3"]
+    high: Float[ndarray, " 3"]
     walls: tuple[Texture, ...]
     parts: tuple[Part, ...]
-    light: Float[ndarray, "3"]
+    light: Float[ndarray, " 3"]
     ambient: float
 
 
@@ -60,7 +60,7 @@ def yaw_matrix(angle: float) -> Float[ndarray, "3 3"]:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def sample_extent(rng: np.random.Generator) -> tuple[Float[ndarray, "3"], Float[ndarray, "3"]]:
+def sample_extent(rng: np.random.Generator) -> tuple[Float[ndarray, " 3"], Float[ndarray, " 3"]]:
     """Corners of an empty room: 4.5 to 7 m wide, 2.4 to 3.2 m high, 5 to 8 m deep."""
     width, height, depth = rng.uniform(4.5, 7.0), rng.uniform(2.4, 3.2), rng.uniform(5.0, 8.0)
     return np.array([-width / 2, -height, 0.0]), np.array([width / 2, 0.0, depth])
@@ -68,8 +68,8 @@ def sample_extent(rng: np.random.Generator) -> tuple[Float[ndarray, "3"], Float[
 
 def sample_room(
     rng: np.random.Generator,
-    low: Float[ndarray, "3"],
-    high: Float[ndarray, "3"],
+    low: Float[ndarray, " 3"],
+    high: Float[ndarray, " 3"],
     keep_free: Float[ndarray, "n 3"],
     clearance: float = 0.7,
 ) -> Room:

@@ -21,7 +21,7 @@ class GaussianRasterizationSettings(NamedTuple):
     image_width: int
     tanfovx: float | Tensor
     tanfovy: float | Tensor
-    bg: Float[Tensor, "3"]
+    bg: Float[Tensor, " 3"]
     scale_modifier: float
     projmatrix: Float[Tensor, "4 4"]
     sh_degree: int

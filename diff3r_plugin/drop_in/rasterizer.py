@@ -36,12 +36,12 @@ class GaussianRasterizationSettings(NamedTuple):
     image_width: int
     tanfovx: float | Tensor
     tanfovy: float | Tensor
-    bg: Float[Tensor, "3"]
+    bg: Float[Tensor, " 3"]
     scale_modifier: float
     viewmatrix: Float[Tensor, "4 4"]
     projmatrix: Float[Tensor, "4 4"]
     sh_degree: int
-    campos: Float[Tensor, "3"]
+    campos: Float[Tensor, " 3"]
     prefiltered: bool = False
     debug: bool = False
     projmatrix_raw: Float[Tensor, "4 4"] | None = None
@@ -70,8 +70,8 @@ class GaussianRasterizer(nn.Module):
         scales: Float[Tensor, "N 3"] | None = None,
         rotations: Float[Tensor, "N 4"] | None = None,
         cov3D_precomp: Float[Tensor, "N 6"] | None = None,
-        theta: Float[Tensor, "3"] | None = None,
-        rho: Float[Tensor, "3"] | None = None,
+        theta: Float[Tensor, " 3"] | None = None,
+        rho: Float[Tensor, " 3"] | None = None,
     ) -> tuple[Tensor, ...]:
         """Render. ``means2D`` is part of the interface only: hosts pass zeros and read no gradient from it.
 
@@ -165,7 +165,7 @@ def _draw(scene: Gaussians, views: Views, shift: Tensor | None) -> Float[Tensor,
 
 
 @torch.no_grad()
-def _radii(scene: Gaussians, views: Views) -> Int[Tensor, "N"]:
+def _radii(scene: Gaussians, views: Views) -> Int[Tensor, " N"]:
     """Three standard deviations of each splat in whole pixels; 0 where it is not rendered."""
     rotation, translation = views.world_to_camera[0, 0, :3, :3], views.world_to_camera[0, 0, :3, 3]
     H, W = views.image_size

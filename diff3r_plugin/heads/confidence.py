@@ -132,7 +132,7 @@ class ConfidenceHead(nn.Module):
 
 def silence_untrusted(
     confidence: Float[Tensor, "B V H W"],
-) -> tuple[Float[Tensor, "B V H W"], Bool[Tensor, "B"]]:
+) -> tuple[Float[Tensor, "B V H W"], Bool[Tensor, " B"]]:
     """Confidence with exact zeros in scenes where next to nothing is trusted, and which scenes those are.
 
     On pixel weights of zero the energy asks for no change, so such a scene keeps its prediction instead of being

@@ -45,9 +45,9 @@ class PCGResult:
 
     solution: Float[Tensor, "B P"]
     residual: Float[Tensor, "B P"]
-    iterations: Int[Tensor, "B"]
-    relative_residual: Float[Tensor, "B"]
-    reason_codes: Int[Tensor, "B"]
+    iterations: Int[Tensor, " B"]
+    relative_residual: Float[Tensor, " B"]
+    reason_codes: Int[Tensor, " B"]
 
     @property
     def reasons(self) -> tuple[PCGReason, ...]:

@@ -47,7 +47,7 @@ def copied(a: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
     return a.clone() if out is None else out.copy_(a)
 
 
-def kept(which: Bool[Tensor, "B"], a: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
+def kept(which: Bool[Tensor, " B"], a: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
     """A new vector: a for the systems of ``which``, zero for the others, whatever a holds there.
 
     Example:

@@ -27,8 +27,8 @@ class Measured:
     """
 
     r: Float[Tensor, "B P"]
-    rz: Float[Tensor, "B"]
-    squared: Float[Tensor, "B"]
+    rz: Float[Tensor, " B"]
+    squared: Float[Tensor, " B"]
     z: Float[Tensor, "B P"] | None = None
 
 
@@ -50,7 +50,7 @@ class VectorUpdates(Protocol):
         """Measure r - alpha Ap."""
         ...
 
-    def restore(self, good: Bool[Tensor, "B"], new: Measured, old: Tensor) -> Measured:
+    def restore(self, good: Bool[Tensor, " B"], new: Measured, old: Tensor) -> Measured:
         """The new residual, but the old one for systems that are not ``good``; may overwrite the new one."""
         ...
 
@@ -62,7 +62,7 @@ class VectorUpdates(Protocol):
         """x + alpha p, and the next direction z + beta p."""
         ...
 
-    def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, "B"]:
+    def dot(self, a: Tensor, b: Tensor) -> Float[Tensor, " B"]:
         """Scalar products, one a system."""
         ...
 
@@ -230,6 +230,6 @@ def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tens
     return TorchUpdates(preconditioner)
 
 
-def dot(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+def dot(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
     """Scalar products, one a system; never in TF32, as a matrix product might be."""
     return (a * b).sum(-1)

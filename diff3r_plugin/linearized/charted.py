@@ -62,7 +62,7 @@ class ChartedRendering(Protocol):
         """The blocks of JᵀWJ in the Gaussians' own numbers."""
         ...
 
-    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         """Σ weights · (θ − center)²."""
         ...
 

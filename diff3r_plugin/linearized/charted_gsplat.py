@@ -93,7 +93,7 @@ class GsplatCharted:
     def gram(self, pixel_weights: Tensor) -> GaussianGram:
         return self._render.gram(pixel_weights)
 
-    def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, " B"]:
         sums = torch.zeros((self._theta.shape[0], 2), dtype=torch.float64, device=self._theta.device)
         pointers = [t.data_ptr() for t in (self._theta, center, weights, sums)]
         with current(self._theta.device):

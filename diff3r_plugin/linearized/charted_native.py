@@ -68,7 +68,7 @@ class NativeCharted:
     def gram(self, pixel_weights: Tensor) -> GaussianGram:
         return self._render.gram(pixel_weights)
 
-    def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, " B"]:
         sums = torch.zeros((self._theta.shape[0], 2), dtype=torch.float64)
         pointers = [t.data_ptr() for t in (self._theta, center, weights, sums)]
         self._kernels.products(Systems(*self._theta.shape), torch.get_num_threads(), *pointers)

@@ -41,7 +41,7 @@ class ComposedLinearization:
     ) -> Float[Tensor, "B P"]:
         return self.vjp(cotangent) + weights * (self._theta - center)
 
-    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         return (weights * (self._theta - center) ** 2).sum(-1)
 
     def gauss_newton_product(

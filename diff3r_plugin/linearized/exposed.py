@@ -55,7 +55,7 @@ class ExposedLinearization:
         own = self._own_vjp(cotangent) + own_weights * (self._theta[:, self._first :] - own_center)
         return torch.cat([scene, own], 1)
 
-    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         (scene_weights, own_weights), (scene_center, own_center) = self._split(weights), self._split(center)
         own = (own_weights * (self._theta[:, self._first :] - own_center) ** 2).sum(-1)
         return self._render.weighted_distance(scene_weights, scene_center) + own

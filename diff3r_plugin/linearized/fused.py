@@ -46,7 +46,7 @@ class FusedLinearization:
             gradient[:, self._last] += weights[:, self._last] * (self._theta - center)[:, self._last]
         return gradient
 
-    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         weights, center = self._like_theta(weights, "weights"), self._like_theta(center, "center")
         return self._render.weighted_distance(weights, center)
 

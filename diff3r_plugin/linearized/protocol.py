@@ -31,7 +31,7 @@ class ThetaLinearization(Protocol):
         """Jᵀ u + weights · (θ − center)."""
         ...
 
-    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, "B"]:
+    def weighted_distance(self, weights: Float[Tensor, "B P"], center: Float[Tensor, "B P"]) -> Float[Tensor, " B"]:
         """Σ weights · (θ − center)²."""
         ...
 

@@ -21,7 +21,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 class AdamState(SolverState):
     """See :class:`SolverState`; step of each unknown, running means of the gradient and its square, step count."""
 
-    learning_rates: Float[Tensor, "P"]
+    learning_rates: Float[Tensor, " P"]
     first_moment: Float[Tensor, "B P"]
     second_moment: Float[Tensor, "B P"]
     count: int

@@ -33,12 +33,12 @@ class GaussNewtonState(SolverState):
         gram_age: Steps that have used it.
     """
 
-    damping: Float[Tensor, "B"]
-    growth: Float[Tensor, "B"]
+    damping: Float[Tensor, " B"]
+    growth: Float[Tensor, " B"]
     diagonal: Float[Tensor, "B P"] | None
-    pcg_iterations: Int[Tensor, "B"]
-    pcg_relative_residual: Float[Tensor, "B"]
-    pcg_reason_codes: Int[Tensor, "B"]
+    pcg_iterations: Int[Tensor, " B"]
+    pcg_relative_residual: Float[Tensor, " B"]
+    pcg_reason_codes: Int[Tensor, " B"]
     gram: ThetaGram | None
     gram_age: int
 

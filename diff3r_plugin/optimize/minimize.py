@@ -26,8 +26,8 @@ class SolverState:
 
     linearized: LinearizedObjective
     best: Float[Tensor, "B P"]
-    best_energy: Float[Tensor, "B"]
-    accepted_steps: Int[Tensor, "B"]
+    best_energy: Float[Tensor, " B"]
+    accepted_steps: Int[Tensor, " B"]
 
 
 class InnerSolver(Protocol):
@@ -72,12 +72,12 @@ class InnerSolution:
     theta: Float[Tensor, "B P"]
     linearized: LinearizedObjective
     energy: Float[Tensor, "S B"]
-    stationarity: Float[Tensor, "B"]
-    stationary_start: Bool[Tensor, "B"]
-    accepted_steps: Int[Tensor, "B"]
-    pcg_iterations: Int[Tensor, "B"] = field(repr=False)
-    pcg_relative_residual: Float[Tensor, "B"] = field(repr=False)
-    pcg_reason_codes: Int[Tensor, "B"] = field(repr=False)
+    stationarity: Float[Tensor, " B"]
+    stationary_start: Bool[Tensor, " B"]
+    accepted_steps: Int[Tensor, " B"]
+    pcg_iterations: Int[Tensor, " B"] = field(repr=False)
+    pcg_relative_residual: Float[Tensor, " B"] = field(repr=False)
+    pcg_reason_codes: Int[Tensor, " B"] = field(repr=False)
     gram: ThetaGram | None = field(repr=False, default=None)
 
 

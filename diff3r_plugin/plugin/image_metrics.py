@@ -44,7 +44,7 @@ class ImageMetrics:
 
     def __call__(
         self, truth: Float[Tensor, "B V 3 H W"], rendered: Float[Tensor, "B V 3 H W"]
-    ) -> dict[str, Float[Tensor, "B"]]:
+    ) -> dict[str, Float[Tensor, " B"]]:
         """Means over the views of each scene."""
         scores = {"psnr": psnr(truth, rendered).mean(-1), "ssim": self._structure(truth, rendered)}
         if self._lpips is not None:

@@ -35,7 +35,7 @@ def target_renderings(
         )
 
 
-def context_psnr(refinement: Refinement, backend: str) -> dict[str, Float[Tensor, "B"]]:
+def context_psnr(refinement: Refinement, backend: str) -> dict[str, Float[Tensor, " B"]]:
     """PSNR on the context before and after, by our renderer, each with its cameras; NaN for scenes without any."""
     scenes = {
         "before": (refinement.gaussians, refinement.views),
@@ -52,7 +52,7 @@ def context_psnr(refinement: Refinement, backend: str) -> dict[str, Float[Tensor
 
 def renderer_agreement(
     refinement: Refinement, targets: Views, before: Tensor, context: Tensor | None, backend: str
-) -> Float[Tensor, "B"]:
+) -> Float[Tensor, " B"]:
     """PSNR of our renderings of the unrefined scene against the host's: do both mean the same scene?
 
     The least over the target views and, where the host can be asked for them, the context views, with the cameras that

@@ -35,7 +35,7 @@ class PixelConfidence:
 
     def __call__(
         self, gaussians: Gaussians, views: Views, features: Float[Tensor, "B V C h w"] | None
-    ) -> tuple[Float[Tensor, "B V H W"] | None, Bool[Tensor, "B"] | None]:
+    ) -> tuple[Float[Tensor, "B V H W"] | None, Bool[Tensor, " B"] | None]:
         """Confidence of these scenes' context pixels, and the scenes in which nothing is trusted; None where off."""
         if self.head is None:
             return None, None

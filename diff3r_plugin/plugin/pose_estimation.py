@@ -52,7 +52,7 @@ class PoseEstimate:
     failures: tuple[str | None, ...]
 
     @property
-    def failed(self) -> Bool[Tensor, "B"]:
+    def failed(self) -> Bool[Tensor, " B"]:
         """Scenes without poses."""
         return torch.tensor([f is not None for f in self.failures], device=self.world_to_camera.device)
 
@@ -153,7 +153,7 @@ def estimate_poses(gaussians: Gaussians, views: Views) -> PoseEstimate:
 
 def pose_errors(
     found: Float[Tensor, "B V 4 4"], given: Float[Tensor, "B V 4 4"]
-) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Degrees between two sets of poses, each taken relative to its first view; means over the other views.
 
     Args:
@@ -220,7 +220,7 @@ def _matrix(cv2: Any, turn: Any, shift: Any) -> Tensor:
     return pose
 
 
-def _agreeing(points: Tensor, seen: Tensor, intrinsics: Tensor, pose: Tensor, side: int) -> Bool[Tensor, "M"]:
+def _agreeing(points: Tensor, seen: Tensor, intrinsics: Tensor, pose: Tensor, side: int) -> Bool[Tensor, " M"]:
     """Points in front of the camera that it sees where they belong."""
     inside = points @ pose[:3, :3].mT + pose[:3, 3]
     projected = inside @ intrinsics.mT

@@ -44,7 +44,7 @@ class Refinement:
     views: Views
     weights: ProximalWeights
     confidence: Float[Tensor, "B V H W"] | None
-    untrusted: Bool[Tensor, "B"] | None
+    untrusted: Bool[Tensor, " B"] | None
     info: TTOInfo
     seconds: float
     poses: PoseEstimate | None
@@ -62,13 +62,13 @@ class Refinement:
         return self.info.views.detach()
 
     @property
-    def without_poses(self) -> Bool[Tensor, "B"]:
+    def without_poses(self) -> Bool[Tensor, " B"]:
         """Scenes whose context views stand nowhere, because their poses could not be estimated."""
         if self.poses is None:
             return torch.zeros(self.views.batch_size, dtype=torch.bool, device=self.views.device)
         return self.poses.failed
 
-    def pose_figures(self) -> dict[str, Float[Tensor, "B"]]:
+    def pose_figures(self) -> dict[str, Float[Tensor, " B"]]:
         """Of estimated poses: share of agreeing pixels (least of the views), and degrees from the data's poses.
 
         Before and after their refinement; NaN for scenes without poses, and where the data has none.

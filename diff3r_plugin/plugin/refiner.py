@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer

@@ -117,7 +117,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
     name = resolve_backend(backend, gaussians.device)
     with torch.autocast(gaussians.device.type, enabled=False):
         if name == "torch":
-            return torch_backend.render_image(gaussians, views)
+            return BACKENDS[name].render_image(gaussians, views)
         return render_differentiably(gaussians.with_covariances(), views, BACKENDS[name])
 
 

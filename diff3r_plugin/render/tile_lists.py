@@ -25,7 +25,7 @@ def isect_tiles(
     tile_height: int,
     conics: Float[Tensor, "I N 3"],
     opacities: Float[Tensor, "I N"],
-) -> tuple[Int[Tensor, "I N"], Int[Tensor, "M"], Int[Tensor, "M"]]:
+) -> tuple[Int[Tensor, "I N"], Int[Tensor, " M"], Int[Tensor, " M"]]:
     """Pairs of a splat and a tile where it shows, by tile and then by depth; arguments as those of gsplat 1.6.
 
     Args:
@@ -65,12 +65,12 @@ def isect_tiles(
 def _reaches(
     means2d: Float[Tensor, "S 2"],
     conics: Float[Tensor, "S 3"],
-    opacities: Float[Tensor, "S"],
-    splats: Int[Tensor, "M"],
-    column: Int[Tensor, "M"],
-    row: Int[Tensor, "M"],
+    opacities: Float[Tensor, " S"],
+    splats: Int[Tensor, " M"],
+    column: Int[Tensor, " M"],
+    row: Int[Tensor, " M"],
     tile_size: int,
-) -> Bool[Tensor, "M"]:
+) -> Bool[Tensor, " M"]:
     """Whether the ellipse of a splat, outside of which its alpha is skipped, reaches a pixel's center in a tile.
 
     The exponent is convex: between the centers of a tile's corner pixels its least value is 0 if the splat's own center
@@ -96,7 +96,7 @@ def _reaches(
 
 
 def isect_offset_encode(
-    isect_ids: Int[Tensor, "M"], n_images: int, tile_width: int, tile_height: int
+    isect_ids: Int[Tensor, " M"], n_images: int, tile_width: int, tile_height: int
 ) -> Int[Tensor, "I tile_height tile_width"]:
     """Where the list of each tile begins."""
     tiles = torch.arange(n_images * tile_height * tile_width, device=isect_ids.device)

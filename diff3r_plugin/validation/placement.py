@@ -24,7 +24,7 @@ def placement_finding(gaussians: Gaussians, views: Views) -> Finding:
     return Finding(~_in_front(some, views).any(), lambda: _looking_away(gaussians, views))
 
 
-def _in_front(means: Tensor, views: Views) -> Bool[Tensor, "B"]:
+def _in_front(means: Tensor, views: Views) -> Bool[Tensor, " B"]:
     """Scenes with a center between near and far in one of their views; False where nothing is finite."""
     w2c = views.world_to_camera.detach().to(means.dtype)
     row, offset = w2c[:, :, None, 2, :3], w2c[:, :, None, 2, 3]

@@ -21,7 +21,7 @@ class DecoderSplattingCUDACfg:
 
 
 class DecoderSplattingCUDA(Decoder):
-    background_color: Float[Tensor, "3"]
+    background_color: Float[Tensor, " 3"]
 
     def __init__(self, cfg: DecoderSplattingCUDACfg, dataset_cfg: DatasetRE10kCfg) -> None:
         super().__init__(cfg, dataset_cfg)
