@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.plugin import Expectation, HostAdapter
-from diff3r_plugin.plugin.adapter import Metric
+from diff3r_plugin.plugin.host.adapter import Metric
 from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_order
 
 MODEL_WRAPPER = "src/model/model_wrapper.py"

@@ -36,7 +36,7 @@ def add_parser(subparsers) -> None:
 
 def listing(arguments: argparse.Namespace) -> int:
     """Print name, module, repository and verified commits of every adapter."""
-    from diff3r_plugin.plugin import registry
+    from diff3r_plugin.plugin.host import registry
 
     known = registry.adapters()
     width = max(map(len, known), default=0)

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 def environment() -> bool:
     """Report on this Python environment."""
     from diff3r_plugin import __version__
-    from diff3r_plugin.plugin import registry
+    from diff3r_plugin.plugin.host import registry
     from diff3r_plugin.render import available_backends
 
     print(f"diff3r-plugin {__version__}, Python {platform.python_version()} on {platform.system()}")
@@ -64,9 +64,9 @@ def environment() -> bool:
 
 def checkout(folder: Path, name: str) -> bool:
     """Report on a host's checkout."""
-    from diff3r_plugin.plugin import registry
-    from diff3r_plugin.plugin.loop_patches import WATCHED
-    from diff3r_plugin.plugin.wrapper_patches import CHANGES
+    from diff3r_plugin.plugin.attaching.loop_patches import WATCHED
+    from diff3r_plugin.plugin.attaching.wrapper_patches import CHANGES
+    from diff3r_plugin.plugin.host import registry
 
     adapter, found = registry.choose(name, folder)
     print(f"\ncheckout {found.root}: {adapter.name} ({adapter.repository})")

@@ -65,8 +65,8 @@ def settings(words: list[str]) -> dict[str, str]:
         SystemExit: for a word without a value, an unknown key or a value that does not do.
     """
     from diff3r_plugin.plugin import PluginError
-    from diff3r_plugin.plugin.given_settings import from_environment, variable
-    from diff3r_plugin.plugin.settings import PluginSettings
+    from diff3r_plugin.plugin.settings.given_settings import from_environment, variable
+    from diff3r_plugin.plugin.settings.settings import PluginSettings
 
     found = {}
     try:

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo.grid import GridPoint
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 
 FLAG = ("--plugin", "diff3r")
 

@@ -183,7 +183,7 @@ class Demo:
     # ---------------------------------------------------------------- what comes out
 
     def _finish(self, results: DemoResults) -> None:
-        from diff3r_plugin.report import write_report
+        from diff3r_plugin.demo.page import write_report
 
         self._heading("Results" if not self.settings.quick else f"Results. {TOO_SHORT}")
         path = self.out / "results.json"

@@ -9,19 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diff3r_plugin.plugin import registry
-from diff3r_plugin.plugin.attachment import attachment_of
-from diff3r_plugin.plugin.broken_files import explained
-from diff3r_plugin.plugin.context_poses import described, poses_of_stages
+from diff3r_plugin.plugin.attaching.attachment import attachment_of
+from diff3r_plugin.plugin.attaching.loop_patches import loop_patches
+from diff3r_plugin.plugin.attaching.patching import Patches
+from diff3r_plugin.plugin.attaching.wrapper_patches import wrapper_patches
 from diff3r_plugin.plugin.errors import TRACEBACK, PluginError, full_traceback
-from diff3r_plugin.plugin.given_settings import from_environment, merged
-from diff3r_plugin.plugin.host_config import plain
-from diff3r_plugin.plugin.loop_patches import loop_patches
-from diff3r_plugin.plugin.patching import Patches
-from diff3r_plugin.plugin.run_context import RunContext
-from diff3r_plugin.plugin.run_record import run_folder, write_record
-from diff3r_plugin.plugin.settings import PluginSettings
-from diff3r_plugin.plugin.wrapper_patches import wrapper_patches
+from diff3r_plugin.plugin.host import registry
+from diff3r_plugin.plugin.host.broken_files import explained
+from diff3r_plugin.plugin.host.run_context import RunContext
+from diff3r_plugin.plugin.refining.context_poses import described, poses_of_stages
+from diff3r_plugin.plugin.scoring.run_record import run_folder, write_record
+from diff3r_plugin.plugin.settings.given_settings import from_environment, merged
+from diff3r_plugin.plugin.settings.host_config import plain
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 
 _current: Session | None = None
 

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from diff3r_plugin import __version__
-from diff3r_plugin.plugin import registry, session
-from diff3r_plugin.plugin.adapter import HostAdapter
+from diff3r_plugin.plugin import session
 from diff3r_plugin.plugin.errors import PluginError
-from diff3r_plugin.plugin.given_settings import words_of
+from diff3r_plugin.plugin.host import registry
+from diff3r_plugin.plugin.host.adapter import HostAdapter
+from diff3r_plugin.plugin.settings.given_settings import words_of
 
 
 def class_defined(defined: type) -> None:

@@ -1,5 +1,1 @@
-"""One self-contained page about a run of the demonstration."""
-
-from diff3r_plugin.report.page import write_report
-
-__all__ = ["write_report"]
+"""What a page of a test or a refinement shows, and the parts that the demonstration's page shares."""

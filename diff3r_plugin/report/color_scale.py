@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diff3r_plugin.plugin.maps import wide_enough
+from diff3r_plugin.maps import wide_enough
 
 
 @dataclass(frozen=True)

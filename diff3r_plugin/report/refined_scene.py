@@ -13,11 +13,11 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import FileError, read_npz
 from diff3r_plugin.refine.inputs import loaded, read_inputs
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
-from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun, as_mapping, number, scores
+from diff3r_plugin.report.run_folder import EvaluationRun, ReportError, SceneRecord, as_mapping, number, scores
 from diff3r_plugin.views import Views
 
 
-def as_test_run(run: TestRun) -> TestRun:
+def as_test_run(run: EvaluationRun) -> EvaluationRun:
     """A refinement of one scene, with its views in place of scenes; any other run is returned as it is.
 
     Held-out views if there are any, else those that the refinement saw.
@@ -37,10 +37,10 @@ def as_test_run(run: TestRun) -> TestRun:
     if not records:
         raise ReportError(f"{run.source} has the scores of no view: run diff3r refine again.")
     judged = "held-out views" if kind == "held_out" else "context views"
-    return TestRun(run.source, run.header, records, "view", judged)
+    return EvaluationRun(run.source, run.header, records, "view", judged)
 
 
-def rounds_of(run: TestRun) -> list[list[float]]:
+def rounds_of(run: EvaluationRun) -> list[list[float]]:
     """Energy before and after each round that changed something."""
     recorded = run.header.get("rounds")
     rounds = [as_mapping(entry) for entry in recorded] if isinstance(recorded, list) else []
@@ -48,7 +48,7 @@ def rounds_of(run: TestRun) -> list[list[float]]:
     return [pair for pair in pairs if pair[0] > 0 and pair[1] > 0]
 
 
-def both_states(run: TestRun) -> tuple[Gaussians, Gaussians, Views] | None:
+def both_states(run: EvaluationRun) -> tuple[Gaussians, Gaussians, Views] | None:
     """The scene before and after, and its first context camera; None where the inputs are no longer there."""
     refined = run.source.parent / "refined.npz"
     try:

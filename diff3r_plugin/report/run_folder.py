@@ -51,7 +51,7 @@ class SceneRecord:
 
 
 @dataclass(frozen=True)
-class TestRun:
+class EvaluationRun:
     """A test of a host with the plugin, or a stand-alone refinement.
 
     Args:
@@ -71,7 +71,7 @@ class TestRun:
     judged: str = "held-out views"
 
     @classmethod
-    def read(cls, folder: Path | str) -> TestRun:
+    def read(cls, folder: Path | str) -> EvaluationRun:
         """Read the scores in a folder, or in the one folder below it that has any.
 
         Raises:

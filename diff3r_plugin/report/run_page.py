@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.mean_and_error import MeanAndError
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.report import run_figures
 from diff3r_plugin.report.headline import Headline
 from diff3r_plugin.report.refined_scene import as_test_run, both_states, rounds_of
-from diff3r_plugin.report.run_folder import ReportError, SceneRecord, TestRun, as_mapping
+from diff3r_plugin.report.run_folder import EvaluationRun, ReportError, SceneRecord, as_mapping
 from diff3r_plugin.report.scene_images import SceneImages
 from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
 
@@ -64,7 +64,7 @@ def write_run_page(
     Raises:
         ReportError: if there are no scores.
     """
-    run = as_test_run(TestRun.read(folder))
+    run = as_test_run(EvaluationRun.read(folder))
     shown = _shown(run, scenes, views, interactive)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("diff3r_plugin.report"),
@@ -94,7 +94,7 @@ def write_run_page(
     return page
 
 
-def _figures(run: TestRun) -> list[Markup]:
+def _figures(run: EvaluationRun) -> list[Markup]:
     energies, step = [scene.energy for scene in run.scenes], "inner step"
     if run.unit == "view":
         energies, step = rounds_of(run), "before and after each round"
@@ -104,7 +104,7 @@ def _figures(run: TestRun) -> list[Markup]:
     return [Markup(svg) for svg in drawn]
 
 
-def _sweep(run: TestRun) -> list[dict[str, Any]]:
+def _sweep(run: EvaluationRun) -> list[dict[str, Any]]:
     """Mean scores by number of steps, where the test tried several."""
     sweep = run.header.get("sweep")
     points = [point for point in sweep if isinstance(point, dict)] if isinstance(sweep, list) else []
@@ -120,7 +120,7 @@ class _Shown:
     unreadable: list[str]
 
 
-def _shown(run: TestRun, count: int, views: int, interactive: int) -> _Shown:
+def _shown(run: EvaluationRun, count: int, views: int, interactive: int) -> _Shown:
     """The scenes with images, the largest gain first, on color scales that all of them share."""
     with_images = [scene for scene in run.scenes if scene.folder is not None]
     ranked = sorted(with_images, key=lambda s: -s.gain("psnr") if math.isfinite(s.gain("psnr")) else math.inf)
@@ -144,7 +144,7 @@ def _shown(run: TestRun, count: int, views: int, interactive: int) -> _Shown:
     return _Shown(scenes, scales, unreadable)
 
 
-def _facts(run: TestRun) -> list[tuple[str, str]]:
+def _facts(run: EvaluationRun) -> list[tuple[str, str]]:
     """What was tested, for the line below the headline."""
     header, settings = run.header, run.settings
     known = {
@@ -170,7 +170,7 @@ def _path(checkpoint: Any) -> Any:
     return checkpoint.get("path") if isinstance(checkpoint, dict) else checkpoint
 
 
-def _advice(run: TestRun, shown: _Shown) -> str:
+def _advice(run: EvaluationRun, shown: _Shown) -> str:
     """How to get what the page lacks."""
     if shown.unreadable:
         return f"These scenes cannot be shown, for their files cannot be read: {'; '.join(shown.unreadable)}"
@@ -186,7 +186,7 @@ def _advice(run: TestRun, shown: _Shown) -> str:
     return ""
 
 
-def _settings(run: TestRun) -> list[tuple[str, str, bool]]:
+def _settings(run: EvaluationRun) -> list[tuple[str, str, bool]]:
     """Every effective setting: key, value, and whether it differs from the default."""
     default = asdict(PluginSettings())
     default |= default.pop("tto")

@@ -20,7 +20,7 @@ from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import read_ply
 from diff3r_plugin.layer import TTOLayer
-from diff3r_plugin.plugin.maps import weight_maps
+from diff3r_plugin.maps import weight_maps
 from diff3r_plugin.render import render
 from diff3r_plugin.report.run_folder import ReportError
 from diff3r_plugin.views import Views

@@ -12,7 +12,7 @@ from diff3r_adapters.noposplat import NoPoSplat
 from diff3r_adapters.pixelsplat import PixelSplat
 from diff3r_adapters.transplat import TransPlat
 from diff3r_adapters.zpressor import ZPressorDepthSplat, ZPressorMVSplat
-from diff3r_plugin.plugin.contract import AdapterContract, Example
+from diff3r_plugin.plugin.host.contract import AdapterContract, Example
 
 
 class TestMiniHost(AdapterContract):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from diff3r_plugin.cli import doctor
-from diff3r_plugin.plugin import registry
-from diff3r_plugin.plugin.checkout import Checkout, Expectation
+from diff3r_plugin.plugin.host import registry
+from diff3r_plugin.plugin.host.checkout import Checkout, Expectation
 
 ADAPTERS = registry.adapters()
 EVERYTHING = [

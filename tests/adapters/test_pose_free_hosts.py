@@ -15,8 +15,8 @@ from diff3r_adapters.anysplat import AnySplat
 from diff3r_adapters.ecosplat import EcoSplat
 from diff3r_adapters.spfsplat import SPFSplat
 from diff3r_adapters.vicasplat import POSES, VicaSplat
-from diff3r_plugin.plugin.contract import AdapterContract, Example
-from diff3r_plugin.plugin.feature_tap import FeatureTap
+from diff3r_plugin.plugin.host.contract import AdapterContract, Example
+from diff3r_plugin.plugin.host.feature_tap import FeatureTap
 
 B, V, H, W = stub.B, stub.V, stub.H, stub.W
 

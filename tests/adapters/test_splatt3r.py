@@ -7,7 +7,7 @@ import torch
 from family_decoder import family_decoder, load_rasterizer
 
 from diff3r_adapters.splatt3r import Splatt3R
-from diff3r_plugin.plugin.contract import AdapterContract, Example
+from diff3r_plugin.plugin.host.contract import AdapterContract, Example
 from diff3r_plugin.render import render
 
 

@@ -12,7 +12,7 @@ from diff3r_plugin.demo.grid import GridPoint, search, search_steps
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
 from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 from diff3r_plugin.metrics import psnr
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.render import render
 
 CONFIG = TTOConfig(inner_steps=2, backend="torch", groups=("means", "opacity", "sh_dc"))

@@ -13,7 +13,7 @@ from torch import nn
 
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.plugin import HostAdapter
-from diff3r_plugin.plugin.contract import AdapterContract, Example
+from diff3r_plugin.plugin.host.contract import AdapterContract, Example
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
 BLOCKS = [
@@ -28,7 +28,7 @@ def adapters() -> dict[str, type[HostAdapter]]:
     found = {}
     for block in BLOCKS:
         names: dict[str, object] = {"__name__": "example"}
-        if "diff3r_plugin.plugin.contract" in block:  # a test, not an adapter
+        if "diff3r_plugin.plugin.host.contract" in block:  # a test, not an adapter
             continue
         exec(compile(block, "docs/adapters.md", "exec"), names)
         made = [v for v in names.values() if inspect.isclass(v) and v.__module__ == "example"]

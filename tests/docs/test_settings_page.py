@@ -12,8 +12,8 @@ import yaml
 from diff3r_plugin import config, ranges
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS, RANGE
-from diff3r_plugin.plugin import settings
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.settings import settings
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from logged_images import logged_images
 
-from diff3r_plugin.plugin import PluginError, registry
+from diff3r_plugin.plugin import PluginError
+from diff3r_plugin.plugin.host import registry
 
 HERE = Path(__file__).resolve().parent
 FLAG = ("--plugin", "diff3r")

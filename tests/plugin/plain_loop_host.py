@@ -7,8 +7,8 @@ from pathlib import Path
 
 from plugin import stub_host
 
-from diff3r_plugin.plugin.loop_patches import loop_patches
-from diff3r_plugin.plugin.patching import Patches
+from diff3r_plugin.plugin.attaching.loop_patches import loop_patches
+from diff3r_plugin.plugin.attaching.patching import Patches
 
 HOST = Path(__file__).parent / "plain_host"
 PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin.plugin import Tap
-from diff3r_plugin.plugin.patching import Patches
-from diff3r_plugin.plugin.run_context import RunContext
-from diff3r_plugin.plugin.settings import PluginSettings
-from diff3r_plugin.plugin.wrapper_patches import wrapper_patches
+from diff3r_plugin.plugin.attaching.patching import Patches
+from diff3r_plugin.plugin.attaching.wrapper_patches import wrapper_patches
+from diff3r_plugin.plugin.host.run_context import RunContext
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.render import render
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.anysplat import AnySplat
 from diff3r_plugin.heads.projected import ProjectedHead
-from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.render import render
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from plugin import stub_host
 
-from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from plugin import stub_host
 
 from diff3r_plugin.plugin import PluginError, session
-from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.proximal import ProximalWeights
 
 

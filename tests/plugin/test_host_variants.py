@@ -17,7 +17,7 @@ from plugin.stub_host import StubAdapter, StubEncoder
 from diff3r_adapters.hisplat import HiSplat
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.plugin import ViewChoice
-from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 
 
 class DictAdapter(StubAdapter):

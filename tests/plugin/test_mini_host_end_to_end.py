@@ -12,7 +12,7 @@ import pytest
 import torch
 from plugin.conftest import ROOT, Environment
 
-from diff3r_plugin.plugin.score_lines import ScoreLines
+from diff3r_plugin.plugin.scoring.score_lines import ScoreLines
 
 pytestmark = pytest.mark.slow
 MINI_HOST = ROOT / "examples" / "mini_host"

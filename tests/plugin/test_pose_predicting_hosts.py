@@ -14,7 +14,7 @@ from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_adapters.spfsplat import SPFSplat
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin import PluginError
-from diff3r_plugin.plugin.wrapper_patches import attachment_of
+from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.render import render
 
 

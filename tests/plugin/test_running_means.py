@@ -13,8 +13,8 @@ from plugin import stub_host
 from plugin.plain_loop_host import adapter_class
 from torch.utils.data import DataLoader
 
-from diff3r_plugin.plugin.attachment import attachment_of
-from diff3r_plugin.plugin.step import Step
+from diff3r_plugin.plugin.attaching.attachment import attachment_of
+from diff3r_plugin.plugin.refining.step import Step
 
 
 class Mean:

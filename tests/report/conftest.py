@@ -8,7 +8,7 @@ import torch
 from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.evaluation import SavedScene, score
 from diff3r_plugin.io import write_image
-from diff3r_plugin.plugin.settings import PluginSettings
+from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.render import render
 from diff3r_plugin.strict_json import write_json
 

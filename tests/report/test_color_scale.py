@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diff3r_plugin.plugin.maps import LEAST_FACTOR
+from diff3r_plugin.maps import LEAST_FACTOR
 from diff3r_plugin.report.color_scale import ColorScale, described
 
 

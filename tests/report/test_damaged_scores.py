@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from diff3r_plugin.cli.main import main
 from diff3r_plugin.report.headline import Headline
 from diff3r_plugin.report.refined_scene import as_test_run
-from diff3r_plugin.report.run_folder import ReportError, TestRun
+from diff3r_plugin.report.run_folder import EvaluationRun, ReportError
 from diff3r_plugin.report.run_page import Column
 
 ENTRY = {
@@ -44,7 +44,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 def read(folder):
     """What the page says in words, or a ReportError."""
     try:
-        run = as_test_run(TestRun.read(folder))
+        run = as_test_run(EvaluationRun.read(folder))
     except ReportError as error:
         assert str(error)
         return None

@@ -7,7 +7,7 @@ from refine_files import write_scene
 
 from diff3r_plugin.cli.main import main
 from diff3r_plugin.report.refined_scene import as_test_run, both_states, rounds_of
-from diff3r_plugin.report.run_folder import ReportError, TestRun
+from diff3r_plugin.report.run_folder import EvaluationRun, ReportError
 from diff3r_plugin.report.run_page import write_run_page
 
 from .test_run_page import Parts
@@ -27,7 +27,7 @@ def out(tmp_path_factory):
 
 
 def test_views_stand_in_for_scenes(out):
-    run = as_test_run(TestRun.read(out))
+    run = as_test_run(EvaluationRun.read(out))
     assert run.unit == "view" and run.judged == "held-out views"
     assert [scene.name for scene in run.scenes] == [view["name"] for view in run.header["views"]["held_out"]]
     assert all(scene.folder == out / "images" and scene.gain("psnr") > 0 for scene in run.scenes)
@@ -53,7 +53,7 @@ def test_without_held_out_views_it_says_that_a_gain_says_little(tmp_path):
 def test_inputs_that_are_gone_leave_the_page_without_its_scene(tmp_path):
     out = refined(tmp_path, "--hold-out", "0")
     (tmp_path / "scene.ply").unlink()
-    run = as_test_run(TestRun.read(out))
+    run = as_test_run(EvaluationRun.read(out))
     assert both_states(run) is None
     assert "cannot be shown in 3D" in Parts(write_run_page(out).read_text("utf-8")).text
 
@@ -61,9 +61,9 @@ def test_inputs_that_are_gone_leave_the_page_without_its_scene(tmp_path):
 def test_metrics_of_another_program_are_no_scores(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"loss": 1.0}))
     with pytest.raises(ReportError, match="no scores in"):
-        TestRun.read(tmp_path)
+        EvaluationRun.read(tmp_path)
 
 
 def test_any_other_run_stays_as_it_is(run_folder):
-    run = TestRun.read(run_folder)
+    run = EvaluationRun.read(run_folder)
     assert as_test_run(run) is run

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from diff3r_plugin.cli.main import main
-from diff3r_plugin.report.run_folder import TestRun
+from diff3r_plugin.report.run_folder import EvaluationRun
 from diff3r_plugin.report.run_page import write_run_page
 
 from .conftest import write_run
@@ -59,7 +59,7 @@ def test_nothing_comes_from_elsewhere(page, parts):
 
 
 def test_headline_and_means_are_those_of_the_scores(run_folder, parts):
-    run = TestRun.read(run_folder)
+    run = EvaluationRun.read(run_folder)
     gains = [scene.gain("psnr") for scene in run.scenes]
     mean, error = sum(gains) / 2, abs(gains[0] - gains[1]) / 2
     assert f"{mean:+.2f} ± {error:.2f} dB" in parts.text

@@ -7,7 +7,7 @@ import torch
 from diff3r_plugin import Gaussians
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.io import write_ply
-from diff3r_plugin.report.run_folder import TestRun
+from diff3r_plugin.report.run_folder import EvaluationRun
 from diff3r_plugin.report.scene_images import SceneImages
 
 from .conftest import SIZE, write_run
@@ -15,7 +15,7 @@ from .conftest import SIZE, write_run
 
 @pytest.fixture(scope="module")
 def images(run_folder):
-    run = TestRun.read(run_folder)
+    run = EvaluationRun.read(run_folder)
     return SceneImages.read(run.scenes[0].folder, run.settings)
 
 
@@ -27,7 +27,7 @@ def test_everything_is_there(images):
 
 def test_the_scene_alone_gives_the_same_images(images, run_folder, tmp_path):
     write_run(tmp_path, names=("room_a",), pictures=False)
-    run = TestRun.read(tmp_path)
+    run = EvaluationRun.read(tmp_path)
     alone = SceneImages.read(run.scenes[0].folder, run.settings)
     for name in ("context", "truth", "before", "after"):
         for first, second in zip(getattr(images, name), getattr(alone, name), strict=True):
@@ -40,13 +40,13 @@ def test_the_refined_scene_is_the_one_that_was_written(tmp_path):
     written = SavedScene.load(folder / "scene.pt").gaussians
     written = Gaussians(written.means + 1, written.covariances, written.opacities, written.harmonics)
     write_ply(folder / "after.ply", written)
-    shown = SceneImages.read(folder, TestRun.read(tmp_path).settings).gaussians
+    shown = SceneImages.read(folder, EvaluationRun.read(tmp_path).settings).gaussians
     assert shown is not None and (shown[1].means - written.means).abs().max() < 1e-6
 
 
 def test_images_alone_give_no_scene(tmp_path):
     write_run(tmp_path, names=("room_a",), scenes=False)
-    run = TestRun.read(tmp_path)
+    run = EvaluationRun.read(tmp_path)
     alone = SceneImages.read(run.scenes[0].folder, run.settings)
     assert len(alone.after) == 2 and alone.gaussians is None and alone.weights == {}
 
@@ -60,7 +60,7 @@ def test_errors_are_of_the_truth_and_fall(images):
 
 def test_maps_are_those_that_were_written(tmp_path):
     write_run(tmp_path, names=("room_a",))
-    run, place = TestRun.read(tmp_path), tmp_path / "diff3r" / "room_a"
+    run, place = EvaluationRun.read(tmp_path), tmp_path / "diff3r" / "room_a"
     assert SceneImages.read(place, run.settings).weights == {}  # the Gaussians stand on no pixel grid
     values = torch.rand(2, SIZE, SIZE)
     torch.save({"weights": {"means": values}, "confidence": 1 - values}, place / "maps.pt")

@@ -1,0 +1,169 @@
+"""Hosts that train in a loop of their own, without Lightning: where their steps begin and end, seen from outside.
+
+A batch that a data loader hands out begins a step, which ends when the next one is asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from diff3r_plugin.plugin.attaching.attachment import Attachment
+from diff3r_plugin.plugin.attaching.drawn_step import DrawnStep
+from diff3r_plugin.plugin.attaching.patching import Patch, around
+from diff3r_plugin.plugin.attaching.plain_loop import PlainLoop, loops_of
+from diff3r_plugin.plugin.errors import PluginError, announced
+from diff3r_plugin.plugin.host.host_loop import ATTRIBUTE
+from diff3r_plugin.plugin.host.run_context import RunContext
+
+NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
+"""Settings that add to the host's loss, which a loop of its own shows to nobody."""
+
+WATCHED = {
+    "__init__": "adds the uncertainty head and replaces encoder.forward on the instance",
+    "__iter__ of its data loader": "a batch begins a step: encoder calls until the next one are refined and reported",
+    "torch.optim.Optimizer.__init__": "the head's optimizer follows the one that holds the model's parameters",
+    "state_dict": "puts the head into the state dict's metadata, and takes it from there",
+}
+"""What is changed or watched, and why."""
+
+
+def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
+    """Every change that is made for a host that trains in a loop of its own.
+
+    Raises:
+        PluginError: for settings that cannot be had here.
+    """
+    for name in NEED_THE_LOSS:
+        if getattr(context.settings, name):
+            raise PluginError(
+                f"diff3r.{name} adds to the loss of the host, which adapter {context.adapter.name!r} cannot reach: "
+                "its host trains in a loop of its own. Set it to 0."
+            )
+    watch, (init, iterate, optimizer, _) = PlainLoops(context), WATCHED.values()
+    return [
+        Patch(model_class, "__init__", around(announced(watch.model_made, context.report_error)), init),
+        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), iterate),
+        Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), optimizer),
+    ]
+
+
+class PlainLoops:
+    """The loops of all models of a host in this process.
+
+    Args:
+        context: The run's settings and adapter.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self._refined = 0
+        self._told_of_copies = False
+        atexit.register(self._say_if_nothing_was_refined)
+
+    def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
+        """A model with the plugin attached to it."""
+        original(model, *args, **named)
+        if vars(model).get(ATTRIBUTE) is None:
+            vars(model)[ATTRIBUTE] = loop = PlainLoop(model, self.context)
+            _ = loop.attachment
+
+    def optimizer_made(self, original: Any, optimizer: torch.optim.Optimizer, *args: Any, **named: Any) -> None:
+        """Maybe that of one of the models."""
+        original(optimizer, *args, **named)
+        for loop in loops_of(self.context):
+            loop.follow(optimizer)
+
+    def batches(self, original: Any, loader: Any) -> Iterator[Any]:
+        """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
+        steps: list[tuple[Attachment, DrawnStep]] = []
+        tested: dict[int, Attachment] = {}
+        try:
+            for batch in original(loader):
+                only = self._tested_alone(loader)
+                if only is not None:
+                    tested |= self._begun(only)
+                    if only.reporter.leaves_out(batch):
+                        continue  # an interrupted test goes on
+                steps = [(loop.attachment, self._drawn(loop, loader, batch)) for loop in loops_of(self.context)]
+                with ExitStack() as stack:
+                    for attachment, step in steps:
+                        stack.enter_context(attachment.calls.within(step))
+                    yield batch
+                tested |= self._ended(steps)
+                steps = []
+        except GeneratorExit:
+            if sys.is_finalizing():  # the program has failed: an interrupted test is none that has ended
+                raise
+            self._finished(tested | self._ended(steps))
+            raise
+        self._finished(tested)
+
+    def _drawn(self, loop: PlainLoop, loader: Any, batch: Any) -> DrawnStep:
+        loop.attachment.take_in_copies()
+        return DrawnStep(self.context.adapter, loader, batch, None if loop.trained is None else loop)
+
+    def _attachments(self) -> list[Attachment]:
+        return [loop.attachment for loop in loops_of(self.context)]
+
+    def _tested_alone(self, loader: Any) -> Attachment | None:
+        """The only model there is, if it is about to be tested and may have been interrupted in that."""
+        attachments = self._attachments()
+        if "test" not in self.context.settings.refine or len(attachments) != 1:
+            return None
+        stage = self.context.adapter.stage(attachments[0].wrapper, loader)
+        return attachments[0] if stage == "test" else None
+
+    def _begun(self, attachment: Attachment) -> dict[int, Attachment]:
+        """Begin a test of a model unless one is under way; returns it if so, for who begins a test ends it.
+
+        Of several models it is not known beforehand which will be tested: an interrupted test starts anew.
+        """
+        test, attachments = attachment.reporter.test, self._attachments()
+        if test.lines is not None:
+            return {}
+        others = sum(other.reporter.test.lines is not None for other in attachments)
+        test.subfolder = f"model_{others + 1}" if others else ""
+        test.begin(go_on=len(attachments) == 1)
+        return {id(attachment): attachment}
+
+    def _ended(self, steps: list[tuple[Attachment, DrawnStep]]) -> dict[int, Attachment]:
+        """Report on the steps of a batch; returns the models whose test that began."""
+        tested: dict[int, Attachment] = {}
+        for attachment, step in steps:
+            self._refined += len(step.calls)
+            self._say_if_unclear(step)
+            with attachment.calls.left_alone():
+                if step.stage == "test" and step.calls:  # maybe one of several models, and the only one that is tested
+                    tested |= self._begun(attachment)
+                attachment.reporter.report(step)
+                if step.stage == "train" and attachment.base_search is not None:
+                    attachment.base_search.observe(step)
+        return tested
+
+    def _finished(self, tested: Mapping[int, Attachment]) -> None:
+        for attachment in tested.values():
+            attachment.reporter.finish_test()
+
+    def _say_if_unclear(self, step: DrawnStep) -> None:
+        """Once, after a copy of the model was left alone that may have been evaluated."""
+        if step.unclear and not self._told_of_copies:
+            self._told_of_copies = True
+            self.context.say(
+                "a copy of the model (a running mean of its weights?) was asked while the model itself is in training "
+                f"mode, and was not refined: adapter {self.context.adapter.name!r} tells an evaluation from a step of "
+                "the training by the model's mode alone. Give it a `stage` that tells by the loader, or let the host "
+                "put its model into evaluation mode."
+            )
+
+    def _say_if_nothing_was_refined(self) -> None:
+        if not self._refined and self.context.settings.refine:
+            self.context.say(
+                f"nothing was refined: no {self.context.adapter.wrapper} called its encoder between two batches of a "
+                f"{self.context.adapter.loader}, from which the steps of this host are told."
+            )

@@ -1,0 +1,1 @@
+"""One step of the host: which calls are refined, with which weights, poses and pixel weights."""
