@@ -135,8 +135,8 @@ class PixelSplatFamily(HostAdapter):
         """The color behind all Gaussians."""
         return getattr(wrapper.decoder, "background_color", (0.0, 0.0, 0.0))
 
-    def spoiled_pixels(self, batch: Any) -> Bool[Tensor, "B V H W"] | None:
-        return batch["context"].get("spoiled")
+    def corrupted_pixels(self, batch: Any) -> Bool[Tensor, "B V H W"] | None:
+        return batch["context"].get("corrupted")
 
     def target_images(self, batch: Any) -> Float[Tensor, "B V 3 H W"]:
         return batch["target"]["image"]

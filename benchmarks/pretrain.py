@@ -96,7 +96,7 @@ class Pretraining:
 
 
 def train(settings: Pretraining) -> None:
-    """Write the rooms and train, unless that was done; a training that was cut short goes on where it was."""
+    """Write the rooms and train, unless that was done; an interrupted training is resumed."""
     data.rooms(settings.out / "data", settings.data_options())
     if (settings.run_folder / "checkpoints" / "last.ckpt").is_file():
         return

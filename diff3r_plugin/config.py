@@ -52,8 +52,8 @@ class TTOConfig:
     Args:
         inner_solver: "gauss_newton" (Levenberg-Marquardt with PCG) or "adam" (first order, as in the paper).
         inner_steps: Steps of the inner solver, at least 0.
-        backward_mode: "implicit" (the theorem of implicit functions), "stepwise" (the Gauss-Newton steps in reverse,
-            one linear solve each of ``inner_pcg_iterations`` products), "unroll", "truncated" (last
+        backward_mode: "implicit" (the implicit function theorem), "stepwise" (the discrete adjoint of the Gauss-Newton
+            steps, one linear solve each of ``inner_pcg_iterations`` products), "unroll", "truncated" (last
             ``truncated_steps`` steps) or "first_order" (the gradient at the solution, passed to the start as it is).
         truncated_steps: Steps that "truncated" differentiates, at least 1.
         pcg_iterations: Products with the Gauss-Newton matrix in the implicit backward, at least 1.

@@ -121,7 +121,7 @@ class Views:
 
     @property
     def given_images(self) -> Float[Tensor, "B V 3 H W"]:
-        """The images, for who cannot do without.
+        """The images, ; raises if they are absent.
 
         Raises:
             ValueError: if the views have none.

@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--lpips", type=float, default=0.05, help="weight of the LPIPS loss; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=Path("outputs/da3_finetune"))
-    parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--resume", type=Path, help="checkpoint to resume from")
     given = parser.parse_args()
     if given.size % PATCH:
         parser.error(f"--size must be a multiple of {PATCH}, got {given.size}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.record import CUT_SHORT, FAILED, Budget, Record, recorded
+from benchmarks.gpu.record import FAILED, TRUNCATED, Budget, Record, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -82,7 +82,7 @@ def run_checks(record: Record, budget: Budget, arguments: Sequence[str]) -> None
     options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"))
     status = pytest.main([*options, *arguments], plugins=[recorder])
     if budget.left <= 0:
-        record.end(CUT_SHORT, f"no time left after {len(record.content.get('checks', ()))} tests")
+        record.end(TRUNCATED, f"no time left after {len(record.content.get('checks', ()))} tests")
     elif recorder.passed == 0 and status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         record.end(FAILED, "no test has run on the device: all were skipped")
     elif status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

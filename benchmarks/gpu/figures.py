@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.record import CUT_SHORT, FAILED, Budget, Record, recorded
+from benchmarks.gpu.record import FAILED, TRUNCATED, Budget, Record, recorded
 from benchmarks.gpu.subject import tested_on
 from benchmarks.gpu.timing import out_of_memory, timed, wake
 from benchmarks.gpu.work import COUNTING, achievable, bytes_moved, count_pairs, flops
@@ -97,7 +97,7 @@ def measure(
     if errors := record.content.get("errors"):
         record.end(FAILED, f"{len(errors)} rows failed; the first: {errors[0]}")
     elif any(entry["reason"] == "no time left" for entry in record.content.get("not_run", ())):
-        record.end(CUT_SHORT, "no time left for the rows under not_run")
+        record.end(TRUNCATED, "no time left for the rows under not_run")
     return times
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.figures import figure
-from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
+from benchmarks.gpu.record import TRUNCATED, Budget, Record, recorded
 from benchmarks.gpu.subject import Subject, tested_on
 from benchmarks.gpu.timing import out_of_memory, peak_bytes, synchronize
 from benchmarks.scenes import predicted_room
@@ -148,7 +148,7 @@ def main() -> None:
             against_steps(record, budget, tested, 256, (1, 3, 10, 30, 100))
             against_unrolled(record, budget, tested, 12, (10, 50, 100))
         if record.content.get("not_run"):
-            record.end(CUT_SHORT, "no time left for the rows under not_run")
+            record.end(TRUNCATED, "no time left for the rows under not_run")
 
 
 if __name__ == "__main__":

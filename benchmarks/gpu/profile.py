@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.record import CUT_SHORT, Budget, Record, recorded
+from benchmarks.gpu.record import TRUNCATED, Budget, Record, recorded
 from benchmarks.gpu.subject import Subject, tested_on
 from benchmarks.gpu.timing import seconds, synchronize, wake
 from benchmarks.gpu.workloads import Size, Workload
@@ -163,7 +163,7 @@ def main() -> None:
                 if budget.left > 0:
                     record.add("tools", tool(name, command, min(budget.left, TOOL_SECONDS)))
         if any(entry["reason"] == "no time left" for entry in record.content.get("not_run", ())):
-            record.end(CUT_SHORT, "no time left for the rows under not_run")
+            record.end(TRUNCATED, "no time left for the rows under not_run")
 
 
 if __name__ == "__main__":

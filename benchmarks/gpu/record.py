@@ -12,7 +12,7 @@ from typing import Any
 
 from diff3r_plugin.strict_json import write_json
 
-RUNNING, DONE, SKIPPED, FAILED, CUT_SHORT = "running", "done", "skipped", "failed", "cut short"
+RUNNING, DONE, SKIPPED, FAILED, TRUNCATED = "running", "done", "skipped", "failed", "truncated"
 """States of a part. ``running`` in a file means that its process ended without saying how."""
 
 

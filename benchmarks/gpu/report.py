@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.gpu.record import CUT_SHORT, FAILED, SKIPPED
+from benchmarks.gpu.record import FAILED, SKIPPED, TRUNCATED
 
 GOOD, BAD, INCOMPLETE = 0, 1, 3
 """Exit status; 2 is argparse's."""
@@ -29,7 +29,7 @@ def verdict(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for f in figures
         if f["verdict"] == "miss"
     ]
-    incomplete = [f"{name}: {part['reason']}" for name, part in parts.items() if part["state"] == CUT_SHORT]
+    incomplete = [f"{name}: {part['reason']}" for name, part in parts.items() if part["state"] == TRUNCATED]
     skipped = [f"{name}: {part['reason']}" for name, part in parts.items() if part["state"] == SKIPPED]
     return {
         "checks_passed": sum(c["passed"] is True for c in checks),

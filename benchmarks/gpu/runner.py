@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.record import CUT_SHORT, DONE, FAILED, RUNNING, SKIPPED
+from benchmarks.gpu.record import DONE, FAILED, RUNNING, SKIPPED, TRUNCATED
 from diff3r_plugin.strict_json import write_json
 
 MARGIN = 3.0
@@ -65,7 +65,7 @@ def run_parts(
             results[part.name] = {"part": part.name, "state": SKIPPED, "reason": blocked, "seconds": 0.0}
         elif limit <= MARGIN:
             reason = f"no time left for it: {total:.0f} s in all were spent on the parts before"
-            results[part.name] = {"part": part.name, "state": CUT_SHORT, "reason": reason, "seconds": 0.0}
+            results[part.name] = {"part": part.name, "state": TRUNCATED, "reason": reason, "seconds": 0.0}
         else:
             tell(f"== {part.name} (at most {limit:.0f} s)")
             results[part.name] = run_part(part, folder, limit)
@@ -107,7 +107,7 @@ def run_part(part: Part, folder: Path, limit: float) -> dict[str, Any]:
         with contextlib.suppress(json.JSONDecodeError):  # written by something that is not a Record
             result |= json.loads(out.read_text(encoding="utf-8"))
     if killed and result["state"] != DONE:
-        result |= {"state": CUT_SHORT, "reason": f"stopped after {seconds:.0f} s; the entries written until then count"}
+        result |= {"state": TRUNCATED, "reason": f"stopped after {seconds:.0f} s; the entries written until then count"}
     elif result["state"] == RUNNING or (process.returncode != 0 and result["state"] == DONE):
         result |= {"state": FAILED, "reason": f"its process ended with status {process.returncode}; see {log.name}"}
     result |= {"seconds": seconds, "limit_seconds": limit}

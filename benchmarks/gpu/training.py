@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.gpu.record import CUT_SHORT, SKIPPED, Budget, Record, recorded
+from benchmarks.gpu.record import SKIPPED, TRUNCATED, Budget, Record, recorded
 from diff3r_plugin.data.options import DataOptions
 from diff3r_plugin.mean_and_error import MeanAndError
 
@@ -206,7 +206,7 @@ def train_and_test(record: Record, budget: Budget, plan: Plan, folder: Path) -> 
         summary[f"ssim_{side}"] = MeanAndError.of(scores.ssim).mean
     record.put("held_out", summary)
     if refined["steps"] < plan.least:  # type: ignore[operator]
-        record.end(CUT_SHORT, f"the time was enough for {refined['steps']} of {plan.flag_steps} steps with the flag")
+        record.end(TRUNCATED, f"the time was enough for {refined['steps']} of {plan.flag_steps} steps with the flag")
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
 """``python -m benchmarks.study EXPERIMENT [--out outputs/study]``: one experiment, from where it was left.
 
     overfit     context and target PSNR against the number of inner steps
-    ceilings    what refinement could give to one who knows depths, targets or the best weights
+    ceilings    what refinement could give to an oracle that knows depths, targets or the best weights
     finetune    plain, implicit, stepwise and first-order fine-tuning of the pretrained host
-    outliers    one of two context images spoiled: pixel weights off, learned, known
+    outliers    one of two context images corrupted: pixel weights off, learned, known
     real        the fine-tuned checkpoints on captured images (--data NAME=ROOT, once each)
     cost        seconds of a training step and peak memory, by backward mode and number of inner steps
     report      docs/results.md and its figures from what the experiments wrote to benchmarks/results
 
-Everything is kept below --out as it comes: a run that was stopped goes on. Each experiment writes
+Everything is kept below --out as it comes: a run that was stopped resumes. Each experiment writes
 ``benchmarks/results/study_EXPERIMENT.json``.
 """
 
@@ -72,7 +72,7 @@ def main() -> None:
         as_long_as = options.as_long_as or [v for v in variants if v == "implicit"]
         found = experiments.finetune(trainings, file, variants, tuple(as_long_as))
     elif options.experiment == "outliers":
-        found = experiments.outliers(trainings, file, tuple(options.variants or experiments.SPOILED_VARIANTS))
+        found = experiments.outliers(trainings, file, tuple(options.variants or experiments.CORRUPTED_VARIANTS))
     elif options.experiment == "cost":
         found = costs(trainings, file)
     else:
@@ -119,7 +119,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("outputs/study"))
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--variants", nargs="+", choices=[*experiments.VARIANTS, *experiments.SPOILED_VARIANTS])
+    parser.add_argument("--variants", nargs="+", choices=[*experiments.VARIANTS, *experiments.CORRUPTED_VARIANTS])
     parser.add_argument(
         "--as-long-as",
         nargs="+",

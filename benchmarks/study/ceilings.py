@@ -1,4 +1,4 @@
-"""How much room there is on the pretrained host: what refinement would give to one who knows, room by room.
+"""How much room there is on the pretrained host: what refinement would give to an oracle that knows, room by room.
 
 Everything is measured on rooms that are used for nothing else (``settings.ceiling_rooms``, with true depths).
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study.ceilings import ceilings
+from benchmarks.study.corrupted import kinds_of, oracle
 from benchmarks.study.refinement import Choice, choose, scores
 from benchmarks.study.results_file import ResultsFile
-from benchmarks.study.spoiled import kinds_of, oracle
 from benchmarks.study.trainings import Training, Trainings
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo import data
@@ -53,20 +53,20 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 ALL_GROUPS = "means,covariance,opacity,sh_dc,sh_rest"
 CONFIDENT = ("diff3r.head_lr_multiplier=10", "diff3r.confidence=learned")
 TOLD = (*CONFIDENT, "diff3r.confidence_supervision=0.02", "diff3r.warm_up_steps={warm_up}")
-"""The heads learn from what the data knows of its spoiled pixels first, then from the refined scene as well."""
-SPOILED_VARIANTS: dict[str, tuple[str, ...]] = {
-    "spoiled_plain": (),
-    "spoiled_off": (HEAD_RATE, "diff3r.confidence=off"),
-    "spoiled_learned": CONFIDENT,
-    "spoiled_poses": (HEAD_RATE, f"diff3r.groups=[{ALL_GROUPS},poses]"),
-    "spoiled_supervised": TOLD,
-    "spoiled_exposure": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},exposure]"),
-    "spoiled_cameras": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},poses,exposure]"),
+"""The heads learn from what the data knows of its corrupted pixels first, then from the refined scene as well."""
+CORRUPTED_VARIANTS: dict[str, tuple[str, ...]] = {
+    "corrupted_plain": (),
+    "corrupted_off": (HEAD_RATE, "diff3r.confidence=off"),
+    "corrupted_learned": CONFIDENT,
+    "corrupted_poses": (HEAD_RATE, f"diff3r.groups=[{ALL_GROUPS},poses]"),
+    "corrupted_supervised": TOLD,
+    "corrupted_exposure": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},exposure]"),
+    "corrupted_cameras": (*TOLD, "diff3r.head_cross_view=true", f"diff3r.groups=[{ALL_GROUPS},poses,exposure]"),
 }
 
 
 WARM_UP_SHARE = 0.7
-"""Of the steps, for heads that are told what is spoiled: without refinement a step costs a fraction."""
+"""Of the steps, for heads that are told what is corrupted: without refinement a step costs a fraction."""
 
 
 def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
 
 
 def room_to_gain(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
-    """What the pretrained host's scenes could reach by refinement, for one who knows depths, targets or weights."""
+    """What the pretrained host's scenes could reach, for an oracle that knows depths, targets or weights."""
     place = TestData.rooms(trainings.root_with_depths(), "val")
     scenes = trainings.scenes(None, "val", place, "depths")
     rows = {}
@@ -111,13 +111,13 @@ def finetune(
 
 
 def outliers(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
-    """The same with one of two context images spoiled: by kind, with w off, learned and known."""
+    """The same with one of two context images corrupted: by kind, with w off, learned and known."""
     warm_up = str(round(WARM_UP_SHARE * trainings.settings.steps))
     words = {
-        name: tuple(word.replace("{warm_up}", warm_up) for word in given) for name, given in SPOILED_VARIANTS.items()
+        name: tuple(word.replace("{warm_up}", warm_up) for word in given) for name, given in CORRUPTED_VARIANTS.items()
     }
-    found = _compare(trainings, file, list(variants), words, spoiled=True)
-    found["kinds"] = kinds_of(trainings.root(spoiled=True), "test")
+    found = _compare(trainings, file, list(variants), words, corrupted=True)
+    found["kinds"] = kinds_of(trainings.root(corrupted=True), "test")
     return found
 
 
@@ -142,48 +142,48 @@ def _compare(
     file: ResultsFile,
     names: list[str],
     variants: dict[str, tuple[str, ...]],
-    spoiled: bool = False,
+    corrupted: bool = False,
 ) -> dict[str, Any]:
     units: dict[str, Any] = {}
-    place = TestData.rooms(trainings.root(spoiled), "test")
-    start_choice = file.unit("start, choice", lambda: _start_choice(trainings, spoiled))
+    place = TestData.rooms(trainings.root(corrupted), "test")
+    start_choice = file.unit("start, choice", lambda: _start_choice(trainings, corrupted))
     start = Choice(**start_choice)
-    units["start"] = file.unit("start, test", lambda: _test(trainings, None, start, place, _label("test", spoiled)))
+    units["start"] = file.unit("start, test", lambda: _test(trainings, None, start, place, _label("test", corrupted)))
     for seed in trainings.settings.seeds:
         for name in names:
-            training = _training(trainings, name, seed, variants, spoiled)
-            choice = _choice(trainings, training, spoiled)
+            training = _training(trainings, name, seed, variants, corrupted)
+            choice = _choice(trainings, training, corrupted)
             unit = f"{name}, seed {seed}"
             found = file.unit(
-                f"{unit}, test", partial(_test, trainings, training, choice, place, _label("test", spoiled))
+                f"{unit}, test", partial(_test, trainings, training, choice, place, _label("test", corrupted))
             )
             units[unit] = {**found, "choice": asdict(choice), "seconds": training.seconds, "steps": training.steps}
     return {"units": units, "start_choice": start_choice}
 
 
 def _training(
-    trainings: Trainings, name: str, seed: int, variants: dict[str, tuple[str, ...]], spoiled: bool
+    trainings: Trainings, name: str, seed: int, variants: dict[str, tuple[str, ...]], corrupted: bool
 ) -> Training:
     if not name.startswith(AS_LONG_AS):
-        return trainings.fine_tune(name, seed, variants[name], spoiled=spoiled)
+        return trainings.fine_tune(name, seed, variants[name], corrupted=corrupted)
     other = name.removeprefix(AS_LONG_AS)
-    seconds = trainings.fine_tune(other, seed, variants[other], spoiled=spoiled).seconds
-    return trainings.fine_tune(name, seed, (), spoiled=spoiled, max_seconds=seconds)
+    seconds = trainings.fine_tune(other, seed, variants[other], corrupted=corrupted).seconds
+    return trainings.fine_tune(name, seed, (), corrupted=corrupted, max_seconds=seconds)
 
 
-def _start_choice(trainings: Trainings, spoiled: bool) -> dict[str, Any]:
-    place = TestData.rooms(trainings.root(spoiled), "val")
-    scenes = trainings.scenes(None, "val", place, _label("val", spoiled), trainings.settings.grid_rooms)
+def _start_choice(trainings: Trainings, corrupted: bool) -> dict[str, Any]:
+    place = TestData.rooms(trainings.root(corrupted), "val")
+    scenes = trainings.scenes(None, "val", place, _label("val", corrupted), trainings.settings.grid_rooms)
     return asdict(choose(scenes, trainings.settings, TTOConfig(), learned=False))
 
 
-def _choice(trainings: Trainings, training: Training, spoiled: bool = False) -> Choice:
+def _choice(trainings: Trainings, training: Training, corrupted: bool = False) -> Choice:
     """How to refine what a training predicts, by its validation rooms."""
 
     def make() -> dict[str, Any]:
         trainings.say(f"choosing for {training.name}, seed {training.seed}")
-        place = TestData.rooms(trainings.root(spoiled), "val")
-        scenes = trainings.scenes(training, "val", place, _label("val", spoiled), trainings.settings.grid_rooms)
+        place = TestData.rooms(trainings.root(corrupted), "val")
+        scenes = trainings.scenes(training, "val", place, _label("val", corrupted), trainings.settings.grid_rooms)
         return asdict(choose(scenes, trainings.settings, tto_config(training.words), learned=bool(training.words)))
 
     return Choice(**trainings.choices.unit(f"{training.name}, seed {training.seed}", make))
@@ -196,7 +196,7 @@ def _test(
     scenes = trainings.scenes(training, "test", place, label)
     config = TTOConfig() if training is None else tto_config(training.words)
     found: dict[str, Any] = {"rooms": [scene.name for scene in scenes], "scores": scores(scenes, choice, config)}
-    if label.endswith("spoiled"):
+    if label.endswith("corrupted"):
         known = oracle(place)
         found["oracle"] = scores(scenes, choice, config, lambda scene: known(scene))
         clean = trainings.scenes(training, "test", TestData.rooms(trainings.root(), "test"), "test")
@@ -204,5 +204,5 @@ def _test(
     return found
 
 
-def _label(split: str, spoiled: bool) -> str:
-    return f"{split}_spoiled" if spoiled else split
+def _label(split: str, corrupted: bool) -> str:
+    return f"{split}_corrupted" if corrupted else split

@@ -16,7 +16,7 @@ from diff3r_plugin.mean_and_error import MeanAndError
 TITLES = {
     "plain": "plain fine-tuning",
     "implicit": "Diff3R, implicit gradient",
-    "stepwise": "Diff3R, the solver's steps reversed",
+    "stepwise": "Diff3R, discrete adjoint of the solver",
     "first_order": "Diff3R, first order",
     "implicit_held": "Diff3R, implicit, unrefined scene held",
     "implicit_lightly_held": "Diff3R, implicit, unrefined scene held at 0.1",
@@ -24,18 +24,18 @@ TITLES = {
     "eight_steps_lightly_held": "Diff3R, implicit, eight inner steps, unrefined scene held at 0.1",
     "two_steps": "Diff3R, implicit, two inner steps",
     "two_steps_held": "Diff3R, implicit, two inner steps, unrefined scene held",
-    "stepwise_held": "Diff3R, steps reversed, unrefined scene held",
-    "stepwise_lightly_held": "Diff3R, steps reversed, unrefined scene held at 0.3",
+    "stepwise_held": "Diff3R, discrete adjoint, unrefined scene held",
+    "stepwise_lightly_held": "Diff3R, discrete adjoint, unrefined scene held at 0.3",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",
     "searched": "Diff3R, group bases searched",
-    "spoiled_plain": "plain fine-tuning",
-    "spoiled_off": "Diff3R, w off",
-    "spoiled_poses": "Diff3R, w off, poses move",
-    "spoiled_learned": "Diff3R, w learned",
-    "spoiled_supervised": "Diff3R, w told first, then learned",
-    "spoiled_exposure": "Diff3R, the same and exposures",
-    "spoiled_cameras": "Diff3R, the same, exposures and poses",
+    "corrupted_plain": "plain fine-tuning",
+    "corrupted_off": "Diff3R, w off",
+    "corrupted_poses": "Diff3R, w off, poses move",
+    "corrupted_learned": "Diff3R, w learned",
+    "corrupted_supervised": "Diff3R, w told first, then learned",
+    "corrupted_exposure": "Diff3R, the same and exposures",
+    "corrupted_cameras": "Diff3R, the same, exposures and poses",
 }
 
 
@@ -144,7 +144,7 @@ def training_table(record: dict[str, Any]) -> str:
     start = units["start"]["scores"]
     before, after = (MeanAndError.of(start[f"psnr_{side}"]).text(2) for side in ("before", "after"))
     lines.append(f"| none: the pretrained host | 0 | {before} | {after} | | |")
-    plain = next((v for v in variants if v in ("plain", "spoiled_plain")), None)
+    plain = next((v for v in variants if v in ("plain", "corrupted_plain")), None)
     for variant in variants:
         cells = []
         for side in ("before", "after"):
@@ -160,7 +160,7 @@ def training_table(record: dict[str, Any]) -> str:
     rooms, seeds = len(units["start"]["rooms"]), len(record["settings"]["seeds"])
     lines += [
         "",
-        *further_differences(units, [v for v in variants if not v.removeprefix("spoiled_").startswith("plain")]),
+        *further_differences(units, [v for v in variants if not v.removeprefix("corrupted_").startswith("plain")]),
     ]
     return "\n".join(lines) + (
         f"\n\nPSNR on the target views in dB over {rooms} test rooms, used once: mean ± standard error over rooms"
@@ -190,7 +190,7 @@ def further_differences(units: dict[str, Any], variants: list[str]) -> list[str]
 
 
 def outlier_table(record: dict[str, Any]) -> str:
-    """After TTO by kind of outlier, with the weights of one who knows beside it; then minus plain fine-tuning."""
+    """After TTO by kind of outlier, with the weights of an oracle beside it; then minus plain fine-tuning."""
     units, kinds = record["units"], record["kinds"]
     names = (*sorted(set(kinds.values())), None)
     variants = list(dict.fromkeys(name.rpartition(", seed ")[0] for name in units if ", seed " in name))
@@ -218,7 +218,7 @@ def outlier_table(record: dict[str, Any]) -> str:
             clean = {seed: unit["clean"]["psnr_after"] for seed, unit in trained.items()} if not suffix else {}
             lines.append(f"| {heading}{suffix} | {' | '.join(cells)} | {Summary.of(clean).text() if clean else ''} |")
     lines += ["", "PSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."]
-    plain = by_variant.get("spoiled_plain")
+    plain = by_variant.get("corrupted_plain")
     if plain is None or len(variants) < 2:
         return "\n".join(lines)
     lines += ["", f"| minus plain fine-tuning {head}", "| --- |" + " --- |" * (len(names) + 1)]

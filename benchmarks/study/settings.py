@@ -66,8 +66,8 @@ class StudySettings:
                 f"There are no pretrained weights at {self.checkpoint}; `python -m benchmarks.pretrain OUT` makes them."
             )
 
-    def rooms(self, spoiled: bool = False) -> DataOptions:
-        """The clean rooms, or the same with half of the context images spoiled: at test, one of each two."""
+    def rooms(self, corrupted: bool = False) -> DataOptions:
+        """The clean rooms, or the same with half of the context images corrupted: at test, one of each two."""
         options = DataOptions(
             train=self.train_rooms,
             val=self.validation_rooms,
@@ -75,7 +75,7 @@ class StudySettings:
             seed=self.rooms_seed,
             supersample=2,
         )
-        if not spoiled:
+        if not corrupted:
             return options
         return replace(options, outlier_share=0.5, outlier_splits=("train", "val", "test"))
 

@@ -56,10 +56,10 @@ class Trainings:
         views = settings.context_views
         self.choices = ResultsFile(settings.out / f"choices_{views}views.json", settings.identity())
 
-    def root(self, spoiled: bool = False) -> Path:
+    def root(self, corrupted: bool = False) -> Path:
         """Data root of the rooms, written if need be."""
-        root = self.settings.out / ("rooms_spoiled" if spoiled else "rooms")
-        if data.rooms(root, self.settings.rooms(spoiled), progress=False):
+        root = self.settings.out / ("rooms_corrupted" if corrupted else "rooms")
+        if data.rooms(root, self.settings.rooms(corrupted), progress=False):
             self.say(f"wrote {root}")
         return root
 
@@ -76,11 +76,11 @@ class Trainings:
         seed: int,
         words: Sequence[str] = (),
         *,
-        spoiled: bool = False,
+        corrupted: bool = False,
         max_seconds: float | None = None,
     ) -> Training:
         """Fine-tune the checkpoint of the settings for their steps, or for as many as fit into ``max_seconds``."""
-        settings, root = self.settings, self.root(spoiled)
+        settings, root = self.settings, self.root(corrupted)
         folder = settings.out / "trainings" / f"{name}_{settings.context_views}views_seed{seed}"
         steps = settings.steps if max_seconds is None else 1000 * settings.steps
         arguments = (

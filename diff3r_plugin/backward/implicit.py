@@ -1,12 +1,12 @@
-"""Gradients through the solution of the inner problem, by the theorem of implicit functions.
+"""Gradients through the solution of the inner problem, by the implicit function theorem.
 
 At a stationary point ∇E(θ*) = 0, with the Gauss-Newton matrix H = JᵀWJ + Λ and H v = ∂L/∂θ*:
 
     ∂L/∂θ0 = Λ ⊙ v        ∂L/∂Λ = −(θ* − θ0) ⊙ v        ∂L/∂images = W J v        ∂L/∂w = −(J v) · r
 
 (Diff3R, arXiv 2604.01030, for θ0 and Λ; iMAML, arXiv 1909.04630, for the idea.) What is really returned for θ0 is
-∂L/∂θ* − JᵀWJ v = Λ ⊙ v + (∂L/∂θ* − H v): the same where the linear solve has converged, and where it was cut short the
-gradient of a descent that was cut short, too. With no iteration at all it is the first-order gradient. Without the
+∂L/∂θ* − JᵀWJ v = Λ ⊙ v + (∂L/∂θ* − H v): the same where the linear solve has converged, and where it was truncated the
+gradient of a descent that was truncated, too. With no iteration at all it is the first-order gradient. Without the
 second term a short solve would tell the network that nothing it predicts matters.
 
 With Λ = 0 the gradient to θ0 is exactly zero at a converged solve: the proximal term is the only path from θ0 to a

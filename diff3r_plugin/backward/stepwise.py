@@ -9,8 +9,8 @@ each accepted step in reverse,
     ∂L/∂θ0 += Λ ⊙ w                      ∂L/∂images += W J w
     ∂L/∂Λ −= (θ_{k+1} − θ0) ⊙ w          ∂L/∂w −= (J w) · (r_k + J δ)
 
-and at the end ∂L/∂θ0 += λ, for θ0 is where the steps start. Unlike the theorem of implicit functions this holds
-wherever the steps ended, and a linear solve that is cut short leaves its share in λ: with no iteration at all it is
+and at the end ∂L/∂θ0 += λ, for θ0 is where the steps start. Unlike the implicit function theorem this holds
+wherever the steps ended, and a linear solve that is truncated leaves its share in λ: with no iteration at all it is
 the first-order gradient. It equals ``unroll`` where the residual is linear in θ. Memory: three θ-vectors a step; the
 scene is linearized again at each θ_k. Gradients to predicted cameras are taken at θ_K for all steps. Our own; the paper
 uses the implicit gradient.

@@ -109,7 +109,7 @@ PRODUCT, REFINE, TRAIN = "Gauss-Newton product", "refine a scene", "refine and d
 
 
 def bench(settings: BenchSettings, after_turn: Callable[[int], None] | None = None) -> BenchResult:
-    """Measure one made-up scene of the given size, for about as many seconds as the settings say.
+    """Measure one synthetic scene of the given size, for about as many seconds as the settings say.
 
     Args:
         settings: Sizes.

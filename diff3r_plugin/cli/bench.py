@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="how fast this machine refines scenes of your size",
-        description="Times rendering, its derivatives and a whole refinement of a made-up scene of your size, taking "
+        description="Times rendering, its derivatives and a whole refinement of a synthetic scene of your size, taking "
         "turns for about a minute; says what a scene and a training step will cost, and the largest scene that fits.",
     )
     add = parser.add_argument

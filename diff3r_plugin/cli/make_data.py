@@ -20,9 +20,9 @@ _HELP = {
     "target_views": "target frames per scene in the evaluation indices",
     "supersample": "rays per pixel along each axis",
     "depths": "also store every frame's true z-depth, for hosts that train with it",
-    "outlier_share": "share of context images to spoil, 0 to 1",
-    "outlier_kinds": f"how to spoil them: any of {', '.join(OUTLIER_KINDS)}",
-    "outlier_splits": "splits in which to spoil context images",
+    "outlier_share": "share of context images to corrupt, 0 to 1",
+    "outlier_kinds": f"how to corrupt them: any of {', '.join(OUTLIER_KINDS)}",
+    "outlier_splits": "splits in which to corrupt context images",
 }
 
 

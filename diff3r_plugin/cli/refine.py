@@ -12,7 +12,7 @@ EPILOG = """examples:
   diff3r refine scene.ply --cameras 000000.torch:KEY --frames 10:20 --out refined # a RealEstate10K chunk
 
 OUT gets refined.ply, refined.npz, metrics.json (scores before and after, all settings), images/ and a checkpoint after
-each round; after an interruption, the same command with --resume goes on and ends with the same scores.
+each round; after an interruption, the same command with --resume continues it and ends with the same scores.
 """
 
 
@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
     add("--hold-out", default="every:8", help="images to judge by: every:K, none, numbers or names (default: every:8)")
     add("--downscale", type=int, default=1, metavar="K", help="make the images K times smaller")
-    add("--groups", metavar="A,B,..", help="what may move (default: means,covariance,opacity,sh_dc,sh_rest)")
+    add("--groups", metavar="A,B,..", help="optimized groups (default: means,covariance,opacity,sh_dc,sh_rest)")
     add("--weights", metavar="GROUP=W,..", help="proximal weight of all groups or of some (default: 0.1)")
     add("--views-per-round", type=int, default=8, metavar="N", help="views that a round sees at most (default: 8)")
     add("--rounds", type=int, metavar="N", help="default: 1 where a round sees all views, else and from points 10")
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--pictures", type=int, default=4, metavar="N", help="views to write renderings of (default: 4)")
     add("--backend", default="auto", help="renderer: auto, native, gsplat or torch")
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    add("--resume", action="store_true", help="go on where the run in OUT was interrupted")
+    add("--resume", action="store_true", help="resume the interrupted run in OUT")
     parser.set_defaults(run=main)
 
 
@@ -68,10 +68,10 @@ def main(args: argparse.Namespace) -> int:
         print(f"diff3r refine: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"diff3r refine: {error}; what is written so far is kept, --resume goes on.", file=sys.stderr)
+        print(f"diff3r refine: {error}; what is written so far is kept, --resume continues it.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("diff3r refine: stopped; the same command with --resume goes on.", file=sys.stderr)
+        print("diff3r refine: stopped; the same command with --resume continues it.", file=sys.stderr)
         return 130
     print(f"wrote {args.out / 'refined.ply'} and {args.out / 'metrics.json'}; a page of it: diff3r report {args.out}")
     return 0

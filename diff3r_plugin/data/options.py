@@ -22,8 +22,8 @@ class DataOptions:
         target_views: Target frames per scene in the evaluation indices.
         supersample: Rays per pixel along each axis.
         depths: Also store every frame's true z-depth, for hosts that train with it.
-        outlier_share: Share of the context images (those of the evaluation indices) to spoil, in [0, 1]; spread evenly
-            over the scenes. What they were before is written beside them.
+        outlier_share: Share of the context images (those of the evaluation indices) to corrupt, in [0, 1]; spread
+            evenly over the scenes. What they were before is written beside them.
         outlier_kinds: How; see `diff3r_plugin.data.outliers`.
         outlier_splits: Where. In ``train`` every frame may become context, so there the share is of all frames.
 

@@ -1,4 +1,4 @@
-"""Spoiled context images: wrong exposure, blur, an occluder in front of the lens, or a wrong pose."""
+"""Corrupted context images: wrong exposure, blur, an occluder in front of the lens, or a wrong pose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diff3r_plugin.data.options import OUTLIER_KINDS
 def choose_outliers(
     rng: np.random.Generator, images: list[tuple[str, int]], share: float, kinds: tuple[str, ...] = OUTLIER_KINDS
 ) -> dict[str, dict[int, str]]:
-    """Pick exactly ``round(share * len(images))`` of the images and say how each is to be spoiled.
+    """Pick exactly ``round(share * len(images))`` of the images and say how each is to be corrupted.
 
     They are spread evenly: no scene has two of them more than another, so that half of all context images are one of
     each pair, and every scene keeps something to be judged by.
@@ -50,7 +50,7 @@ def choose_outliers(
     return chosen
 
 
-def spoil(
+def corrupt(
     rng: np.random.Generator,
     kind: str,
     image: UInt8[ndarray, "h w 3"],
@@ -65,12 +65,12 @@ def spoil(
     if kind == "exposure":
         gain = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.35, 0.7)))
         tint = rng.uniform(0.9, 1.1, 3)
-        spoiled = np.clip(image * (gain * tint), 0, 255).astype(np.uint8)
-        return spoiled, world_to_camera, {"kind": kind, "gain": gain, "tint": tint.tolist()}
+        corrupted = np.clip(image * (gain * tint), 0, 255).astype(np.uint8)
+        return corrupted, world_to_camera, {"kind": kind, "gain": gain, "tint": tint.tolist()}
     if kind == "blur":
         radius = float(rng.uniform(0.02, 0.04) * max(image.shape[:2]))
-        spoiled = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
-        return spoiled, world_to_camera, {"kind": kind, "radius": radius}
+        corrupted = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+        return corrupted, world_to_camera, {"kind": kind, "radius": radius}
     if kind == "occluder":
         return _occlude(rng, image, world_to_camera)
     if kind == "pose":
@@ -91,12 +91,12 @@ def spoil(
     raise ValueError(f"Kind of outlier must be one of {', '.join(OUTLIER_KINDS)}; got {kind!r}.")
 
 
-def spoiled_pixels(note: dict, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
+def corrupted_pixels(note: dict, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
     """Which pixels a defect touched, from its record: those under an occluder, or the whole image.
 
     Example:
-        >>> from diff3r_plugin.data.outliers import spoiled_pixels
-        >>> spoiled_pixels({"kind": "blur", "radius": 1.0}, (4, 4)).all()
+        >>> from diff3r_plugin.data.outliers import corrupted_pixels
+        >>> corrupted_pixels({"kind": "blur", "radius": 1.0}, (4, 4)).all()
         np.True_
     """
     if note["kind"] != "occluder":
@@ -113,9 +113,9 @@ def _occlude(rng, image, world_to_camera):
     center = rng.uniform(0.15, 0.85, 2) * (h, w)
     color = rng.integers(10, 245, 3)
     note = {"kind": "occluder", "center": center.tolist(), "radii": radii.tolist(), "color": color.tolist()}
-    spoiled = image.copy()
-    spoiled[spoiled_pixels(note, (h, w))] = color
-    return spoiled, world_to_camera, note
+    corrupted = image.copy()
+    corrupted[corrupted_pixels(note, (h, w))] = color
+    return corrupted, world_to_camera, note
 
 
 def _rotation(axis: ndarray, angle: float) -> ndarray:

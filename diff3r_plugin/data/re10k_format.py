@@ -11,8 +11,8 @@ A chunk is a list of scenes, saved with ``torch.save``. A scene is a dictionary:
     images      list of uint8 tensors, each a whole JPEG file
     depths      float16, [frames, height, width]: z-depth in meters at pixel centers; only where asked for, and no
                 part of RealEstate10K (readers of the family ignore it)
-    clean       of frames that were spoiled on purpose: frames (int64, [k]), images and cameras as they were before, and
-                masks (bool, [k, height, width]) of what was touched; only in splits with spoiled frames
+    clean       of frames that were corrupted on purpose: frames (int64, [k]), images and cameras before, and
+                masks (bool, [k, height, width]) of what was touched; only in splits with corrupted frames
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def camera_rows(
 
 @dataclass(frozen=True)
 class Clean:
-    """What spoiled frames were before.
+    """What corrupted frames were before.
 
     Args:
         frames: Their numbers, k of them.

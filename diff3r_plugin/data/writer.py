@@ -89,13 +89,13 @@ def make_data(
     out.mkdir(parents=True, exist_ok=True)  # before anything is rendered
     plans = {split: _plan_split(options, split) for split in SPLITS}
     with _progress_bar(sum(len(scenes) for scenes, _ in plans.values()), progress) as advance:
-        for split, (evaluation, spoiled) in plans.items():
-            _write_split(out, options, split, evaluation, spoiled, workers or os.cpu_count() or 1, advance)
+        for split, (evaluation, corrupted) in plans.items():
+            _write_split(out, options, split, evaluation, corrupted, workers or os.cpu_count() or 1, advance)
     _write_json(out / "options.json", asdict(options))
 
 
 def _plan_split(options: DataOptions, split: str) -> tuple[dict[str, dict], dict[str, dict[int, str]]]:
-    """Evaluation index of a split, and which frames are to be spoiled how."""
+    """Evaluation index of a split, and which frames are to be corrupted how."""
     evaluation = {}
     for number in range(getattr(options, split)):
         rng = _generator(options.seed, split, number, purpose=1)
@@ -117,7 +117,7 @@ def _plan_split(options: DataOptions, split: str) -> tuple[dict[str, dict], dict
     return evaluation, outliers.choose_outliers(rng, candidates, options.outlier_share, options.outlier_kinds)
 
 
-def _write_split(out: Path, options: DataOptions, split: str, evaluation, spoiled, workers: int, advance) -> None:
+def _write_split(out: Path, options: DataOptions, split: str, evaluation, corrupted, workers: int, advance) -> None:
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.torch"):
@@ -125,7 +125,7 @@ def _write_split(out: Path, options: DataOptions, split: str, evaluation, spoile
     index: dict[str, str] = {}
     notes: dict[str, dict] = {}
     chunk: list[dict] = []
-    jobs = [(number, spoiled.get(key, {})) for number, key in enumerate(evaluation)]
+    jobs = [(number, corrupted.get(key, {})) for number, key in enumerate(evaluation)]
     with _worker_map(min(workers, len(jobs))) as run:
         for number, (record, note) in enumerate(run(partial(_render_scene, options, split), jobs)):
             key = record[0]
@@ -157,7 +157,7 @@ def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, st
         image, depth = render_room(scene.room, pose, scene.intrinsics, size, options.supersample)
         if frame in defects:
             before.append((frame, re10k_format.encode_jpeg(image), poses[frame].copy()))
-            image, poses[frame], notes[str(frame)] = outliers.spoil(rng, defects[frame], image, poses[frame])
+            image, poses[frame], notes[str(frame)] = outliers.corrupt(rng, defects[frame], image, poses[frame])
         images.append(re10k_format.encode_jpeg(image))
         depths.append(depth)
     url = f"diff3r procedural room, seed {options.seed}"
@@ -169,7 +169,7 @@ def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, st
             [frame for frame, _, _ in before],
             [file for _, file, _ in before],
             re10k_format.camera_rows(scene.intrinsics, np.array([pose for _, _, pose in before]).reshape(-1, 4, 4)),
-            np.array([outliers.spoiled_pixels(notes[str(f)], size) for f, _, _ in before], bool).reshape(-1, *size),
+            np.array([outliers.corrupted_pixels(notes[str(f)], size) for f, _, _ in before], bool).reshape(-1, *size),
         )
     return (_key(split, number), url, cameras, images, truth, clean), notes
 

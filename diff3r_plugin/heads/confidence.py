@@ -27,7 +27,7 @@ NEGLIGIBLE = 1e-3
 class ConfidenceHead(nn.Module):
     """Predicts the pixel weights w of the energy: 1 for what can be trusted, 0 for what must not pull at the scene.
 
-    A robust loss cannot tell a spoiled context image, since the prediction was made from it and agrees with it. What
+    A robust loss cannot tell a corrupted context image, since the prediction was made from it and agrees with it. What
     can tell are the other views. The input per view: its image, its residual, what the *other* views' Gaussians
     give in its place (residual and opacity), and the host's tapped feature map where there is one; all detached.
 
@@ -149,11 +149,11 @@ def silence_untrusted(
     return torch.where(untrusted[:, None, None, None], 0.0, confidence), untrusted
 
 
-def supervision_loss(confidence: Float[Tensor, "B V H W"], spoiled: Bool[Tensor, "B V H W"]) -> Float[Tensor, ""]:
-    """Binary cross entropy of the confidence where the data knows its spoiled pixels; both classes weigh the same."""
-    truth = (~spoiled).to(confidence)
+def supervision_loss(confidence: Float[Tensor, "B V H W"], corrupted: Bool[Tensor, "B V H W"]) -> Float[Tensor, ""]:
+    """Binary cross entropy of the confidence where the data knows its corrupted pixels; both classes weigh the same."""
+    truth = (~corrupted).to(confidence)
     good, bad = truth.mean(), 1 - truth.mean()
-    balance = torch.where(spoiled, 0.5 / bad.clamp_min(1e-6), 0.5 / good.clamp_min(1e-6))
+    balance = torch.where(corrupted, 0.5 / bad.clamp_min(1e-6), 0.5 / good.clamp_min(1e-6))
     if not bool(bad * good > 0):
         balance = torch.ones_like(balance)
     limited = confidence.clamp(1e-6, 1 - 1e-6)

@@ -21,7 +21,7 @@ def render_from_others(
 ) -> tuple[Float[Tensor, "B V 3 H W"], Float[Tensor, "B V H W"]]:
     """Each view rendered from the Gaussians that the other views predicted.
 
-    A network's prediction agrees with the very image it was made from, spoiled or not; what the other views predicted
+    A network's prediction agrees with the very image it was made from, corrupted or not; what the other views predicted
     does not.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the heads share on the way in: the host's feature map, and maps that a broken scene cannot spoil."""
+"""What the heads share on the way in: the host's feature map, and maps that a broken scene cannot corrupt."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from diff3r_plugin.io.colmap_records import MODELS, ColmapCamera, ColmapImage, ColmapPoint
 from diff3r_plugin.io.errors import FileError
 
-CUT_SHORT = "Copy the model again, or write it again with 'colmap model_converter'."
+TRUNCATED = "Copy the model again, or write it again with 'colmap model_converter'."
 LONGEST_NAME = 4096
 
 _BY_NUMBER = {number: (name, count) for name, (number, count) in MODELS.items()}
@@ -45,7 +45,7 @@ class Cursor:
         """The next text, which ends in a zero byte."""
         end = self.data.find(b"\0", self.position, self.position + LONGEST_NAME)
         if end < 0:
-            raise FileError(self.path, f"a name at byte {self.position} has no end.", CUT_SHORT)
+            raise FileError(self.path, f"a name at byte {self.position} has no end.", TRUNCATED)
         text = self.data[self.position : end]
         self.position = end + 1
         return text.decode("utf-8")
@@ -56,15 +56,15 @@ class Cursor:
         if size * times > left:
             raise FileError(
                 self.path,
-                f"it promises {times} x {size} bytes at byte {self.position}, and has {left}: cut short or damaged.",
-                CUT_SHORT,
+                f"it promises {times} x {size} bytes at byte {self.position}, and has {left}: truncated or damaged.",
+                TRUNCATED,
             )
 
     def finish(self) -> None:
         """Raise FileError if something is left over."""
         if self.position != len(self.data):
             raise FileError(
-                self.path, f"{len(self.data) - self.position} bytes are left over after its last record.", CUT_SHORT
+                self.path, f"{len(self.data) - self.position} bytes are left over after its last record.", TRUNCATED
             )
 
 
@@ -74,7 +74,7 @@ def read_cameras(path: Path) -> dict[int, ColmapCamera]:
     for _ in range(cursor.count(_CAMERA.size)):
         number, model, width, height = cursor.take(_CAMERA)
         if model not in _BY_NUMBER:
-            raise FileError(path, f"camera {number} has model {model}, which COLMAP does not have.", CUT_SHORT)
+            raise FileError(path, f"camera {number} has model {model}, which COLMAP does not have.", TRUNCATED)
         name, parameters = _BY_NUMBER[model]
         cameras[number] = ColmapCamera(name, width, height, cursor.take(struct.Struct(f"<{parameters}d")))
     cursor.finish()

@@ -136,14 +136,14 @@ def _vertices(path: Path) -> Any:
         raise FileError(path, "it does not begin with 'ply': it is no PLY file.", CURE)
     end = head.find(b"end_header")
     if end < 0:
-        raise FileError(path, "its header has no end; the file is cut short or damaged.", "Copy it again.")
+        raise FileError(path, "its header has no end; the file is truncated or damaged.", "Copy it again.")
     size, header = os.path.getsize(path), head[:end]
     for name, count in re.findall(rb"^element[ \t]+(\S+)[ \t]+(\S+)", header, re.MULTILINE):
         if not count.isdigit() or int(count) > size:
             raise FileError(
                 path,
                 f"its header promises {count.decode('ascii', 'replace')} of {name.decode('ascii', 'replace')!r}, and "
-                f"the file has {size} bytes: it is cut short or damaged.",
+                f"the file has {size} bytes: it is truncated or damaged.",
                 "Copy it again.",
             )
     plyfile = require("plyfile", "Reading PLY files")

@@ -71,9 +71,9 @@ def pcg(
     and convergence are per system, and a finished system no longer moves; (2) the tolerance is relative to ``‖b‖``
     only; (3) every ``stabilize_every`` iterations the residual is recomputed from its definition, and
     replaced if the recurrence has drifted from it by more than a tenth; (4) non-positive
-    curvature ``pᵀAp <= 0`` and non-finite numbers end a system at its last good iterate instead of spoiling it;
+    curvature ``pᵀAp <= 0`` and non-finite numbers end a system at its last good iterate instead of corrupting it;
     (5) statistics are returned, never printed; (6) the result can be differentiated through (the iterations, not
-    the theorem of implicit functions).
+    the implicit function theorem).
 
     Args:
         matvec: ``v [B, P] -> A v [B, P]``, linear, symmetric and positive definite for each system.
@@ -150,7 +150,7 @@ def solve(
         if stabilize_every and k % stabilize_every == 0:
             true = b - matvec(torch.where(moving[:, None], torch.addcmul(x, alpha[:, None], p), x))
             drift = true - new.r
-            # Replacing a residual that is still right would only spoil the directions' conjugacy.
+            # Replacing a residual that is still right would only corrupt the directions' conjugacy.
             drifted = moving & (updates.dot(drift, drift) > MAX_DRIFT**2 * updates.dot(true, true))
             new = updates.measure(torch.where(drifted[:, None], true, new.r))
         good = moving & new.rz.isfinite() & new.squared.isfinite()

@@ -139,7 +139,7 @@ class FusedUpdates:
     """Two kernels an iteration, which read every vector once each, and nothing that waits for a device.
 
     Takes no memory after the second iteration: x and the direction stay where they are, and residuals go back and forth
-    between two rooms.
+    between two buffers.
 
     Args:
         preconditioner: Jacobi, or None for the identity.

@@ -1,4 +1,4 @@
-"""Where an interrupted refinement goes on: the scene after each round, and what was said of the rounds."""
+"""What an interrupted refinement resumes from: the scene after each round, and what was said of the rounds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Checkpoints:
 
     Args:
         folder: Of the results.
-        identity: What a run that goes on must agree with.
+        identity: What a resumed run must agree with.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ RAISE = 8.0
 """Of the damping after a round in which no step lowered the energy."""
 
 NOT_IDENTITY = ("out", "rounds", "memory_gib", "device", "pictures")
-"""Settings that a run that goes on may change: they do not change what its rounds do."""
+"""Settings that a resumed run may change: they do not change what its rounds do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def refine(
     identity = {key: value for key, value in settings.record().items() if key not in NOT_IDENTITY}
     checkpoints = Checkpoints(settings.out, {**identity, "inputs": inputs.fingerprint(), "version": __version__})
     if checkpoints.exists() and not resume:
-        raise RefineError(f"{settings.out} has a refinement already: give --resume to go on with it, or another --out.")
+        raise RefineError(f"{settings.out} has a refinement already: give --resume to continue it, or another --out.")
     started = checkpoints.load() if checkpoints.exists() else Checkpoint(inputs.scene, [])
     _check_writable(settings)
     progress.begin(inputs, plan, len(started.rounds))

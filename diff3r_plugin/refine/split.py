@@ -77,7 +77,7 @@ def largest_round(count: int, most: int) -> int:
 def views_of_round(count: int, most: int, number: int, seed: int) -> list[int]:
     """Which of ``count`` context views a round sees: each of them once in a turn, in an order of the turn's own.
 
-    Depends on nothing but its arguments, so that an interrupted run goes on as it would have.
+    Depends on nothing but its arguments, so that a resumed run continues as it would have.
 
     Example:
         >>> from diff3r_plugin.refine.split import views_of_round

@@ -1,4 +1,4 @@
-"""The implicit gradient where its linear solve was cut short."""
+"""The implicit gradient where its linear solve was truncated."""
 
 import warnings
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_a_linear_solve_that_was_cut_short_falls_back_towards_the_first_order_gr
     moved = (refined.harmonics - harmonics).detach().flatten()
     v = -to_weights.flatten() / moved
     assert float(info.backward.relative_residual[0]) > 0.1, (
-        "the solve must have been cut short for this to say anything"
+        "the solve must have been truncated for this to say anything"
     )
     torch.testing.assert_close(to_start.flatten(), g.flatten() - J.T @ (J @ v), rtol=1e-6, atol=1e-8)
     # Far from what a converged solve would give, and far from Λ ⊙ v.

@@ -81,7 +81,7 @@ def test_all_backends_give_the_same_gradient(backend):
 
 
 def test_is_nearer_to_the_derivative_of_the_steps_than_the_implicit_gradient():
-    """Few steps, small weights: far from stationarity, where the theorem of implicit functions does not hold."""
+    """Few steps, small weights: far from stationarity, where the implicit function theorem does not hold."""
     from diff3r_plugin import Implicit
 
     cosines = {"stepwise": [], "implicit": []}

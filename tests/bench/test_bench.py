@@ -1,4 +1,4 @@
-"""What this machine takes: the made-up scene, the turns, and what is said of them."""
+"""What this machine takes: the synthetic scene, the turns, and what is said of them."""
 
 from __future__ import annotations
 

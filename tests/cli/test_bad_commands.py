@@ -33,8 +33,8 @@ TABLE = {
     "an unknown option": (lambda t: ["doctor", "--fix"], r"unrecognized arguments: --fix"),
     # doctor
     "doctor: no such folder": (lambda t: ["doctor", t / "mvsplt"], r"mvsplt does not exist; give the folder of the host's checkout"),
-    "doctor: an empty folder": (lambda t: ["doctor", folder_with(t / "empty")], r"empty is no host that an adapter knows\. Known: .*mini_host.*diff3r adapters new"),
-    "doctor: another repository": (lambda t: ["doctor", checkout(t / "other")], r"other is no host that an adapter knows"),
+    "doctor: an empty folder": (lambda t: ["doctor", folder_with(t / "empty")], r"empty is no host that any adapter recognizes\. Known: .*mini_host.*diff3r adapters new"),
+    "doctor: another repository": (lambda t: ["doctor", checkout(t / "other")], r"other is no host that any adapter recognizes"),
     "doctor: an unknown adapter": (lambda t: ["doctor", checkout(t / "x"), "--adapter", "mvsplatt"], r"unknown adapter 'mvsplatt'\. Did you mean 'mvsplat'"),
     # adapters new
     "adapters: a name with a dash": (lambda t: ["adapters", "new", "my-host", "--into", t], r"'my-host' cannot be a module name; use lower-case"),

@@ -69,7 +69,7 @@ def test_doctor_says_what_differs(checkout, capsys, file, old, new, problem):
 
 def test_doctor_on_an_unknown_folder(tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 2
-    assert "is no host that an adapter knows" in capsys.readouterr().err
+    assert "is no host that any adapter recognizes" in capsys.readouterr().err
 
 
 def test_doctor_without_a_checkout(capsys):

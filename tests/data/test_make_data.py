@@ -98,19 +98,19 @@ def test_evaluation_index_has_targets_strictly_between_two_context_views(small):
 
 def test_outliers_are_as_many_as_asked_for_and_recorded(tmp_path):
     options = DataOptions(train=1, val=0, test=5, frames=6, size=16, supersample=1, outlier_share=0.4)
-    make_data(tmp_path / "spoiled", options, workers=1, progress=False)
+    make_data(tmp_path / "corrupted", options, workers=1, progress=False)
     make_data(tmp_path / "clean", replace(options, outlier_share=0.0), workers=1, progress=False)
     assert not (tmp_path / "clean" / "outliers_test.json").exists()
-    assert not (tmp_path / "spoiled" / "outliers_train.json").exists()  # not in outlier_splits
+    assert not (tmp_path / "corrupted" / "outliers_train.json").exists()  # not in outlier_splits
 
-    notes = json.loads((tmp_path / "spoiled" / "outliers_test.json").read_text())
-    index = json.loads((tmp_path / "spoiled" / "evaluation_index_test.json").read_text())
+    notes = json.loads((tmp_path / "corrupted" / "outliers_test.json").read_text())
+    index = json.loads((tmp_path / "corrupted" / "evaluation_index_test.json").read_text())
     kinds = [note["kind"] for frames in notes.values() for note in frames.values()]
     assert len(kinds) == 4  # 0.4 of 5 scenes x 2 context views
     assert sorted(kinds) == ["blur", "exposure", "occluder", "pose"]
 
-    spoiled, clean = read_split(tmp_path / "spoiled" / "test"), read_split(tmp_path / "clean" / "test")
-    for key, scene in spoiled.items():
+    corrupted, clean = read_split(tmp_path / "corrupted" / "test"), read_split(tmp_path / "clean" / "test")
+    for key, scene in corrupted.items():
         for frame in range(options.frames):
             note = notes.get(key, {}).get(str(frame))
             same_image = torch.equal(scene["images"][frame], clean[key]["images"][frame])
@@ -134,13 +134,13 @@ def test_half_of_the_context_images_is_one_of_every_pair(tmp_path):
     assert sorted(note["kind"] for frames in notes.values() for note in frames.values()) == sorted(OUTLIER_KINDS * 2)
 
 
-def test_what_spoiled_frames_were_is_written_beside_them(tmp_path):
+def test_what_corrupted_frames_were_is_written_beside_them(tmp_path):
     options = DataOptions(train=0, val=0, test=4, frames=6, size=16, supersample=1, outlier_share=0.5)
-    make_data(tmp_path / "spoiled", options, workers=1, progress=False)
+    make_data(tmp_path / "corrupted", options, workers=1, progress=False)
     make_data(tmp_path / "clean", replace(options, outlier_share=0.0), workers=1, progress=False)
-    notes = json.loads((tmp_path / "spoiled" / "outliers_test.json").read_text())
-    spoiled, clean = read_split(tmp_path / "spoiled" / "test"), read_split(tmp_path / "clean" / "test")
-    for key, scene in spoiled.items():
+    notes = json.loads((tmp_path / "corrupted" / "outliers_test.json").read_text())
+    corrupted, clean = read_split(tmp_path / "corrupted" / "test"), read_split(tmp_path / "clean" / "test")
+    for key, scene in corrupted.items():
         record = scene["clean"]
         assert record["frames"].tolist() == [int(frame) for frame in notes[key]]
         for place, frame in enumerate(record["frames"].tolist()):

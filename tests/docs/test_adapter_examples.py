@@ -28,7 +28,7 @@ def adapters() -> dict[str, type[HostAdapter]]:
     found = {}
     for block in BLOCKS:
         names: dict[str, object] = {"__name__": "example"}
-        if "diff3r_plugin.plugin.host.contract" in block:  # a test, not an adapter
+        if "diff3r_plugin.plugin.contract" in block:  # a test, not an adapter
             continue
         exec(compile(block, "docs/adapters.md", "exec"), names)
         made = [v for v in names.values() if inspect.isclass(v) and v.__module__ == "example"]

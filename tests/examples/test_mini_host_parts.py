@@ -238,10 +238,10 @@ def test_depth_goes_with_its_pixels_through_flips_scaling_and_crops(host):
     assert patched["depth"].shape[-2:] == (32, 48) and torch.equal(patched["depth"], patched["image"][:, :, 0])
 
 
-def test_reader_spoils_contexts_and_never_targets(host, tmp_path):
+def test_reader_corrupts_contexts_and_never_targets(host, tmp_path):
     options = {"train": 0, "val": 0, "test": 4, "frames": 6, "size": 16, "supersample": 1}
     make_data(tmp_path / "clean", DataOptions(**options), workers=1, progress=False)
-    make_data(tmp_path / "spoiled", DataOptions(**options, outlier_share=0.5), workers=1, progress=False)
+    make_data(tmp_path / "corrupted", DataOptions(**options, outlier_share=0.5), workers=1, progress=False)
 
     class EveryFrameIsBoth:
         def sample(self, scene, frames, generator):
@@ -255,15 +255,15 @@ def test_reader_spoils_contexts_and_never_targets(host, tmp_path):
         tracker = SimpleNamespace(get_step=lambda: 0)
         return list(host.dataset.DatasetRE10k(cfg, "test", EveryFrameIsBoth(), tracker, seed=0))
 
-    for spoiled, clean in zip(examples(tmp_path / "spoiled"), examples(tmp_path / "clean"), strict=True):
+    for corrupted, clean in zip(examples(tmp_path / "corrupted"), examples(tmp_path / "clean"), strict=True):
         for name in ("image", "extrinsics"):
-            torch.testing.assert_close(spoiled["target"][name], clean["target"][name])
-        touched = spoiled["context"]["spoiled"]
-        changed = (spoiled["context"]["image"] - clean["context"]["image"]).abs().amax(1) > 0.25
-        moved = (spoiled["context"]["extrinsics"] - clean["context"]["extrinsics"]).abs().amax((1, 2)) > 1e-3
+            torch.testing.assert_close(corrupted["target"][name], clean["target"][name])
+        touched = corrupted["context"]["corrupted"]
+        changed = (corrupted["context"]["image"] - clean["context"]["image"]).abs().amax(1) > 0.25
+        moved = (corrupted["context"]["extrinsics"] - clean["context"]["extrinsics"]).abs().amax((1, 2)) > 1e-3
         assert touched.flatten(1).any(1).sum() == 1 and not (changed & ~touched).any()
         assert not (moved & ~touched.flatten(1).any(1)).any()
-        assert "spoiled" not in spoiled["target"] and "spoiled" not in clean["context"]
+        assert "corrupted" not in corrupted["target"] and "corrupted" not in clean["context"]
 
 
 def test_depth_loss_is_zero_at_the_truth_and_the_log_ratio_away_from_it(host):

@@ -1,4 +1,4 @@
-"""The confidence head: trusts everything at first, treats views alike, learns to leave out what spoils a scene."""
+"""The confidence head: trusts everything at first, treats views alike, learns to leave out what corrupts a scene."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_gradient_reaches_the_head_through_the_refined_scene():
     assert head.to_view.bias.grad.abs() > 0 and head.to_pixel[-1].weight.grad.abs().sum() > 0
 
 
-def test_learns_from_the_refined_scene_alone_not_to_follow_a_spoiled_view():
+def test_learns_from_the_refined_scene_alone_not_to_follow_a_corrupted_view():
     """One of two images is noise, the prediction has wrong colors, and the loss is on what the views really see.
 
     The noise must lose its say, and the good image must keep it: the colors are put right on it.
@@ -114,18 +114,18 @@ def test_a_scene_without_any_confidence_keeps_its_prediction():
 
 
 def test_supervision_is_least_at_the_truth_and_weighs_both_kinds_alike():
-    spoiled = torch.zeros(1, 2, H, W, dtype=torch.bool)
-    spoiled[0, 1, :2] = True
-    truth = (~spoiled).float()
-    assert supervision_loss(truth, spoiled) < 1e-4
+    corrupted = torch.zeros(1, 2, H, W, dtype=torch.bool)
+    corrupted[0, 1, :2] = True
+    truth = (~corrupted).float()
+    assert supervision_loss(truth, corrupted) < 1e-4
     half = torch.full_like(truth, 0.5)
-    assert supervision_loss(half, spoiled).item() == pytest.approx(0.6931, abs=1e-3)
+    assert supervision_loss(half, corrupted).item() == pytest.approx(0.6931, abs=1e-3)
     wrong_on_the_few, wrong_on_the_many = truth.clone(), truth.clone()
-    wrong_on_the_few[spoiled] = 0.5
-    wrong_on_the_many[~spoiled] = 0.5
-    few, many = supervision_loss(wrong_on_the_few, spoiled), supervision_loss(wrong_on_the_many, spoiled)
+    wrong_on_the_few[corrupted] = 0.5
+    wrong_on_the_many[~corrupted] = 0.5
+    few, many = supervision_loss(wrong_on_the_few, corrupted), supervision_loss(wrong_on_the_many, corrupted)
     torch.testing.assert_close(few, many, rtol=1e-3, atol=1e-4)
-    assert supervision_loss(torch.full_like(truth, 0.9), torch.zeros_like(spoiled)) > 0  # nothing is spoiled
+    assert supervision_loss(torch.full_like(truth, 0.9), torch.zeros_like(corrupted)) > 0  # nothing is corrupted
 
 
 def test_broken_scenes_get_a_finite_confidence():

@@ -285,7 +285,7 @@ def main() -> int:
         hosts.append(host)
         examine(host)
     if not hosts:
-        sys.exit(f"no host that an adapter knows in {arguments.hosts}")
+        sys.exit(f"no host that any adapter recognizes in {arguments.hosts}")
     print(table(hosts))
     return int(any(str(value).startswith("NO") for host in hosts for value in host.results.values()))
 

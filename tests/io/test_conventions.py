@@ -27,7 +27,7 @@ def test_an_opengl_camera_looks_along_minus_z_with_y_up():
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
         lambda m: m * 2,
         lambda m: torch.diag(torch.tensor([1.0, 1, -1, 1])).double() @ m,
@@ -36,9 +36,9 @@ def test_an_opengl_camera_looks_along_minus_z_with_y_up():
     ],
     ids=["scaled", "mirrored", "nan", "zero"],
 )
-def test_what_is_no_pose_is_refused(spoil):
+def test_what_is_no_pose_is_refused(corrupt):
     with pytest.raises(ValueError, match="no rotation with a translation"):
-        world_to_camera(spoil(io_files.poses(1)), "opencv")
+        world_to_camera(corrupt(io_files.poses(1)), "opencv")
 
 
 def test_other_names_are_refused():

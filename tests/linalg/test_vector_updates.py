@@ -176,7 +176,7 @@ def test_iterations_after_the_second_take_no_memory(fused):
     updates._empty = lambda shape, dtype: made.append(torch.empty(shape, dtype=dtype)) or made[-1]
     right = b.clone()
     by(A, b, updates, tolerance=0.0, max_iterations=9)
-    assert len(made) == 4, "one room for x, one for the direction, two for r"
+    assert len(made) == 4, "one buffer for x, one for the direction, two for r"
     assert torch.equal(b, right), "the right-hand side is the caller's"
 
 

@@ -82,7 +82,7 @@ def test_gains_end_where_no_camera_goes(backend):
     assert here.vjp(torch.ones_like(here.image))[:, coordinates.first_unknown("exposure")].eq(0).all()
 
 
-def spoiled(gain=1.5, bias=0.05, gaussians=40, size=(24, 24)):
+def corrupted(gain=1.5, bias=0.05, gaussians=40, size=(24, 24)):
     """A scene whose second view was taken with another exposure."""
     scene, views = random_scene(views=3, gaussians=gaussians, size=size, seed=3)
     harmonics = torch.zeros_like(scene.harmonics)
@@ -95,7 +95,7 @@ def spoiled(gain=1.5, bias=0.05, gaussians=40, size=(24, 24)):
 
 
 def test_the_layer_finds_the_exposure_of_a_view_that_may_move(backend):
-    scene, views = spoiled()
+    scene, views = corrupted()
     layer = TTOLayer(solver=GaussNewton(steps=15, pcg_iterations=20), groups=("sh_dc", "exposure"), backend=backend)
     held = torch.tensor([1e6, 1e-3, 1e6]).reshape(1, 3, 1)
     refined, info = layer(scene, views, {"sh_dc": 1e-4, "exposure": held})
@@ -108,7 +108,7 @@ def test_the_layer_finds_the_exposure_of_a_view_that_may_move(backend):
 
 
 def gradients(backward, backend, names=("sh_dc", "exposure")):
-    scene, views = spoiled(gain=1.1, bias=0.02, gaussians=6, size=(8, 8))
+    scene, views = corrupted(gain=1.1, bias=0.02, gaussians=6, size=(8, 8))
     leaf = scene.harmonics.clone().requires_grad_()
     weights = {name: torch.tensor(0.01, dtype=torch.float64, requires_grad=True) for name in names}
     images = views.images.clone().requires_grad_()

@@ -104,7 +104,7 @@ def test_another_world_is_noticed(settings):
 
     scene = read_ply(settings.scene)
     write_ply(settings.scene, replace(scene, means=scene.means + 1000))
-    with pytest.raises(RefineError, match="scene and cameras are of different worlds"):
+    with pytest.raises(RefineError, match="scene and cameras are in different coordinate frames"):
         refine(settings)
 
 

@@ -100,7 +100,7 @@ def test_resuming_starts_where_nothing_is(settings):
 
 def test_a_run_is_not_overwritten_nor_mixed_with_another(settings):
     refine(settings)
-    with pytest.raises(RefineError, match="give --resume to go on with it, or another --out"):
+    with pytest.raises(RefineError, match="give --resume to continue it, or another --out"):
         refine(settings)
     with pytest.raises(RefineError, match=r"has seed=0, this one 3. Resume with the same"):
         refine(replace(settings, seed=3), resume=True)

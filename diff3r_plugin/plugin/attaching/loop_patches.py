@@ -37,7 +37,7 @@ def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
     """Every change that is made for a host that trains in a loop of its own.
 
     Raises:
-        PluginError: for settings that cannot be had here.
+        PluginError: for settings that are unavailable here.
     """
     for name in NEED_THE_LOSS:
         if getattr(context.settings, name):
@@ -89,7 +89,7 @@ class PlainLoops:
                 if only is not None:
                     tested |= self._begun(only)
                     if only.reporter.leaves_out(batch):
-                        continue  # an interrupted test goes on
+                        continue  # an interrupted test is resumed
                 steps = [(loop.attachment, self._drawn(loop, loader, batch)) for loop in loops_of(self.context)]
                 with ExitStack() as stack:
                     for attachment, step in steps:

@@ -94,7 +94,7 @@ CHANGES = {
     "validation_step": Change(partial(_step, "val"), "encoder calls inside are refined; logs diff3r/val/*"),
     "test_step": Change(
         partial(_step, "test"),
-        "encoder calls inside are refined; scores before and after are recorded; an interrupted test goes on",
+        "encoder calls inside are refined; scores before and after are recorded; an interrupted test is resumed",
     ),
     "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and .csv and prints the table"),
     "configure_optimizers": Change(_configure_optimizers, "gives the head an optimizer that follows the host's"),

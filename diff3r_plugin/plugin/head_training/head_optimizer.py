@@ -79,5 +79,5 @@ class HeadOptimizer:
                 group["lr"] = self.learning_rate
             self._adam.step()
         else:
-            self.skipped += 1  # a scene whose backward failed must not spoil the head
+            self.skipped += 1  # a scene whose backward failed must not corrupt the head
         self._forget_gradients()

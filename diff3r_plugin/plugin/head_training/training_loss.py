@@ -49,23 +49,23 @@ def with_confidence_loss(result: Any, weight: float, adapter: HostAdapter, step:
     """The result of a training step plus ``weight`` times the confidence's cross entropy, where the data knows better.
 
     Raises:
-        PluginError: if the data says nothing of spoiled pixels.
+        PluginError: if the data says nothing of corrupted pixels.
     """
     batch, confidence = step.batch, step.confidence
     if step.latest is not None:
         batch, confidence = step.latest.batch, step.latest.refinement.confidence
     if not weight or confidence is None:
         return result
-    spoiled = adapter.spoiled_pixels(batch)
-    if spoiled is None:
+    corrupted = adapter.corrupted_pixels(batch)
+    if corrupted is None:
         raise PluginError(
-            "diff3r.confidence_supervision needs data that knows its spoiled context pixels (masks beside its context "
-            "images, as `diff3r make-data --outlier-share` writes them); this batch says nothing. Set it to 0 to train "
-            "the confidence by the refined scene alone."
+            "diff3r.confidence_supervision needs data that knows its corrupted context pixels (masks beside its "
+            "context images, as `diff3r make-data --outlier-share` writes them); this batch says nothing. "
+            "Set it to 0 to train the confidence by the refined scene alone."
         )
     if confidence.shape[1] < 2:  # nothing was predicted
         return result
-    return with_loss(result, lambda loss: loss + weight * supervision_loss(confidence, spoiled).to(loss))
+    return with_loss(result, lambda loss: loss + weight * supervision_loss(confidence, corrupted).to(loss))
 
 
 def with_parameters(result: Any, parameters: list[nn.Parameter]) -> Any:

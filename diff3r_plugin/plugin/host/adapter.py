@@ -115,7 +115,7 @@ class HostAdapter(ABC):
             loaded = sys.modules.get(module) or importlib.import_module(module)
             return getattr(loaded, name)
         except (ImportError, AttributeError) as error:
-            raise PluginError(f"adapter {self.name!r} needs {path}, which cannot be had: {error}") from error
+            raise PluginError(f"adapter {self.name!r} needs {path}, which is unavailable: {error}") from error
 
     @abstractmethod
     def encoder(self, wrapper: nn.Module) -> nn.Module:
@@ -185,8 +185,8 @@ class HostAdapter(ABC):
         predicts poses gets them where its decoder and losses read them; others need not look at them.
         """
 
-    def spoiled_pixels(self, batch: Any) -> Tensor | None:
-        """Context pixels that the data knows to be spoiled, ``[B, V, H, W]`` bool; None where it knows nothing."""
+    def corrupted_pixels(self, batch: Any) -> Tensor | None:
+        """Context pixels that the data knows to be corrupted, ``[B, V, H, W]`` bool; None where it knows nothing."""
         return None
 
     @abstractmethod

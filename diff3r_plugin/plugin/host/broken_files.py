@@ -1,4 +1,4 @@
-"""Checkpoints and data that are missing, cut short or damaged, said in one line instead of a host's long traceback."""
+"""Checkpoints and data that are missing, truncated or damaged, said in one line instead of a host's long traceback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def trouble_with(path: Path) -> str | None:
     if not start.startswith(b"PK"):
         return f"is no file that torch.save wrote ({size} bytes, starts with {start[:8]!r}). {again}."
     if not zipfile.is_zipfile(path):
-        return f"is cut short (its end is missing after {size} bytes). {again}, or take an earlier one."
+        return f"is truncated (its end is missing after {size} bytes). {again}, or take an earlier one."
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

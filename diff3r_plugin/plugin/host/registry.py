@@ -114,8 +114,8 @@ def choose(name: str, start: Path | str) -> tuple[HostAdapter, Checkout]:
         if matches:
             return matches[0](), checkout
     raise PluginError(
-        f"{folder} is no host that an adapter knows. Known: {', '.join(known) or 'none'}. {_nearest(known, folders)}"
-        "If it is a variant of one of them, force that adapter: diff3r.adapter=NAME; "
+        f"{folder} is no host that any adapter recognizes. Known: {', '.join(known) or 'none'}. "
+        f"{_nearest(known, folders)}If it is a variant of one of them, force that adapter: diff3r.adapter=NAME; "
         "for a new host, write one: diff3r adapters new NAME."
     )
 

@@ -40,7 +40,7 @@ class Refiner:
         context: The run's settings and adapter.
 
     Raises:
-        PluginError: if the model is not what the adapter expects, or the settings ask for what cannot be had here.
+        PluginError: if the model is not what the adapter expects, or the settings ask for what is unavailable here.
     """
 
     def __init__(self, wrapper: nn.Module, context: RunContext) -> None:

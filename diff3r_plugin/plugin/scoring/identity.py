@@ -1,4 +1,4 @@
-"""What a test is a test of: enough to tell whether an interrupted one may go on."""
+"""What a test is a test of: enough to tell whether an interrupted one may be resumed."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class ScoreLines:
         except OSError as error:
             raise PluginError(
                 f"the scores could not be written to {self.path} ({error.strerror or error}). Those of "
-                f"{len(self.entries)} scenes are there; make room and run the same command again: it goes on from them."
+                f"{len(self.entries)} scenes are there; make room and run the same command again: it resumes from them."
             ) from error
 
     def _require_room(self) -> None:

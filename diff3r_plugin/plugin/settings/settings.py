@@ -39,7 +39,7 @@ class PluginSettings:
         base_search_scenes: Latest training steps whose scenes a search tries its weights on.
         base_search_inner_steps: Inner steps it tries them with: what is meant to be used at test.
         confidence: "learned" (a head predicts the weight of every context pixel) or "off" (all count alike).
-        confidence_supervision: Weight of the confidence's cross entropy against the data's record of spoiled pixels,
+        confidence_supervision: Weight of the confidence's cross entropy against the data's record of corrupted pixels,
             added to the host's loss in refined training steps; 0 trains it by the refined scene alone.
         head_lr_multiplier: Learning rate of the heads, in units of the host's current (largest) one.
         weights: Proximal weight per parameter group: where the head starts, or what "fixed" uses.

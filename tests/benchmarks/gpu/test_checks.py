@@ -61,7 +61,7 @@ def test_a_run_in_which_everything_is_skipped_has_failed(outcome):
 
 def test_without_time_it_ends_after_a_test_and_says_so(outcome):
     found = outcome(TESTS, seconds=0.0)
-    assert found["state"] == "cut short" and len(found["checks"]) == 1
+    assert found["state"] == "truncated" and len(found["checks"]) == 1
 
 
 def test_what_it_asks_pytest_for_is_there():

@@ -61,7 +61,7 @@ def test_other_errors_are_failures_of_their_row(tmp_path, monkeypatch):
 def test_without_time_the_sizes_are_listed_as_not_run(tmp_path):
     found = run(tmp_path, [ONE, TWO], seconds=0.0)
     assert [n["size"] for n in found["not_run"]] == [str(ONE), str(TWO)]
-    assert found["state"] == "cut short" and "times" not in found
+    assert found["state"] == "truncated" and "times" not in found
 
 
 @pytest.mark.parametrize(

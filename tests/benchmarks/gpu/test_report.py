@@ -60,7 +60,7 @@ MISSED_FIGURE = figure("jvp / forward", "size", 2.0, (1.7, 1.1), judged=True)
         (parts([check(False)], [GOOD_FIGURE]), 1),
         (parts([check(True)], [MISSED_FIGURE]), 1),
         (parts([check(True)], memory=ended("memory", "failed", "illegal memory access")), 1),
-        (parts([check(True)], memory=ended("memory", "cut short", "stopped")), 3),
+        (parts([check(True)], memory=ended("memory", "truncated", "stopped")), 3),
     ],
 )
 def test_exit_status(found, status):
@@ -127,7 +127,7 @@ def test_the_command_writes_strict_results_even_without_time_for_any_part(tmp_pa
         and results["backend"] == "native"
     )
     assert list(results["parts"]) == ["first_use", "checks", "figures", "memory", "training"]
-    assert results["parts"]["first_use"]["state"] == "cut short"
+    assert results["parts"]["first_use"]["state"] == "truncated"
     assert results["stage"] == "all" and results["missing"] == {} and results["installed"] == []
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["logs.tar.gz", "results.json"]
 

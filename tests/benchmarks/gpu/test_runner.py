@@ -42,7 +42,7 @@ time.sleep(60)
     started = time.monotonic()
     found = run_parts([part(code, most=MARGIN + 2)], tmp_path, 60.0, tell=lambda line: None)["part"]
     assert time.monotonic() - started < 30
-    assert found["state"] == "cut short" and "stopped after" in found["reason"]
+    assert found["state"] == "truncated" and "stopped after" in found["reason"]
     assert found["times"] == [{"row": "forward", "seconds": 1.0}]
     assert read(tmp_path / "part.json") == found
     deadline = time.monotonic() + 5
@@ -80,7 +80,7 @@ def test_later_parts_keep_their_reserve(tmp_path):
     assert found["first"]["limit_seconds"] == pytest.approx(12, abs=0.5)
     assert 18 < found["second"]["limit_seconds"] <= 20
     none = run_parts(parts, tmp_path, 10.0, tell=lambda line: None)
-    assert none["first"]["state"] == "cut short" and "no time left" in none["first"]["reason"]
+    assert none["first"]["state"] == "truncated" and "no time left" in none["first"]["reason"]
 
 
 def test_without_a_needed_part_the_others_are_skipped(tmp_path):

@@ -8,6 +8,7 @@ from scenes import random_scene
 
 from benchmarks.study.__main__ import command_line
 from benchmarks.study.ceilings import at_depth
+from benchmarks.study.corrupted import kinds_of, oracle
 from benchmarks.study.costs import cost_table
 from benchmarks.study.report import (
     ceilings_table,
@@ -20,7 +21,6 @@ from benchmarks.study.report import (
 )
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
-from benchmarks.study.spoiled import kinds_of, oracle
 from benchmarks.study.summary import Summary
 from benchmarks.study.trainings import with_more_views
 from diff3r_plugin import Gaussians, Views
@@ -74,7 +74,7 @@ def test_further_context_views_lie_between_and_are_no_targets():
         with_more_views({"context": [0, 3], "target": [1]}, 4)
 
 
-def test_the_oracle_leaves_out_what_was_spoiled_and_nothing_else(tmp_path):
+def test_the_oracle_leaves_out_what_was_corrupted_and_nothing_else(tmp_path):
     options = DataOptions(train=0, val=0, test=4, frames=6, size=16, supersample=1, outlier_share=0.5)
     make_data(tmp_path, options, workers=1, progress=False)
     place = TestData.rooms(tmp_path, "test")
@@ -171,7 +171,7 @@ def test_training_table_compares_with_plain_trainings_of_as_many_seconds():
 
 
 def test_outlier_table_separates_kinds():
-    units = trainings("spoiled_plain", "spoiled_learned")
+    units = trainings("corrupted_plain", "corrupted_learned")
     table = outlier_table({**SHARED, "units": units, "kinds": {"r1": "blur", "r2": "pose"}})
     assert "| training | blur | pose | mean | clean rooms |" in table
     assert "| Diff3R, w learned | 24.00 ± 1.00 | 26.00 ± 1.00 | 25.00 ± 1.00 ± 1.00 | 25.00 ± 1.00 ± 1.00 |" in table

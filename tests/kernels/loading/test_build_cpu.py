@@ -125,11 +125,11 @@ def test_a_link_in_the_temporary_directory_is_not_followed(stand_in, tmp_path, m
         build_cpu.library_path()
 
 
-@pytest.mark.parametrize("spoil", [lambda text: text[:-2], lambda text: "", lambda text: text + "x"])
-def test_a_library_that_was_cut_short_is_made_again(stand_in, spoil):
+@pytest.mark.parametrize("corrupt", [lambda text: text[:-2], lambda text: "", lambda text: text + "x"])
+def test_a_library_that_was_cut_short_is_made_again(stand_in, corrupt):
     """Loading it would end the process with a bus error, at every start."""
     path = build_cpu.library_path()
-    path.write_text(spoil(path.read_text()))
+    path.write_text(corrupt(path.read_text()))
     assert build_cpu.library_path().read_text() == "made\n"
     assert stand_in.read_text().count("link") == 2
 

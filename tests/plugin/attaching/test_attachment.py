@@ -323,13 +323,13 @@ def test_a_broken_scene_falls_back_and_is_counted(tmp_path):
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     with stub_host.plugged_in(wrapper_class, tmp_path, inner_steps=4) as said:
         model = wrapper_class()
-        model.encoder.trunk.register_forward_hook(spoil_first_scene)
+        model.encoder.trunk.register_forward_hook(corrupt_first_scene)
         model.training_step(stub_host.batch(), 0)
     assert attachment_of(model).reporter.fallbacks == 1
     assert any("initial Gaussians" in line and "invalid_gaussians" in line for line in said)
 
 
-def spoil_first_scene(module, inputs, output):
+def corrupt_first_scene(module, inputs, output):
     output = output.clone()
     output[0] = math.nan
     return output

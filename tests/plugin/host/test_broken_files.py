@@ -31,7 +31,7 @@ TROUBLE = {
     "misspelled": (lambda path: written(path.with_name("lats.ckpt")), r"Did you mean .*lats\.ckpt"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
     "empty": (lambda path: path.touch(), r"is empty \(0 bytes\)"),
-    "cut short": (cut, "is cut short .*after 700 bytes.*download it again"),
+    "truncated": (cut, "is truncated .*after 700 bytes.*download it again"),
     "something else": (lambda path: path.write_text("epoch: 3\n" * 20), "is no file that torch.save wrote"),
     "a pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1"), "git lfs pull"),
     "a web page": (lambda path: path.write_text("<!DOCTYPE html><html>"), "is a web page"),
@@ -75,7 +75,7 @@ def test_lightnings_own_ways_of_loading(tmp_path):
 
     trainer = stub_host.make_trainer(lightning.pytorch, tmp_path)
     cut(tmp_path / "cut.ckpt")
-    for name, message in (("cut.ckpt", "is cut short"), ("missing.ckpt", "does not exist; checkpointing.load names")):
+    for name, message in (("cut.ckpt", "is truncated"), ("missing.ckpt", "does not exist; checkpointing.load names")):
         with pytest.raises(Exception) as caught:
             trainer.test(Module(), [1], ckpt_path=str(tmp_path / name))
         assert message in explained(caught.value, config(tmp_path, name))
@@ -103,7 +103,7 @@ def test_a_chunk_that_cannot_be_read(tmp_path, workers):
     with pytest.raises(RuntimeError) as caught:
         list(torch.utils.data.DataLoader(Chunks(paths), num_workers=workers))
     line = explained(caught.value, config(tmp_path))
-    assert line.startswith(f"{paths[1]} is cut short") and "(dataset.roots)" in line
+    assert line.startswith(f"{paths[1]} is truncated") and "(dataset.roots)" in line
     assert ("2 chunks of this data are like that" in line) == bool(workers)
 
 
@@ -135,7 +135,7 @@ class TestTheProcess:
 
     def test_ends_with_one_line(self, tmp_path):
         cut(tmp_path / "last.ckpt")
-        with pytest.raises(SystemExit, match=r"^diff3r: .*last.ckpt is cut short.*DIFF3R_TRACEBACK=1") as caught:
+        with pytest.raises(SystemExit, match=r"^diff3r: .*last.ckpt is truncated.*DIFF3R_TRACEBACK=1") as caught:
             session.run(self.main, config(tmp_path))
         assert "\n" not in str(caught.value)
 

@@ -84,14 +84,14 @@ def settled(module, inputs, output):
     return torch.cat([0.02 * output[:, :1], output[:, 1:]], 1)
 
 
-def run_test(folder, spoil=settled, forget_poses=False, **settings):
+def run_test(folder, corrupt=settled, forget_poses=False, **settings):
     """One test of a fresh model; what the attachment refined last, what it said, and the scores file."""
     wrapper_class = stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
     torch.manual_seed(1)
     kept = []
     with stub_host.plugged_in(wrapper_class, folder, inner_steps=4, **settings) as said:
         model = wrapper_class()
-        model.encoder.to_gaussians.register_forward_hook(spoil)
+        model.encoder.to_gaussians.register_forward_hook(corrupt)
         refiner = attachment_of(model).refiner
         call = type(refiner).__call__
 
@@ -140,7 +140,7 @@ def test_a_scene_without_poses_keeps_its_gaussians_and_is_counted(tmp_path, caps
     def throw_first_scene_about(module, inputs, output):  # 2 scenes of 2 views
         return torch.cat([100 * torch.randn_like(output[:2]), settled(module, inputs, output)[2:]])
 
-    refinement, said, scores = run_test(tmp_path, spoil=throw_first_scene_about, save_scenes=True, save_pictures=True)
+    refinement, said, scores = run_test(tmp_path, corrupt=throw_first_scene_about, save_scenes=True, save_pictures=True)
     first, second = scores["scenes"]
     assert first["outcome"] == "invalid_views" and second["outcome"] == "refined" and scores["fallbacks"] == 1
     assert first["after"]["psnr"] == first["before"]["psnr"] and first["after"]["psnr_context"] is None

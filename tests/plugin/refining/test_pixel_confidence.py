@@ -16,7 +16,7 @@ def wrapper_class():
     return stub_host.make_wrapper_class(lightning.pytorch.LightningModule)
 
 
-def fit(wrapper_class, folder, steps=2, ckpt_path=None, spoiled=False, views=None, **settings):
+def fit(wrapper_class, folder, steps=2, ckpt_path=None, corrupted=False, views=None, **settings):
     torch.manual_seed(1)
     with stub_host.plugged_in(wrapper_class, folder, **settings) as said:
         model = wrapper_class()
@@ -26,9 +26,9 @@ def fit(wrapper_class, folder, steps=2, ckpt_path=None, spoiled=False, views=Non
 
         def collate(items):
             batch = inner(items)
-            if spoiled:
-                batch["context"]["spoiled"] = torch.zeros_like(batch["context"]["image"][:, :, 0], dtype=torch.bool)
-                batch["context"]["spoiled"][:, 1] = True
+            if corrupted:
+                batch["context"]["corrupted"] = torch.zeros_like(batch["context"]["image"][:, :, 0], dtype=torch.bool)
+                batch["context"]["corrupted"][:, 1] = True
             if views is not None:
                 batch["context"] = {name: value[:, :views] for name, value in batch["context"].items()}
             return batch
@@ -77,16 +77,16 @@ def test_a_checkpoint_without_it_starts_it_anew_and_says_so(wrapper_class, tmp_p
     assert any("no confidence head" in line for line in said)
 
 
-def test_supervision_lowers_the_confidence_in_what_the_data_calls_spoiled(wrapper_class, tmp_path):
+def test_supervision_lowers_the_confidence_in_what_the_data_calls_corrupted(wrapper_class, tmp_path):
     settings = {"confidence": "learned", "confidence_supervision": 1.0, "head_lr_multiplier": 3.0}
-    model, _, _ = fit(wrapper_class, tmp_path, steps=8, spoiled=True, **settings)
+    model, _, _ = fit(wrapper_class, tmp_path, steps=8, corrupted=True, **settings)
     worst, mean = (model.trainer.callback_metrics[f"diff3r/confidence{part}"] for part in ("_worst_view", ""))
     assert mean < 0.93 and worst <= mean  # it started at 0.95
 
 
 def test_supervision_trains_it_before_anything_is_refined(wrapper_class, tmp_path):
     settings = {"confidence": "learned", "confidence_supervision": 1.0, "head_lr_multiplier": 3.0, "warm_up_steps": 8}
-    model, _, _ = fit(wrapper_class, tmp_path, steps=8, spoiled=True, **settings)
+    model, _, _ = fit(wrapper_class, tmp_path, steps=8, corrupted=True, **settings)
     fresh = type(attachment_of(model).head.modules["confidence"])(feature_channels=4).to_view.bias
     assert (weights_of(model)["to_view.bias"] < fresh - 0.01).all()
     assert not any(name.startswith("diff3r/") for name in model.trainer.callback_metrics), "no scene was refined"

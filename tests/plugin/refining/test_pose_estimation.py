@@ -43,7 +43,7 @@ def random_depths(views: int, seed: int = 0) -> torch.Tensor:
     return 2 + 3 * torch.rand(views, SIZE * SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def spoiled(scene: Gaussians, pixels: torch.Tensor, seed: int = 0) -> Gaussians:
+def corrupted(scene: Gaussians, pixels: torch.Tensor, seed: int = 0) -> Gaussians:
     """The scene with some of its means thrown about."""
     means = scene.means.clone()
     means[0, pixels] += torch.randn(means[0, pixels].shape, generator=torch.Generator().manual_seed(seed))
@@ -66,7 +66,7 @@ def test_a_pose_is_recovered_among_outliers(translation, rotation, flat, outlier
     depths = torch.full((2, SIZE * SIZE), 3.0) if flat else random_depths(2, seed)
     scene, views = prediction(cameras, depths)
     wrong = torch.rand(2 * SIZE * SIZE, generator=torch.Generator().manual_seed(seed)) < outliers
-    found = estimate_poses(spoiled(scene, wrong), views)
+    found = estimate_poses(corrupted(scene, wrong), views)
     assert found.failures == (None,)
     rotation_error, _ = pose_errors(found.world_to_camera, views.world_to_camera)
     assert rotation_error.item() < 0.5
@@ -92,7 +92,7 @@ def test_the_cameras_of_the_data_have_no_influence():
 def test_of_several_gaussians_a_pixel_the_most_opaque_counts():
     scene, views = prediction([torch.eye(4), pose([-1, 0.1, 0, 0, 0.2, 0])], random_depths(2), samples=3)
     decoys = torch.arange(scene.num_gaussians) % 3 != 1
-    scene = spoiled(scene, decoys)
+    scene = corrupted(scene, decoys)
     scene.opacities[0, decoys] = 0.4
     assert estimate_poses(scene, views).inliers.min() == 1
     scene.opacities[0, decoys] = 0.95
@@ -102,7 +102,7 @@ def test_of_several_gaussians_a_pixel_the_most_opaque_counts():
 def test_transparent_gaussians_take_no_part():
     scene, views = prediction([torch.eye(4), pose([-1, 0.1, 0, 0, 0.2, 0])], random_depths(2))
     wrong = torch.arange(scene.num_gaussians) % 10 != 0  # 90 %: more outliers than RANSAC stands
-    scene = spoiled(scene, wrong)
+    scene = corrupted(scene, wrong)
     scene.opacities[0, wrong] = 0.05
     scene.opacities[0, ~wrong] = 0.2  # none is opaque: the best quarter takes part, four in ten of it right
     found = estimate_poses(scene, views)

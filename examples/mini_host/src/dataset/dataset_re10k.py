@@ -102,10 +102,10 @@ class DatasetRE10k(IterableDataset):
             return taken if depths is None else {**taken, "depth": depths[index]}
 
         example = {"context": take(context), "target": take(target), "scene": scene["key"]}
-        if "clean" in scene:  # context views may be spoiled; what is to be predicted never is
-            poses, images, spoiled = undo_spoiling(scene, extrinsics, baseline)
+        if "clean" in scene:  # context views may be corrupted; what is to be predicted never is
+            poses, images, corrupted = undo_corruption(scene, extrinsics, baseline)
             example["target"] = take(target, poses, images)
-            example["context"]["spoiled"] = spoiled[context]
+            example["context"]["corrupted"] = corrupted[context]
         if self.stage == "train" and self.cfg.augment:
             example = apply_augmentation_shim(example, generator)
         return apply_crop_shim(example, (self.cfg.image_shape[0], self.cfg.image_shape[1]))
@@ -115,19 +115,19 @@ class DatasetRE10k(IterableDataset):
         return [items[i] for i in torch.randperm(len(items), generator=generator).tolist()]
 
 
-def undo_spoiling(
+def undo_corruption(
     scene: dict, extrinsics: Float[Tensor, "frame 4 4"], baseline: Float[Tensor, ""]
 ) -> tuple[Float[Tensor, "frame 4 4"], list[UInt8[Tensor, " _"]], Bool[Tensor, "frame height width"]]:
-    """Cameras and images of a scene as they were before frames were spoiled on purpose, and the pixels concerned."""
+    """Cameras and images of a scene as they were before frames were corrupted on purpose, and the pixels concerned."""
     clean = scene["clean"]
     poses, images = extrinsics.clone(), list(scene["images"])
     height, width = convert_images(images[:1]).shape[-2:]
-    spoiled = torch.zeros((len(images), height, width), dtype=torch.bool)
+    corrupted = torch.zeros((len(images), height, width), dtype=torch.bool)
     cameras, _ = convert_poses(clean["cameras"])
     cameras[:, :3, 3] /= baseline
     for place, frame in enumerate(clean["frames"].tolist()):
-        poses[frame], images[frame], spoiled[frame] = cameras[place], clean["images"][place], clean["masks"][place]
-    return poses, images, spoiled
+        poses[frame], images[frame], corrupted[frame] = cameras[place], clean["images"][place], clean["masks"][place]
+    return poses, images, corrupted
 
 
 def convert_poses(cameras: Float[Tensor, "frame 18"]) -> tuple[Float[Tensor, "frame 4 4"], Float[Tensor, "frame 3 3"]]:

@@ -16,7 +16,7 @@ class BatchedViews(TypedDict, total=False):
     far: Float[Tensor, "batch view"]
     index: Int64[Tensor, "batch view"]  # frame numbers
     depth: Float[Tensor, "batch view height width"]  # true z-depth; only where the data has it
-    spoiled: Bool[Tensor, "batch view height width"]  # pixels spoiled on purpose; only where the data says so
+    corrupted: Bool[Tensor, "batch view height width"]  # pixels corrupted on purpose; only where the data says so
 
 
 class BatchedExample(TypedDict, total=False):

@@ -74,7 +74,7 @@ class ModelWrapper(LightningModule):
         self.test_scores: dict[str, dict[str, float]] = {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # The order of the data depends on the step: a resumed run goes on instead of starting over.
+        # The order of the data depends on the step: a resumed run continues instead of starting over.
         if self.step_tracker is not None:
             self.step_tracker.set_step(checkpoint["global_step"])
 

@@ -15,7 +15,7 @@ def reflect_views(views: dict) -> dict:
     intrinsics[..., 0, 2] = 1 - intrinsics[..., 0, 2]
     return {
         **views,
-        **{name: views[name].flip(-1) for name in ("image", "depth", "spoiled") if name in views},
+        **{name: views[name].flip(-1) for name in ("image", "depth", "corrupted") if name in views},
         "extrinsics": reflect_extrinsics(views["extrinsics"]),
         "intrinsics": intrinsics,
     }

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-MAPS = ("depth", "spoiled")
+MAPS = ("depth", "corrupted")
 """What has a value for every pixel besides the image."""
 
 

@@ -1,4 +1,4 @@
-"""What the data knows of its spoiled context images."""
+"""What the data knows of its corrupted context images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from diff3r_plugin.evaluation import SavedScene
 
 
 def kinds_of(root: Path, split: str) -> dict[str, str]:
-    """Scene -> how one of its context images was spoiled; scenes with none are left out."""
+    """Scene -> how one of its context images was corrupted; scenes with none are left out."""
     notes = json.loads((root / f"outliers_{split}.json").read_text(encoding="utf-8"))
     return {scene: next(iter(frames.values()))["kind"] for scene, frames in notes.items()}
 
 
 def oracle(place: TestData) -> Callable[[SavedScene], Float[Tensor, "1 V H W"]]:
-    """The pixel weights of one who knows: 0 on what was spoiled, 1 elsewhere."""
+    """The pixel weights of an oracle: 0 on what was corrupted, 1 elsewhere."""
     records = read_split(place.root / place.split)
     index = json.loads(place.index.read_text(encoding="utf-8"))
 
@@ -31,8 +31,8 @@ def oracle(place: TestData) -> Callable[[SavedScene], Float[Tensor, "1 V H W"]]:
         assert scene.context.images is not None
         known = torch.ones_like(scene.context.images[:, :, 0])
         for view, frame in enumerate(index[scene.name]["context"]):
-            for place_of, spoiled_frame in enumerate(clean["frames"].tolist()):
-                if spoiled_frame == frame:
+            for place_of, corrupted_frame in enumerate(clean["frames"].tolist()):
+                if corrupted_frame == frame:
                     known[0, view] = (~clean["masks"][place_of]).to(known)
         return known
 
