@@ -28,6 +28,8 @@ class Outcome(str, Enum):
     """The prediction is stationary already: it matches the images, or nothing of it is in view."""
     NO_DESCENT = "no_descent"
     """No step lowered the energy, or it is too large for its type of numbers."""
+    SOLVE_FAILED = "solve_failed"
+    """No step was found: conjugate gradients met non-positive curvature or a number that is not finite."""
 
     def __str__(self) -> str:
         return self.value
@@ -49,6 +51,8 @@ _MEANINGS = {
     Outcome.INVALID_VIEWS: "a camera or an image is not finite",
     Outcome.NOTHING_TO_GAIN: "it matches the images already, or nothing of it is in view",
     Outcome.NO_DESCENT: "no step lowered the energy, or it overflows",
+    Outcome.SOLVE_FAILED: "no linear solve gave a step (info.pcg_reasons): look for Gaussians of enormous size, or "
+    "compute in float64",
 }
 
 

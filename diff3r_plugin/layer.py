@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from diff3r_plugin.argument_types import require_instance
@@ -31,6 +31,15 @@ from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolver
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.validation import check_inputs, require_something_to_refine
 from diff3r_plugin.views import Views
+
+CAUSES = (
+    Outcome.INVALID_GAUSSIANS,
+    Outcome.INVALID_VIEWS,
+    Outcome.NOTHING_TO_GAIN,
+    Outcome.SOLVE_FAILED,
+    Outcome.NO_DESCENT,
+)
+"""Why a scene keeps its initial Gaussians; the first that applies is told."""
 
 
 class TTOLayer(nn.Module):
@@ -185,6 +194,7 @@ class TTOLayer(nn.Module):
         stuck = (solution.accepted_steps == 0) & (self.solver.steps > 0)
         # Where the energy overflows, the gradient may come out as zero all the same.
         nothing = stuck & solution.stationary_start & solution.energy[0].isfinite()
+        unsolved = stuck & solution.energy[0].isfinite() & _broke_down(solution.pcg_reason_codes)
         refined = coordinates.apply(theta, gaussians_in)
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
         # its own, so what was given goes out as it came in.
@@ -200,7 +210,7 @@ class TTOLayer(nn.Module):
             pcg_reasons=tuple(
                 tuple(PCGReason)[code] if code >= 0 else None for code in solution.pcg_reason_codes.tolist()
             ),
-            outcomes=_outcomes(unusable, unusable_views, nothing, stuck),
+            outcomes=_outcomes(unusable, unusable_views, nothing, unsolved, stuck),
             views=_refined_views(asked, coordinates, theta, views, given_back),
             exposure=coordinates.decode_exposure(theta.detach()) if "exposure" in coordinates.shapes else None,
             seconds=time.perf_counter() - started,
@@ -220,11 +230,17 @@ def _refined_views(
     return asked.replace(world_to_camera=torch.where(like(kept, given), given, moved))
 
 
-def _outcomes(invalid: Tensor, invalid_views: Tensor, nothing: Tensor, stuck: Tensor) -> tuple[Outcome, ...]:
+def _broke_down(reason_codes: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    """Scenes whose last linear solve ended for a reason that more damping should have cured."""
+    reasons = tuple(PCGReason)
+    bad = [reasons.index(reason) for reason in (PCGReason.NON_POSITIVE_CURVATURE, PCGReason.NON_FINITE)]
+    return torch.isin(reason_codes, torch.tensor(bad, device=reason_codes.device))
+
+
+def _outcomes(*flags: Bool[Tensor, " B"]) -> tuple[Outcome, ...]:
     """The first that applies to each scene."""
-    causes = (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS, Outcome.NOTHING_TO_GAIN, Outcome.NO_DESCENT)
-    flags = torch.stack([invalid, invalid_views, nothing, stuck], -1).tolist()
-    return tuple(causes[row.index(True)] if True in row else Outcome.REFINED for row in flags)
+    rows = torch.stack(flags, -1).tolist()
+    return tuple(CAUSES[row.index(True)] if True in row else Outcome.REFINED for row in rows)
 
 
 def _solver(config: TTOConfig) -> InnerSolver:

@@ -288,6 +288,16 @@ class TestScenesThatKeepTheirPrediction:
             _, info = self.run(broken, cams)
         assert info.outcomes == (Outcome.NO_DESCENT,)
 
+    def test_a_solve_that_breaks_down_is_told_from_steps_that_fail(self, monkeypatch):
+        """A negative curvature is nothing that more damping cures."""
+        from diff3r_plugin.objective import LinearizedObjective
+
+        product = LinearizedObjective.gauss_newton_product
+        monkeypatch.setattr(LinearizedObjective, "gauss_newton_product", lambda *a, **k: -product(*a, **k))
+        with pytest.warns(FallbackWarning, match="solve_failed: no linear solve gave a step"):
+            _, info = self.run(*refinable_scene())
+        assert set(info.outcomes) == {Outcome.SOLVE_FAILED}
+
 
 def test_checks_can_be_left_out():
     looking_away = cameras(OPENGL)

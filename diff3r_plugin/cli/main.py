@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from diff3r_plugin import __version__, cli
 
+IDLE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for work sleep: OpenMP's spin by default, and take a busy machine's cores from those that work."""
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -39,6 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 2 where its user can put something right, which is one line."""
     parsed = build_parser().parse_args(arguments)
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
+    if not chosen and not getattr(parsed, "starts_host", False):  # a host's threads are the host's
+        os.environ.update(IDLE_THREADS)  # OpenMP reads it once, as torch loads it
     try:
         return parsed.run(parsed) or 0
     except BrokenPipeError:  # the reader closed the pipe

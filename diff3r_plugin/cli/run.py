@@ -38,7 +38,7 @@ def add_parser(subparsers) -> None:
         help="a setting, for hosts whose command line takes none (DIFF3R_KEY in the environment); may be repeated",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the host's command")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, starts_host=True)
 
 
 def run(arguments: argparse.Namespace) -> int:

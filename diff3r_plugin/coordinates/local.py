@@ -75,7 +75,7 @@ class LocalCoordinates:
         return c.join(parts)
 
     def gram_diagonal(self, gram: GaussianGram) -> Float[Tensor, "B P"]:
-        """The exact diagonal of JᵀWJ in θ (0 for poses, which the Gram does not know)."""
+        """The exact diagonal of JᵀWJ in θ, never negative (0 for poses, which the Gram does not know)."""
         c = self._coordinates
         core = gram.core.diagonal(dim1=-2, dim2=-1)
         parts: dict[str, Tensor] = {}
@@ -91,7 +91,7 @@ class LocalCoordinates:
             else:
                 first, last = CORE_COLUMNS[g]
                 parts[g] = core[..., first:last] * self._slope(g) ** 2
-        return c.join(parts)
+        return c.join(parts).clamp_min(0)  # of a needle, C G Cᵀ may round to less than nothing
 
     def gram_blocks(self, gram: GaussianGram) -> tuple[Float[Tensor, "B N k k"], Int[Tensor, "N k"]]:
         """The exact per-Gaussian blocks of JᵀWJ in θ without ``sh_rest``, and where their unknowns stand in θ."""

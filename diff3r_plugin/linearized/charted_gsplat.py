@@ -14,7 +14,7 @@ from diff3r_plugin.render.gsplat_backend import GsplatLinearization, rasterizer_
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, current
 from diff3r_plugin.views import Views
 
-MEAN_MOVE, DIAGONAL_SUMS = 24, 10
+MEAN_MOVE, DIAGONAL_SUMS = 27, 10
 """As in ``kernels/math/gram_diagonal.h``."""
 
 

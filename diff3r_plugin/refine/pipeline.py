@@ -27,8 +27,8 @@ from diff3r_plugin.refine.split import views_of_round
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.strict_json import write_json
 
-RAISE = 8.0
-"""Of the damping after a round in which no step lowered the energy."""
+RAISE, FAILURES = 8.0, 3
+"""Of the damping after a round in which no step lowered the energy; after so many in a row it begins anew."""
 
 NOT_IDENTITY = ("out", "rounds", "memory_gib", "device", "pictures")
 """Settings that a resumed run may change: they do not change what its rounds do."""
@@ -173,12 +173,18 @@ def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
 
     Example:
         >>> from diff3r_plugin.refine.pipeline import first_damping
-        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2))]
-        [1.0, 64.0, 32.0]
+        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2), (0, 0, 0))]
+        [1.0, 64.0, 32.0, 1.0]
     """
-    damping = given
+    damping, failures = given, 0
     for entry in rounds:
-        damping = min(damping * RAISE, LARGEST_DAMPING) if not entry["accepted_steps"] else max(damping / 2, given)
+        failures = 0 if entry["accepted_steps"] else failures + 1
+        if failures == FAILURES:  # it is not the length of the steps that fails: with more damping it would for good
+            damping, failures = given, 0
+        elif failures:
+            damping = min(damping * RAISE, LARGEST_DAMPING)
+        else:
+            damping = max(damping / 2, given)
     return damping
 
 

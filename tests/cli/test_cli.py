@@ -1,6 +1,8 @@
 """The command line: subcommands, doctor on good and mutated checkouts, the adapter scaffold."""
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -123,3 +125,25 @@ def test_run_explains_what_is_wrong(arguments, message, monkeypatch):
     monkeypatch.delenv("DIFF3R_PLUGIN", raising=False)
     with pytest.raises(SystemExit, match=message):
         main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "PASSIVE None"), ({"OMP_WAIT_POLICY": "active"}, "active None"), ({"GOMP_SPINCOUNT": "7"}, "None 7")],
+)
+def test_idle_threads_of_our_own_commands_sleep_unless_the_user_says_otherwise(given, found):
+    code = (
+        "import os; from diff3r_plugin.cli.main import main; main(['adapters']); "
+        "print(*(os.environ.get(name) for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    )
+    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    said = subprocess.run([sys.executable, "-c", code], env={**clean, **given}, capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1] == found
+
+
+def test_a_host_keeps_the_threads_that_it_would_have(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    with pytest.raises(SystemExit):
+        main(["run"])
+    assert "OMP_WAIT_POLICY" not in os.environ

@@ -163,15 +163,29 @@ template <class S> struct LocalCovariance {
             }
             return;
         }
-        for (int k = 0; k < 6; ++k) {
-            S unit[6], moved[6], along[3], down[3];
-            for (int j = 0; j < 6; ++j) unit[j] = S(R(j == k));
-            jvp(unit, moved);
-            symmetric_times(moved, u, along);
-            symmetric_times(moved, w, down);
-            out[k][0] = R(0.5) * dot3(u, along);
-            out[k][1] = dot3(u, down);
-            out[k][2] = R(0.5) * dot3(w, down);
+        S g[3], h[3];  // the image's axes in the body's frame
+        for (int i = 0; i < 3; ++i) {
+            g[i] = u[0] * a[i] + u[1] * a[3 + i] + u[2] * a[6 + i];
+            h[i] = w[0] * a[i] + w[1] * a[3 + i] + w[2] * a[6 + i];
+        }
+        // A turn about a body axis shears the other two: first and second of each, by the difference of their squares.
+        constexpr int first[3] = {1, 2, 0}, second[3] = {2, 0, 1};
+        S turns[3][3];
+        for (int k = 0; k < 3; ++k) {
+            const S by = b[k] * g[k];
+            out[k][0] = by * g[k];
+            out[k][1] = R(2) * by * h[k];
+            out[k][2] = b[k] * h[k] * h[k];
+            const int i = first[k], j = second[k];
+            const S shear = scale * (b[i] - b[j]);
+            turns[k][0] = shear * (g[i] * g[j]);
+            turns[k][1] = shear * (g[i] * h[j] + g[j] * h[i]);
+            turns[k][2] = shear * (h[i] * h[j]);
+        }
+        for (int e = 0; e < 3; ++e) {  // by θ₄, θ₅, θ₆: the transpose of what jvp makes turns of
+            out[3][e] = turns[0][e] - slope[2] * turns[1][e] + slope[1] * turns[2][e];
+            out[4][e] = turns[1][e] - slope[0] * turns[2][e] + slope[2] * turns[0][e];
+            out[5][e] = turns[2][e] - slope[1] * turns[0][e] + slope[0] * turns[1][e];
         }
     }
 

@@ -1,7 +1,10 @@
 // The diagonal of Jᵀ W J in θ from ten sums over a splat's pixels, where the whole block needs 34.
 //
 // A pixel's derivative by a number of the mean is d q + weight · color': d = dI / d ln(alpha), q = d ln(alpha) / d mean, a
-// polynomial in dx, dy whose coefficients are known before the pixels are visited. So its square is summed as it is.
+// polynomial whose coefficients are known before the pixels are visited. So its square is summed as it is.
+//
+// Pixels are counted in the splat's own axes, z = Lᵀ (dx, dy) with L Lᵀ the conic: |z| is at most 3.4 wherever a splat shows.
+// In pixels, a needle's fourth powers would be of every size, and what is left of their sum less than nothing.
 #pragma once
 
 #include "charts.h"
@@ -9,35 +12,56 @@
 
 namespace diff3r {
 
-// Of each of the mean's three numbers: coefficients of dx, dy, dx², dx dy, dy² in q; then color' by channel and number.
-constexpr int MEAN_MOVE = 24;
+// Of each of the mean's three numbers: coefficients of z₁, z₂, z₁², z₁ z₂, z₂² in q; then color' by channel and number; L.
+constexpr int MEAN_MOVE = 27;
 constexpr int MEAN_COLORS = 15;
-constexpr int DIAGONAL_SUMS = 10;  // mean 3 (without what color' alone adds), d² dx^i dy^j of degree four, d², weight²
+constexpr int MEAN_AXES = 24;
+constexpr int DIAGONAL_SUMS = 10;  // mean 3, d² z₁^i z₂^j of degree four, d², weight²
 
-// What d ln(alpha) has of dx², dx dy, dy² when the covariance in the image moves by (2 xx, xy, 2 yy): half of conic · move ·
-// conic. Not the move in units of conic · (dx, dy): for a needle, powers of those would cancel in more digits than a float has.
-template <class S> DIFF3R_INLINE void exponent_move(const Projection<S>& p, const S& xx, const S& xy, const S& yy, S* out) {
+// Share of a sum's terms that its rounding may take or add.
+template <class R> constexpr R SUM_ROUNDING = sizeof(R) == 4 ? R(2e-5) : R(4e-14);
+
+// The lower triangular L of L Lᵀ = conic: 11, 21, 22. The last one is not c - b² / a, of which a needle leaves no digit.
+template <class S> DIFF3R_INLINE void conic_root(const Projection<S>& p, S* out) {
     using R = Real<S>;
-    const S left = R(2) * (p.a * xx) + p.b * xy, right = p.a * xy + R(2) * (p.b * yy);
-    out[0] = R(0.5) * (left * p.a + right * p.b);
-    out[1] = left * p.b + right * p.c;
-    out[2] = R(0.5) * ((R(2) * (p.b * xx) + p.c * xy) * p.b + (p.b * xy + R(2) * (p.c * yy)) * p.c);
+    const S one(R(1)), nothing(R(0));
+    const auto there = both(value(p.a) > nothing, value(p.cov_yy) > nothing);
+    const S root = square_root(select(there, p.a, one));
+    out[0] = select(there, root, nothing);
+    out[1] = select(there, p.b / root, nothing);
+    out[2] = select(there, R(1) / square_root(select(there, p.cov_yy, one)), nothing);
 }
 
+// Rows of the image's axes in space become those of the splat's own axes.
+template <class S> DIFF3R_INLINE void in_own_axes(const S* root, const S* x, const S* y, S* along, S* across) {
+    for (int j = 0; j < 3; ++j) {
+        along[j] = root[0] * x[j] + root[1] * y[j];
+        across[j] = root[2] * y[j];
+    }
+}
+
+// d ln(alpha) = z · Lᵀ d center + zᵀ Lᵀ (d(J R) Σ (J R)ᵀ) L z.
 template <class S> DIFF3R_INLINE void mean_move(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p, S* out) {
     const S* forward = camera.rotation + 6;
-    const RowMove<S> xx = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_x);
-    const RowMove<S> xy = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, p.spread_y);
-    const RowMove<S> yx = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, p.spread_x);
-    const RowMove<S> yy = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, p.spread_y);
+    S* root = out + MEAN_AXES;
+    S along[3], across[3];
+    conic_root(p, root);
+    in_own_axes(root, p.spread_x, p.spread_y, along, across);
+    const RowMove<S> x_along = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, along);
+    const RowMove<S> x_across = row_move(camera.fx, p.point[0], p.inside_x, p.axis_x, forward, p.inverse_depth, across);
+    const RowMove<S> y_along = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, along);
+    const RowMove<S> y_across = row_move(camera.fy, p.point[1], p.inside_y, p.axis_y, forward, p.inverse_depth, across);
     const S scale_x = camera.fx * p.inverse_depth, scale_y = camera.fy * p.inverse_depth;
     for (int j = 0; j < 3; ++j) {
         const S right = camera.rotation[j], down = camera.rotation[3 + j];
         const S x = scale_x * (right - p.ratio_x * forward[j]), y = scale_y * (down - p.ratio_y * forward[j]);
-        out[5 * j] = p.a * x + p.b * y;
-        out[5 * j + 1] = p.b * x + p.c * y;
-        exponent_move(p, right * xx.across + forward[j] * xx.along, right * xy.across + down * yx.across + forward[j] * (xy.along + yx.along),
-                      down * yy.across + forward[j] * yy.along, out + 5 * j + 2);
+        const S xa = right * x_along.across + forward[j] * x_along.along, xc = right * x_across.across + forward[j] * x_across.along;
+        const S ya = down * y_along.across + forward[j] * y_along.along, yc = down * y_across.across + forward[j] * y_across.along;
+        out[5 * j] = root[0] * x + root[1] * y;
+        out[5 * j + 1] = root[2] * y;
+        out[5 * j + 2] = root[0] * xa + root[1] * ya;
+        out[5 * j + 3] = root[0] * xc + root[1] * yc + root[2] * ya;
+        out[5 * j + 4] = root[2] * yc;
     }
     S colors[3][3], basis[MAX_BASES];
     if (seen.bases > 1) color_by_mean(seen, camera, colors, basis);
@@ -50,18 +74,23 @@ template <class S, class T>
 DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, const S& dx, const S& dy, const T* move, bool turns, S* sums) {
     const S energy = derivative[0] * derivative[0] + derivative[1] * derivative[1] + derivative[2] * derivative[2];
     const S pull = w * energy;
-    const S twice = weight + weight;
+    const T* root = move + MEAN_AXES;
+    const S along = dx * root[0] + dy * root[1], across = dy * root[2];
     for (int j = 0; j < 3; ++j) {
         const T* k = move + 5 * j;
-        const S q = dx * (dx * k[2] + dy * k[3] + S(k[0])) + dy * (dy * k[4] + S(k[1]));
-        S total = pull * q;
+        const S q = along * (along * k[2] + across * k[3] + S(k[0])) + across * (across * k[4] + S(k[1]));
         if (turns) {
-            const T* color = move + MEAN_COLORS + j;
-            total = total + w * twice * (derivative[0] * color[0] + derivative[1] * color[3] + derivative[2] * color[6]);
+            S total(Real<S>(0));
+            for (int c = 0; c < 3; ++c) {
+                const S moved = derivative[c] * q + weight * move[MEAN_COLORS + 3 * c + j];
+                total = total + moved * moved;
+            }
+            sums[j] = sums[j] + w * total;
+        } else {
+            sums[j] = sums[j] + pull * q * q;
         }
-        sums[j] = sums[j] + total * q;
     }
-    const S xx = dx * dx, xy = dx * dy, yy = dy * dy;
+    const S xx = along * along, xy = along * across, yy = across * across;
     const S left = pull * xx, right = pull * yy;
     sums[3] = sums[3] + left * xx;
     sums[4] = sums[4] + left * xy;
@@ -72,6 +101,17 @@ DIFF3R_INLINE void add_pixel(const S& w, const S& weight, const S* derivative, c
     sums[9] = sums[9] + w * weight * weight;
 }
 
+// Σ d² (a z₁² + b z₁ z₂ + c z₂²)² from the sums of degree four. Where its terms cancel to less than their rounding, that
+// rounding: what is returned is neither negative nor below half of the exact sum.
+template <class S> DIFF3R_INLINE S squared_move(const S* move, const S* sums) {
+    using R = Real<S>;
+    const S &a = move[0], &b = move[1], &c = move[2];
+    const S first = a * a * sums[0], middle = b * b * sums[2], last = c * c * sums[4];
+    const S total = first + middle + last + R(2) * (a * b * sums[1] + a * c * sums[2] + b * c * sums[3]);
+    const S least = SUM_ROUNDING<R> * (first + middle + last);
+    return select(value(total) > value(least), total, least);
+}
+
 // Adds one image's share of the diagonal: mean 3 (in units of s₀ left out), covariance 6, opacity (without its slope),
 // constant color 3; and rest [3, bases - 1].
 template <class S>
@@ -79,24 +119,16 @@ DIFF3R_INLINE void add_image(const Seen<S>& seen, const Camera<S>& camera, const
                              S* diagonal, S* rest) {
     using R = Real<S>;
     const S nothing(R(0)), light = sums[9];
-    S moves[6][3];
-    chart.image_moves(p.image_x, p.image_y, moves);
-    for (int k = 0; k < 6; ++k) {
-        S move[3];
-        exponent_move(p, moves[k][0], moves[k][1], moves[k][2], move);
-        const S &a = move[0], &b = move[1], &c = move[2];
-        diagonal[3 + k] = diagonal[3 + k] + (a * a * sums[3] + R(2) * (a * b) * sums[4] + (b * b + R(2) * (a * c)) * sums[5] +
-                                             R(2) * (b * c) * sums[6] + c * c * sums[7]);
-    }
+    S moves[6][3], root[3], along[3], across[3];
+    conic_root(p, root);
+    in_own_axes(root, p.image_x, p.image_y, along, across);
+    chart.image_moves(along, across, moves);
+    for (int j = 0; j < 3; ++j) diagonal[j] = diagonal[j] + sums[j];
+    for (int k = 0; k < 6; ++k) diagonal[3 + k] = diagonal[3 + k] + squared_move(moves[k], sums + 3);
     const S inverse = select(value(seen.opacity) > value(nothing), R(1) / seen.opacity, nothing);
     diagonal[9] = diagonal[9] + inverse * inverse * sums[8];
-    S colors[3][3], basis[MAX_BASES];
-    color_by_mean(seen, camera, colors, basis);
-    for (int j = 0; j < 3; ++j) {
-        S turned(R(0));
-        for (int c = 0; c < 3 && seen.bases > 1; ++c) turned = turned + colors[c][j] * colors[c][j];
-        diagonal[j] = diagonal[j] + (sums[j] + light * turned);
-    }
+    S basis[MAX_BASES];
+    basis_seen(seen, camera, basis);
     for (int c = 0; c < 3; ++c) {
         const S lit = seen.lit[c] * light;
         diagonal[10 + c] = diagonal[10 + c] + basis[0] * basis[0] * lit;

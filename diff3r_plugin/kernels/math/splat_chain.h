@@ -29,7 +29,7 @@ template <class S> DIFF3R_INLINE void visible_part(const MaskOf<S>& visible, con
 template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, S* numbers, int count) { visible_part(visible, numbers, count, numbers); }
 template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, Projection<S>& p) {
     S* const vectors[] = {p.point, p.axis_x, p.axis_y, p.image_x, p.image_y, p.spread_x, p.spread_y};
-    S* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.a, &p.b, &p.c};
+    S* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.cov_yy, &p.a, &p.b, &p.c};
     for (S* vector : vectors) keep_visible(visible, vector, 3);
     for (S* number : numbers) keep_visible(visible, number, 1);
 }
@@ -195,6 +195,15 @@ DIFF3R_INLINE void footprint_gram(const Projection<S>& p, const S& opacity, cons
             for (int i = begin[r]; i < end[r]; ++i) cross[r][c] = cross[r][c] + polynomial[r][i - begin[r]] * sums[15 + 6 * c + i];
         }
     }
+}
+
+// The SH basis at the direction that a Gaussian is seen from.
+template <class S> DIFF3R_INLINE void basis_seen(const Seen<S>& seen, const Camera<S>& camera, S* basis) {
+    S offset[3], direction[3];
+    offset_from_camera(seen.mean, camera, offset);
+    keep_visible<S>(seen.visible, offset, 3);
+    normalize(offset, direction);
+    harmonic_basis(seen.bases, direction[0], direction[1], direction[2], basis);
 }
 
 // The derivative of a splat's colors (rows) with respect to the mean, which turns the direction it is seen from; and the SH
