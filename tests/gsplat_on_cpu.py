@@ -61,6 +61,14 @@ def warp_visits() -> int:
     return loaded.cuda_on_host_warp_visits()
 
 
+def launches() -> int:
+    """Kernels launched in this process so far."""
+    loaded = library()
+    assert loaded is not None
+    loaded.cuda_on_host_launches.restype = ctypes.c_int64
+    return loaded.cuda_on_host_launches()
+
+
 def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Rasterizer:
     """The kernels and the twins, in one dtype."""
     loaded = library()

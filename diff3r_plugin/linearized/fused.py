@@ -27,7 +27,8 @@ class FusedLinearization:
         self._coordinates, self._theta = coordinates, theta.detach().contiguous()
         self._poses = coordinates.poses_at(self._theta)
         self._last = slice(coordinates.first_unknown("poses"), None)  # the poses', if they move, come last in θ
-        self._render = charted(coordinates, self._theta, coordinates.decode_cameras(self._theta, views))
+        at = views if self._poses is None else views.replace(world_to_camera=self._poses.camera)
+        self._render = charted(coordinates, self._theta, at)
         self.image: Float[Tensor, "B V 3 H W"] = self._render.image
 
     def jvp(self, tangent: Float[Tensor, "B P"]) -> Float[Tensor, "B V 3 H W"]:

@@ -107,7 +107,13 @@ inline void enter() {
     yield();
 }
 
+inline int64_t& launches() {
+    static int64_t count = 0;
+    return count;
+}
+
 inline void run(int blocks, int threads, const std::function<void()>& body) {
+    ++launches();
     if (threads % WARP_LANES) {
         std::fprintf(stderr, "cuda_on_host: %d threads are no whole warps\n", threads);
         std::abort();
@@ -217,6 +223,8 @@ extern "C" __attribute__((used)) inline int64_t cuda_on_host_warp_visits() {
     cuda_on_host::lane_visits() = 0;
     return count;
 }
+// Kernels launched so far.
+extern "C" __attribute__((used)) inline int64_t cuda_on_host_launches() { return cuda_on_host::launches(); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
     const int lane = cuda_on_host::block()->current % cuda_on_host::WARP_LANES;
     return cuda_on_host::exchanged(value, lane ^ mask);
