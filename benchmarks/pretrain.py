@@ -4,6 +4,10 @@ What a user of the plugin has is a converged network, and what the demonstration
 trains the miniature host on many procedural rooms with their true depths as a further loss, on a schedule that ends
 with the time, and writes its weights in half precision with their record beside them. What is in OUT already is not
 done again.
+
+With ``--data NAME=ROOT ... --validation-scenes A B ... --start CHECKPOINT --weights FILE`` it trains on captured scenes
+mixed with rooms (`benchmarks.captured`), from weights that are there already; the record's curve has rooms and captured
+scenes apart. Such weights stay out of the repository: photographs have terms of their own.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.captured.pretraining import curve, mixed_data
+from benchmarks.captured.roots import CapturedOptions, named_root
 from benchmarks.native import machine
 from diff3r_plugin.data import DataOptions
 from diff3r_plugin.demo import data
@@ -25,6 +31,15 @@ from diff3r_plugin.strict_json import write_json
 
 MOST_BYTES = 2_000_000
 """Of the weights' file: it lies in the repository, and in every wheel."""
+
+OWN_WEIGHTS = host_folder() / "pretrained" / "mini_host.ckpt"
+"""Those that the repository and the wheels hold, trained on procedural rooms alone."""
+
+CAPTURED_WINDOWS = (
+    "dataset.view_sampler.min_distance_between_context_views=3",
+    "dataset.view_sampler.max_distance_between_context_views=12",
+)
+"""Augmented windows are as wide as evaluation windows are, and up to one and a half times that."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class Pretraining:
         learning_rate: At the start of the cosine.
         extra_context_share: Share of the steps with four context views instead of two.
         validate_every: Steps.
+        captured: Captured scenes that are mixed with the rooms; then no true depths are used.
+        start: Weights to start from; random ones by default.
     """
 
     out: Path
@@ -54,6 +71,8 @@ class Pretraining:
     learning_rate: float = 2e-3
     extra_context_share: float = 0.15
     validate_every: int = 500
+    captured: CapturedOptions | None = None
+    start: Path | None = None
 
     @property
     def run_folder(self) -> Path:
@@ -62,8 +81,9 @@ class Pretraining:
 
     def data_options(self) -> DataOptions:
         """The rooms, with true depths."""
+        depths = self.captured is None
         return DataOptions(
-            train=self.rooms, val=self.validation_rooms, test=0, seed=self.rooms_seed, supersample=2, depths=True
+            train=self.rooms, val=self.validation_rooms, test=0, seed=self.rooms_seed, supersample=2, depths=depths
         )
 
     def arguments(self, resume: Path | None = None) -> tuple[str, ...]:
@@ -71,10 +91,10 @@ class Pretraining:
         return (
             "mode=train",
             f"seed={self.seed}",
-            "loss=[mse,ssim,depth]",
+            "loss=[mse,ssim,depth]" if self.captured is None else "loss=[mse,ssim]",
             "trainer.accelerator=cpu",
             "trainer.progress_bar=false",
-            f"dataset.roots=[{self.out / 'data'}]",
+            f"dataset.roots=[{self.out / ('data' if self.captured is None else 'mixed')}]",
             "trainer.max_steps=1000000",
             f"trainer.max_seconds={60 * self.minutes:g}",
             f"data_loader.train.batch_size={self.batch}",
@@ -87,21 +107,35 @@ class Pretraining:
             f"optimizer.lr={self.learning_rate:g}",
             "optimizer.warm_up_steps=200",
             f"trainer.val_check_interval={self.validate_every}",
-            f"trainer.limit_val_batches={self.validation_rooms}",
+            f"trainer.limit_val_batches={self.validation_rooms if self.captured is None else 0}",
+            *([] if self.captured is None else CAPTURED_WINDOWS),
             "trainer.num_sanity_val_steps=0",
             f"checkpointing.every_n_train_steps={self.validate_every}",
             f"hydra.run.dir={self.run_folder}",
-            *([] if resume is None else [f"checkpointing.load={resume}"]),
+            *self._from(resume),
         )
+
+    def _from(self, resume: Path | None) -> tuple[str, ...]:
+        if resume is not None:
+            return (f"checkpointing.load={resume}",)
+        return () if self.start is None else (f"checkpointing.load={self.start}", "checkpointing.resume=false")
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Step and file of what the training has written so far, in order."""
+        found = [(step_of(path), path) for path in self.run_folder.glob("checkpoints/*-step_*.ckpt")]
+        return sorted(found)
 
 
 def train(settings: Pretraining) -> None:
     """Write the rooms and train, unless that was done; an interrupted training is resumed."""
-    data.rooms(settings.out / "data", settings.data_options())
+    if settings.captured is None:
+        data.rooms(settings.out / "data", settings.data_options())
+    else:
+        mixed_data(settings.out, settings.captured, settings.data_options())
     if (settings.run_folder / "checkpoints" / "last.ckpt").is_file():
         return
-    started = sorted(settings.run_folder.glob("checkpoints/*-step_*.ckpt"), key=step_of)
-    arguments = settings.arguments(started[-1] if started else None)
+    started = settings.checkpoints()
+    arguments = settings.arguments(started[-1][1] if started else None)
     run(HostCommand("pretraining", arguments, settings.run_folder / "train.log"))
 
 
@@ -138,16 +172,17 @@ def export(settings: Pretraining, weights: Path) -> dict[str, object]:
     torch.save({"state_dict": halves, "global_step": 0, "epoch": 0, "pytorch-lightning_version": version}, weights)
     if weights.stat().st_size > MOST_BYTES:
         raise ValueError(f"{weights} has {weights.stat().st_size} bytes, more than {MOST_BYTES}.")
-    curve = validation_curve(settings.run_folder / "local" / "metrics.jsonl")
+    validation = measured_curve(settings)  # after the weights are there: it takes minutes where tests measure it
     record: dict[str, object] = {
-        "command": f"python -m benchmarks.pretrain OUT --minutes {settings.minutes:g} --seed {settings.seed}",
-        "host_command": [word.replace(str(settings.out), "OUT") for word in settings.arguments()],
+        "command": command(settings),
+        "host_command": [without_folders(word, settings) for word in settings.arguments()],
         "rooms": data.options_command(Path("OUT/data"), settings.data_options()),
         "steps": checkpoint["global_step"],
         "parameters": sum(tensor.numel() for tensor in halves.values()),
         "bytes": weights.stat().st_size,
-        "validation": curve[-1],
-        "validation_curve": curve,
+        **({} if settings.captured is None else {"captured": settings.captured.record()}),
+        "validation": validation[-1],
+        "validation_curve": validation,
         "machine": machine(),
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d"),
@@ -156,15 +191,78 @@ def export(settings: Pretraining, weights: Path) -> dict[str, object]:
     return record
 
 
+def measured_curve(settings: Pretraining) -> list[dict[str, object]]:
+    """What validation says along the training: from the host's own log, or by tests of its checkpoints."""
+    if settings.captured is None:
+        return [dict(point) for point in validation_curve(settings.run_folder / "local" / "metrics.jsonl")]
+    last = settings.run_folder / "checkpoints" / "last.ckpt"
+    end = int(torch.load(last, map_location="cpu", weights_only=False)["global_step"])
+    start = [] if settings.start is None else [(0, settings.start)]
+    between = [(step, path) for step, path in settings.checkpoints() if step < end]
+    places = mixed_data(settings.out, settings.captured, settings.data_options())
+    return curve([*start, *between, (end, last)], places, settings.out)
+
+
+def command(settings: Pretraining) -> str:
+    """The command line that trains so, without this machine's folders."""
+    words = f"python -m benchmarks.pretrain OUT --minutes {settings.minutes:g} --seed {settings.seed}"
+    if settings.captured is None:
+        return words
+    found = settings.captured
+    return " ".join(
+        [
+            words,
+            f"--rooms {settings.rooms} --learning-rate {settings.learning_rate:g} --near {found.near:g}",
+            f"--variants {found.variants}",
+            *(f"--data {name}=ROOT" for name in sorted(found.roots)),
+            *(["--validation-scenes", *found.without] if found.without else []),
+            *([] if settings.start is None else [f"--start {settings.start.name}"]),
+            "--weights FILE",
+        ]
+    )
+
+
+def without_folders(word: str, settings: Pretraining) -> str:
+    """A word of the host's command line, without this machine's folders."""
+    word = word.replace(str(settings.out), "OUT")
+    return word if settings.start is None else word.replace(str(settings.start), settings.start.name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder for the rooms (0.2 GB) and the run")
     parser.add_argument("--minutes", type=float, default=Pretraining.minutes)
     parser.add_argument("--seed", type=int, default=Pretraining.seed)
     parser.add_argument("--rooms", type=int, default=Pretraining.rooms)
-    parser.add_argument("--weights", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
+    parser.add_argument("--weights", type=Path, default=OWN_WEIGHTS)
+    parser.add_argument("--learning-rate", type=float, default=Pretraining.learning_rate)
+    parser.add_argument("--validate-every", type=int, default=Pretraining.validate_every, help="steps")
+    parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument(
+        "--data", action="append", default=[], type=named_root, metavar="NAME=ROOT", help="captured scenes, mixed in"
+    )
+    parser.add_argument("--validation-scenes", nargs="+", default=[], help="captured scenes that choose, not train")
+    parser.add_argument("--variants", type=int, default=CapturedOptions.variants, help="of each captured scene")
+    parser.add_argument("--near", type=float, default=CapturedOptions.near, help="nearest depth in the data's units")
     options = parser.parse_args()
-    settings = Pretraining(options.out.resolve(), options.minutes, options.rooms, seed=options.seed)
+    if options.data and options.weights.resolve() == OWN_WEIGHTS.resolve():
+        parser.error(
+            "weights that captured scenes trained do not go into the repository; give --weights FILE elsewhere"
+        )
+    captured = None
+    if options.data:
+        roots = {name: root.resolve() for name, root in options.data}
+        captured = CapturedOptions(roots, tuple(options.validation_scenes), options.variants, near=options.near)
+    settings = Pretraining(
+        options.out.resolve(),
+        options.minutes,
+        options.rooms,
+        seed=options.seed,
+        learning_rate=options.learning_rate,
+        validate_every=options.validate_every,
+        captured=captured,
+        start=None if options.start is None else options.start.resolve(),
+    )
     train(settings)
     record = export(settings, options.weights)
     print(

@@ -5,6 +5,10 @@
     finetune    plain, implicit, stepwise and first-order fine-tuning of the pretrained host
     outliers    one of two context images corrupted: pixel weights off, learned, known
     real        the fine-tuned checkpoints on captured images (--data NAME=ROOT, once each)
+    captured    fine-tunings on captured scenes (--data NAME=ROOT), refined by the layer and by the customary TTO, on
+                captured test scenes (--test NAME=ROOT, once each); --validation-scenes choose how
+    captured_ceilings
+                what refinement could give on the captured validation scenes
     cost        seconds of a training step and peak memory, by backward mode and number of inner steps
     report      docs/results.md and its figures from what the experiments wrote to benchmarks/results
 
@@ -15,24 +19,30 @@ Everything is kept below --out as it comes: a run that was stopped resumes. Each
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.captured.roots import CapturedOptions, named_root
 from benchmarks.native import machine
-from benchmarks.study import experiments
+from benchmarks.study import captured, experiments
+from benchmarks.study.captured_trainings import CapturedStudy, CapturedTrainings
 from benchmarks.study.costs import costs
 from benchmarks.study.report import write_report
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
-from benchmarks.study.trainings import Trainings
+from benchmarks.study.trainings import Say, Trainings
 from diff3r_plugin.demo.host import host_folder
 from diff3r_plugin.demo.results import versions
 from diff3r_plugin.strict_json import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
+EXPERIMENTS = (
+    *("overfit", "ceilings", "finetune", "outliers", "real", "captured", "captured_ceilings", "cost", "report"),
+)
 FINETUNE = ("plain", "implicit", "first_order")
 
 
@@ -48,7 +58,10 @@ def main() -> None:
             for name in ("steps", "test_rooms", "validation_rooms", "grid_rooms", "context_views")
         },
         "learning_rate": options.learning_rate,
-        "overfit_steps": tuple(options.overfit_steps) if options.overfit_steps else None,
+        **{
+            name: None if getattr(options, name) is None else tuple(getattr(options, name))
+            for name in ("overfit_steps", "grid_scales", "grid_factors", "grid_steps", "learned_steps")
+        },
     }
     settings = StudySettings(
         options.out.resolve(), options.checkpoint.resolve(), **{k: v for k, v in changes.items() if v is not None}
@@ -58,8 +71,53 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {line}", flush=True)
 
-    name = options.experiment + ("" if settings.context_views == 2 else f"_{settings.context_views}views")
+    views = options.tested_views or settings.context_views
+    name = options.experiment + ("" if views == 2 else f"_{views}views")
     name += f"_{options.name}" if options.name else ""
+    if options.experiment.startswith("captured"):
+        found = on_captured(options, settings, name, say)
+    else:
+        found = on_rooms(options, settings, name, say)
+    record = {
+        "experiment": options.experiment,
+        "command": command_line(sys.argv[1:]),
+        "settings": settings.record(),
+        "machine": machine(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+        **found,
+    }
+    write_json(RESULTS / f"study_{name}.json", record)
+    say(f"wrote benchmarks/results/study_{name}.json")
+
+
+def on_captured(options: argparse.Namespace, settings: StudySettings, name: str, say: Say) -> dict[str, Any]:
+    """The experiments whose trainings are on captured scenes."""
+    roots = {label: root.resolve() for label, root in options.data}
+    data = CapturedOptions(roots, tuple(options.validation_scenes), options.scene_variants, near=options.near)
+    tests = {label: root.resolve() for label, root in options.test}
+    study = CapturedStudy(data, tests, options.tested_views or settings.context_views, options.most_windows)
+    trainings = CapturedTrainings(settings, study, say)
+    file = ResultsFile(settings.out / f"{name}.json", trainings.identity())
+    started_from = {"started_from": start_of(options.checkpoint)}
+    if options.experiment == "captured_ceilings":
+        return {**captured.room_to_gain(trainings, file), **started_from}
+    variants = options.variants or ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
+    found = captured.captured(trainings, file, variants, experiments.VARIANTS, options.customary_steps)
+    return {**found, **started_from}
+
+
+def start_of(checkpoint: Path) -> str:
+    """How the weights that trainings start from were made, from the record beside them."""
+    record = checkpoint.with_suffix(".json")
+    if not record.is_file():
+        return checkpoint.name
+    found = json.loads(record.read_text(encoding="utf-8"))
+    return f"the host of `{found['command']}` ({found['steps']} steps)"
+
+
+def on_rooms(options: argparse.Namespace, settings: StudySettings, name: str, say: Say) -> dict[str, Any]:
+    """The experiments whose trainings are on procedural rooms."""
     file = ResultsFile(settings.out / f"{name}.json", settings.identity())
     trainings = Trainings(settings, say)
     found: dict[str, Any]
@@ -77,17 +135,7 @@ def main() -> None:
         found = costs(trainings, file)
     else:
         found = experiments.real(trainings, file, tuple(options.variants or ("plain", "implicit")), dict(options.data))
-    record = {
-        "experiment": options.experiment,
-        "command": command_line(sys.argv[1:]),
-        "settings": settings.record(),
-        "machine": machine(),
-        "versions": versions(),
-        "date": time.strftime("%Y-%m-%d"),
-        **found,
-    }
-    write_json(RESULTS / f"study_{name}.json", record)
-    say(f"wrote benchmarks/results/study_{name}.json")
+    return found
 
 
 def command_line(arguments: list[str]) -> str:
@@ -103,7 +151,7 @@ def command_line(arguments: list[str]) -> str:
     for word in arguments:
         if skip or word in ("--out", "--checkpoint"):
             skip = not skip
-        elif kept and kept[-1] == "--data":
+        elif kept and kept[-1] in ("--data", "--test"):
             kept.append(f"{word.partition('=')[0]}=ROOT")
         else:
             kept.append(word)
@@ -115,11 +163,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiment", choices=("overfit", "ceilings", "finetune", "outliers", "real", "cost", "report"))
+    parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--out", type=Path, default=Path("outputs/study"))
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--variants", nargs="+", choices=[*experiments.VARIANTS, *experiments.CORRUPTED_VARIANTS])
+    parser.add_argument(
+        "--variants", nargs="+", choices=[*experiments.VARIANTS, captured.PLAIN_LONGER, *experiments.CORRUPTED_VARIANTS]
+    )
     parser.add_argument(
         "--as-long-as",
         nargs="+",
@@ -129,19 +179,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--name", help="of this run among others of one experiment: results are study_EXPERIMENT_NAME.json"
     )
-    parser.add_argument("--data", action="append", default=[], type=_named, metavar="NAME=ROOT")
+    parser.add_argument("--data", action="append", default=[], type=named_root, metavar="NAME=ROOT")
+    parser.add_argument(
+        "--test", action="append", default=[], type=named_root, metavar="NAME=ROOT", help="captured: test scenes"
+    )
+    parser.add_argument("--validation-scenes", nargs="+", default=[], help="captured: scenes that choose")
+    parser.add_argument("--scene-variants", type=int, default=16, help="captured: augmented windows of each scene")
+    parser.add_argument("--near", type=float, default=CapturedOptions.near, help="captured: nearest depth in its units")
+    parser.add_argument("--tested-views", type=int, help="captured: context views at test, if not --context-views")
+    parser.add_argument("--most-windows", type=int, help="captured: of each scene; all by default")
+    parser.add_argument("--customary-steps", type=int, nargs="+", default=[50, 200, 1000])
     for name in ("steps", "test-rooms", "validation-rooms", "grid-rooms", "context-views"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--overfit-steps", type=int, nargs="+")
+    parser.add_argument("--grid-steps", type=int, nargs="+", help="numbers of inner steps that are tried")
+    parser.add_argument("--learned-steps", type=int, nargs="+", help="the same with learned weights")
+    parser.add_argument("--grid-scales", type=float, nargs="+", help="factors on all default weights that are tried")
+    parser.add_argument(
+        "--grid-factors", type=float, nargs="*", help="factors on single groups that are tried; or none"
+    )
     return parser.parse_args()
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, root = text.partition("=")
-    if not (name and equals and root):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=ROOT, like fox=DATA/fox_re10k")
-    return name, Path(root)
 
 
 if __name__ == "__main__":

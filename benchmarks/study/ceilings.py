@@ -34,6 +34,12 @@ UPDATES, RATE = 40, 0.1
 Refine = Callable[[SavedScene], float]
 
 
+def captured_ceilings(scenes: list[SavedScene], settings: StudySettings) -> dict[str, Callable[[], list[float]]]:
+    """Rows by name, as `ceilings` has them, for scenes whose depths nobody knows."""
+    found = choose(scenes, settings, TTOConfig(), learned=False)
+    return _without_depths(scenes, found)
+
+
 def ceilings(
     scenes: list[SavedScene], place: TestData, settings: StudySettings
 ) -> dict[str, Callable[[], list[float]]]:
@@ -45,25 +51,38 @@ def ceilings(
     found = choose(scenes, settings, TTOConfig(), learned=False)
     depths = true_depths(place)
 
-    def each(refine: Refine) -> Callable[[], list[float]]:
-        return lambda: [refine(scene) for scene in scenes]
-
-    def refined(scene: SavedScene) -> float:
-        return evaluate(scene, replace(TTOConfig(), inner_steps=found.steps), found.weights).after["psnr"]
-
     def with_true_depth(scene: SavedScene) -> SavedScene:
         return replace(scene, gaussians=at_depth(scene.gaussians, scene.context, depths[scene.name]))
 
+    def each(refine: Refine) -> Callable[[], list[float]]:
+        return lambda: [refine(scene) for scene in scenes]
+
+    rows = _without_depths(scenes, found)
+    targets_too = rows.popitem()
     return {
-        "no refinement": each(lambda scene: evaluate(scene, TTOConfig(inner_steps=0), found.weights).before["psnr"]),
-        "the same weights everywhere": each(refined),
-        "the best of five scales for each room": each(lambda scene: best_scale(scene, found)),
-        "weights of each Gaussian, by the targets' gradient": each(lambda scene: best_weights(scene, found)),
+        **rows,
         "true depths, no refinement": each(
             lambda scene: evaluate(with_true_depth(scene), TTOConfig(inner_steps=0), found.weights).before["psnr"]
         ),
-        "true depths, the same weights everywhere": each(lambda scene: refined(with_true_depth(scene))),
-        "refined on the targets, too": each(lambda scene: refined(with_targets(scene))),
+        "true depths, the same weights everywhere": each(lambda scene: _refined(with_true_depth(scene), found)),
+        targets_too[0]: targets_too[1],
+    }
+
+
+def _refined(scene: SavedScene, choice: Choice) -> float:
+    return evaluate(scene, replace(TTOConfig(), inner_steps=choice.steps), choice.weights).after["psnr"]
+
+
+def _without_depths(scenes: list[SavedScene], found: Choice) -> dict[str, Callable[[], list[float]]]:
+    def each(refine: Refine) -> Callable[[], list[float]]:
+        return lambda: [refine(scene) for scene in scenes]
+
+    return {
+        "no refinement": each(lambda scene: evaluate(scene, TTOConfig(inner_steps=0), found.weights).before["psnr"]),
+        "the same weights everywhere": each(lambda scene: _refined(scene, found)),
+        "the best of five scales for each room": each(lambda scene: best_scale(scene, found)),
+        "weights of each Gaussian, by the targets' gradient": each(lambda scene: best_weights(scene, found)),
+        "refined on the targets, too": each(lambda scene: _refined(with_targets(scene), found)),
     }
 
 

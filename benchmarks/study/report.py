@@ -8,43 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.captured_report import captured_table, per_scene
 from benchmarks.study.costs import cost_table
 from benchmarks.study.experiments import AS_LONG_AS
 from benchmarks.study.summary import Summary
+from benchmarks.study.titles import title
 from diff3r_plugin.mean_and_error import MeanAndError
-
-TITLES = {
-    "plain": "plain fine-tuning",
-    "implicit": "Diff3R, implicit gradient",
-    "stepwise": "Diff3R, discrete adjoint of the solver",
-    "first_order": "Diff3R, first order",
-    "implicit_held": "Diff3R, implicit, unrefined scene held",
-    "implicit_lightly_held": "Diff3R, implicit, unrefined scene held at 0.1",
-    "eight_steps": "Diff3R, implicit, eight inner steps",
-    "eight_steps_lightly_held": "Diff3R, implicit, eight inner steps, unrefined scene held at 0.1",
-    "two_steps": "Diff3R, implicit, two inner steps",
-    "two_steps_held": "Diff3R, implicit, two inner steps, unrefined scene held",
-    "stepwise_held": "Diff3R, discrete adjoint, unrefined scene held",
-    "stepwise_lightly_held": "Diff3R, discrete adjoint, unrefined scene held at 0.3",
-    "scalars": "Diff3R, weights not learned",
-    "cross_view": "Diff3R, head sees the other views",
-    "searched": "Diff3R, group bases searched",
-    "corrupted_plain": "plain fine-tuning",
-    "corrupted_off": "Diff3R, w off",
-    "corrupted_poses": "Diff3R, w off, poses move",
-    "corrupted_learned": "Diff3R, w learned",
-    "corrupted_supervised": "Diff3R, w told first, then learned",
-    "corrupted_exposure": "Diff3R, the same and exposures",
-    "corrupted_cameras": "Diff3R, the same, exposures and poses",
-}
-
-
-def title(variant: str) -> str:
-    """What a table calls a training."""
-    other = variant.removeprefix(AS_LONG_AS)
-    if other != variant:
-        return f"plain, as many seconds as: {title(other)}"
-    return TITLES.get(variant, variant)
 
 
 def write_report(results: Path, docs: Path, pretrained: Path) -> None:
@@ -102,10 +71,10 @@ def provenance(record: dict[str, Any]) -> str:
     trained = ""
     if record["experiment"] not in ("overfit", "ceilings", "cost"):
         trained = f"{settings['steps']} steps, seeds {', '.join(map(str, settings['seeds']))}, "
-    return (
-        f"`{record['command']}` on {record['date']}, commit {machine['commit']}; {trained}"
-        f"rooms of seed {settings['rooms_seed']}, {settings['context_views']} context views."
-    )
+    made = f"`{record['command']}` on {record['date']}, commit {machine['commit']}"
+    if "captured" in record:
+        return f"{made}; started from {record['started_from']}."
+    return f"{made}; {trained}rooms of seed {settings['rooms_seed']}, {settings['context_views']} context views."
 
 
 def overfit_table(record: dict[str, Any]) -> str:
@@ -124,13 +93,13 @@ def overfit_table(record: dict[str, Any]) -> str:
 
 def ceilings_table(record: dict[str, Any]) -> str:
     """PSNR of every row, and paired differences to the same weights everywhere."""
-    rows = record["rows"]
+    rows, scenes = record["rows"], "captured scenes" if "captured" in record else "rooms"
     common = rows["the same weights everywhere"]
     lines = ["| known | PSNR | minus the same weights everywhere |", "| --- | --- | --- |"]
     for name, values in rows.items():
         difference = "" if values == common else Summary.difference({"1": values}, {"1": common}).text(sign=True)
         lines.append(f"| {name} | {MeanAndError.of(values).text(2)} | {difference} |")
-    return "\n".join(lines) + f"\n\nTarget PSNR in dB, mean ± standard error over {len(record['rooms'])} rooms."
+    return "\n".join(lines) + f"\n\nTarget PSNR in dB, mean ± standard error over {len(record['rooms'])} {scenes}."
 
 
 def training_table(record: dict[str, Any]) -> str:
@@ -264,13 +233,13 @@ def plot_overfit(record: dict[str, Any], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     steps = record["settings"]["overfit_steps"]
-    for axis, (name, title) in zip(axes, (("psnr_context_after", "context"), ("psnr_after", "target")), strict=True):
+    for axis, (name, views) in zip(axes, (("psnr_context_after", "context"), ("psnr_after", "target")), strict=True):
         for scale in record["settings"]["grid_scales"]:
             found = [MeanAndError.of(record["rows"][f"weights x {scale:g}, {n} steps"][name]) for n in steps]
             axis.errorbar(
                 steps, [f.mean for f in found], [f.standard_error for f in found], label=f"Λ × {scale:g}", capsize=2
             )
-        axis.set(xlabel="inner steps", ylabel="PSNR, dB", title=f"{title} views", xscale="symlog")
+        axis.set(xlabel="inner steps", ylabel="PSNR, dB", title=f"{views} views", xscale="symlog")
         axis.grid(alpha=0.3)
     axes[0].legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -285,14 +254,10 @@ def _by_seed(units: dict[str, Any], variant: str, name: str) -> dict[str, list[f
 
 def _per_scene(units: dict[str, Any], variant: str, name: str) -> dict[str, list[float]]:
     """The mean of each scene's windows, which are called SCENE_NUMBER; the windows of a single scene as they are."""
-    found = {}
-    for seed, values in _by_seed(units, variant, name).items():
-        windows = units[f"{variant}, seed {seed}"]["rooms"]
-        scenes: dict[str, list[float]] = {}
-        for window, value in zip(windows, values, strict=True):
-            scenes.setdefault(window.rpartition("_")[0], []).append(value)
-        found[seed] = values if len(scenes) == 1 else [sum(v) / len(v) for v in scenes.values()]
-    return found
+    return {
+        seed: per_scene(units[f"{variant}, seed {seed}"]["rooms"], values)
+        for seed, values in _by_seed(units, variant, name).items()
+    }
 
 
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -301,6 +266,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "finetune": training_table,
     "outliers": outlier_table,
     "real": real_table,
+    "captured": captured_table,
+    "captured_ceilings": ceilings_table,
     "cost": cost_table,
 }
 """Experiment -> what is written of it."""

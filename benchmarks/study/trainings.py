@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Training:
         words: The plugin's words on its command line; empty for a plain one.
         seconds: Of its loop.
         steps: How many it made.
+        cpu_seconds: Of its whole process, start and imports included, on all cores; 0 where it was not recorded.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Training:
     words: tuple[str, ...]
     seconds: float
     steps: int
+    cpu_seconds: float = 0.0
 
 
 class Trainings:
@@ -55,6 +58,11 @@ class Trainings:
         self.settings, self.say = settings, say
         views = settings.context_views
         self.choices = ResultsFile(settings.out / f"choices_{views}views.json", settings.identity())
+
+    @property
+    def tested_views(self) -> int:
+        """Context views at test."""
+        return self.settings.context_views
 
     def root(self, corrupted: bool = False) -> Path:
         """Data root of the rooms, written if need be."""
@@ -78,11 +86,21 @@ class Trainings:
         *,
         corrupted: bool = False,
         max_seconds: float | None = None,
+        longer: int = 1,
     ) -> Training:
-        """Fine-tune the checkpoint of the settings for their steps, or for as many as fit into ``max_seconds``."""
+        """Fine-tune the checkpoint of the settings for their steps, or for as many as fit into ``max_seconds``.
+
+        Args:
+            name: Of the variant.
+            seed: Of the training.
+            words: The plugin's, on the command line; none for a plain training.
+            corrupted: Whether on corrupted images.
+            max_seconds: Instead of a number of steps.
+            longer: Times as many steps as the settings say.
+        """
         settings, root = self.settings, self.root(corrupted)
         folder = settings.out / "trainings" / f"{name}_{settings.context_views}views_seed{seed}"
-        steps = settings.steps if max_seconds is None else 1000 * settings.steps
+        steps = longer * settings.steps if max_seconds is None else 1000 * settings.steps
         arguments = (
             *self.training_arguments(folder, root, seed, steps),
             *([] if max_seconds is None else [f"trainer.max_seconds={max_seconds:.1f}"]),
@@ -93,12 +111,14 @@ class Trainings:
             self.say(f"training {name}, seed {seed}")
             log = TrainingLog(folder / "local" / "metrics.jsonl")
             log.path.unlink(missing_ok=True)
+            spent = cpu_seconds_of_children()
             whole = run(HostCommand(f"training {name}", arguments, folder / "train.log"), log.read)
-            seconds = log.seconds()
-            done = {"seconds": whole if seconds is None else seconds, "steps": log.step}
+            seconds, spent = log.seconds(), cpu_seconds_of_children() - spent
+            done = {"seconds": whole if seconds is None else seconds, "steps": log.step, "cpu_seconds": spent}
             write_json(record, {"arguments": arguments, **done})
         found = json.loads(record.read_text(encoding="utf-8"))
-        return Training(name, seed, checkpoint, tuple(words), found["seconds"], found["steps"])
+        spent = found.get("cpu_seconds", 0.0)
+        return Training(name, seed, checkpoint, tuple(words), found["seconds"], found["steps"], spent)
 
     def training_arguments(self, folder: Path, root: Path, seed: int, steps: int) -> tuple[str, ...]:
         """What every training from the checkpoint has on its command line, with or without the plugin."""
@@ -142,7 +162,7 @@ class Trainings:
         settings = self.settings
         place = place or TestData.rooms(self.root(), split)
         name = "start" if training is None else f"{training.name}_seed{training.seed}"
-        folder = settings.out / "scenes" / f"{name}_{settings.context_views}views_{label or split}"
+        folder = settings.out / "scenes" / f"{name}_{self.tested_views}views_{label or split}"
         checkpoint = settings.checkpoint if training is None else training.checkpoint
         words = training.words if training is not None else ()
         arguments = (
@@ -152,8 +172,8 @@ class Trainings:
             f"dataset.roots=[{place.root}]",
             f"dataset.splits.test={place.split}",
             "dataset/view_sampler=evaluation",
-            f"dataset.view_sampler.index_path={self._index(place, folder)}",
-            f"dataset.view_sampler.num_context_views={settings.context_views}",
+            f"dataset.view_sampler.index_path={self.index(place, folder)}",
+            f"dataset.view_sampler.num_context_views={self.tested_views}",
             f"checkpointing.load={checkpoint}",
             f"test.output_path={folder}",
             "test.save_image=false",
@@ -174,7 +194,7 @@ class Trainings:
         files = sorted((folder / "diff3r").glob("*/scene.pt"))
         return [SavedScene.load(file) for file in files[:limit]]
 
-    def _index(self, place: TestData, folder: Path) -> Path:
+    def index(self, place: TestData, folder: Path) -> Path:
         """The evaluation index with as many context views as the settings say."""
         count = self.settings.context_views
         if count == 2:
@@ -191,6 +211,12 @@ NOT_AT_TEST = (
     "diff3r.unrefined_loss=",
     "diff3r.confidence_supervision=",
 )
+
+
+def cpu_seconds_of_children() -> float:
+    """Processor time of all processes that were started from here and have ended; other work does not lengthen it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def with_more_views(views: dict[str, list[int]], count: int) -> dict[str, list[int]]:

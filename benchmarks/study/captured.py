@@ -1,0 +1,122 @@
+"""The study on captured scenes: fine-tunings, and the layer beside the customary TTO on what each of them predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.study.captured_trainings import VALIDATION, CapturedTrainings
+from benchmarks.study.ceilings import captured_ceilings
+from benchmarks.study.refinement import Choice, choose, scores
+from benchmarks.study.results_file import ResultsFile
+from benchmarks.study.trainings import Training
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.demo.flag import tto_config
+from diff3r_plugin.evaluation import SavedScene, score
+from diff3r_plugin.optimize.customary import CustomaryTTO
+
+LONGER = 3
+"""Times as many steps as the other trainings make has the plain one that no variant outlasts: a step through the
+refinement takes 2.0 to 2.9 times a plain one (`study cost`)."""
+
+PLAIN_LONGER = "plain_longer"
+"""Plain fine-tuning of ``LONGER`` times the steps."""
+
+PLAIN = ("plain", PLAIN_LONGER)
+CUSTOMARY_LOSSES = ("photometric", "mse")
+
+
+def captured(
+    trainings: CapturedTrainings,
+    file: ResultsFile,
+    variants: Sequence[str],
+    words: dict[str, tuple[str, ...]],
+    customary_steps: Sequence[int],
+) -> dict[str, Any]:
+    """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
+
+    The customary TTO is what a plain network is refined by today; it is measured on those and on the start.
+
+    Args:
+        trainings: Makes them.
+        file: Keeps what is measured.
+        variants: Names of the trainings.
+        words: The plugin's words by name.
+        customary_steps: Numbers of steps of the customary TTO.
+    """
+    units: dict[str, Any] = {}
+    jobs: list[tuple[str, int | None]] = [("start", None)]
+    jobs += [(name, seed) for seed in trainings.settings.seeds for name in variants]
+    for done, (name, seed) in enumerate(jobs, 1):
+        unit = name if seed is None else f"{name}, seed {seed}"
+        training = None if seed is None else fine_tuned(trainings, name, seed, words)
+        trainings.say(f"{unit} ({done} of {len(jobs)})")
+        units[unit] = file.unit(unit, lambda t=training, u=unit: measured(trainings, t, u))  # type: ignore[misc]
+        if name == "start" or name in PLAIN:
+            units[unit]["customary"] = {
+                loss: file.unit(
+                    f"{unit}, customary, {loss}, {list(customary_steps)}",
+                    lambda t=training, c=loss: customary(trainings, t, customary_steps, c),  # type: ignore[misc]
+                )
+                for loss in CUSTOMARY_LOSSES
+            }
+    return {"units": units, "captured": trainings.study.record()}
+
+
+def fine_tuned(trainings: CapturedTrainings, name: str, seed: int, words: dict[str, tuple[str, ...]]) -> Training:
+    """The training of a name and seed."""
+    if name == PLAIN_LONGER:
+        return trainings.fine_tune(name, seed, (), longer=LONGER)
+    return trainings.fine_tune(name, seed, words[name])
+
+
+def measured(trainings: CapturedTrainings, training: Training | None, unit: str) -> dict[str, Any]:
+    """How validation scenes chose to refine, and the scores of every test window with that choice."""
+    found = trainings.captured_scenes(training)
+    config = TTOConfig() if training is None else tto_config(training.words)
+    learned = training is not None and bool(training.words)
+    choice = Choice(
+        **trainings.choices.unit(
+            unit, lambda: asdict(choose(found[VALIDATION], trainings.settings, config, learned=learned))
+        )
+    )
+    trainings.say(f"{unit}: chose {choice.steps} steps, {choice.weights or 'learned weights'}, {choice.psnr:.2f} dB")
+    tests = {
+        label: {"rooms": [scene.name for scene in scenes], "scores": scores(scenes, choice, config)}
+        for label, scenes in found.items()
+    }
+    made = {} if training is None else {"seconds": training.seconds, "cpu_seconds": training.cpu_seconds}
+    return {"tests": tests, "choice": asdict(choice), "steps": 0 if training is None else training.steps, **made}
+
+
+def customary(
+    trainings: CapturedTrainings, training: Training | None, steps: Sequence[int], loss: str
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Label -> number of steps -> scores of every window after the customary TTO."""
+    trainings.say(f"customary TTO of {'the start' if training is None else training.name}, {loss}")
+    return {
+        label: customary_scores(scenes, CustomaryTTO(steps=tuple(steps), loss=loss))
+        for label, scenes in trainings.captured_scenes(training).items()
+    }
+
+
+def customary_scores(scenes: Sequence[SavedScene], settings: CustomaryTTO) -> dict[str, dict[str, list[float]]]:
+    """Number of steps -> PSNR, SSIM, context PSNR and seconds of every scene."""
+    columns: dict[str, dict[str, list[float]]] = {str(count): {} for count in settings.steps}
+    for scene in scenes:
+        for state in settings.run(scene.gaussians, scene.context):
+            row = {f"{name}_after": value for name, value in score(scene, state.gaussians, settings.backend).items()}
+            for name, value in {**row, "seconds": state.seconds}.items():
+                columns[str(state.steps)].setdefault(name, []).append(value)
+    return columns
+
+
+def room_to_gain(trainings: CapturedTrainings, file: ResultsFile) -> dict[str, Any]:
+    """What refinement of the start's validation windows could reach for one who knows targets or the best weights."""
+    scenes = trainings.captured_scenes(None)[VALIDATION]
+    rows = {}
+    for name, make in captured_ceilings(scenes, trainings.settings).items():
+        trainings.say(name)
+        rows[name] = file.unit(name, make)
+    return {"rows": rows, "rooms": [scene.name for scene in scenes], "captured": trainings.study.record()}
