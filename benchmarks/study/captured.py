@@ -113,7 +113,7 @@ def customary_scores(scenes: Sequence[SavedScene], settings: CustomaryTTO) -> di
 
 
 def room_to_gain(trainings: CapturedTrainings, file: ResultsFile) -> dict[str, Any]:
-    """What refinement of the start's validation windows could reach for one who knows targets or the best weights."""
+    """What refinement of the start's validation windows could reach for an oracle that knows targets or weights."""
     scenes = trainings.captured_scenes(None)[VALIDATION]
     rows = {}
     for name, make in captured_ceilings(scenes, trainings.settings).items():
