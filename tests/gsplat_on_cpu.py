@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.kernels.loading import cache, toolchain
-from diff3r_plugin.kernels.loading.build_cuda import SOURCE_DIRECTORY, sources, sources_and_headers
+from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
+from diff3r_plugin.kernels.loading.driver import Driver
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading.modules_cuda import sources, sources_and_headers
 from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
 from diff3r_plugin.render import semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, without_gsplat
 
 SHIM = Path(__file__).parent / "kernels" / "cuda_on_host.h"
+DRIVER = SHIM.with_name("driver_on_host.cpp")
 
 
 @functools.lru_cache(maxsize=1)
@@ -42,15 +45,23 @@ def library() -> ctypes.CDLL | None:
         "-x",
         "c++",
     ]
-    digest = hashlib.sha256(SHIM.read_bytes() + repr(flags).encode())
+    digest = hashlib.sha256(SHIM.read_bytes() + DRIVER.read_bytes() + repr(flags).encode())
     for source in sources_and_headers():
         digest.update(source.read_bytes())
 
     def make(target: Path) -> None:
-        error = toolchain.compile_library([compiler], flags, [], sources(), target)
+        error = toolchain.compile_library([compiler], flags, [], [*sources(), DRIVER], target)
         assert error is None, error
 
     return ctypes.CDLL(str(cache.provide(f"diff3r_cuda_on_host_{digest.hexdigest()[:16]}.so", make)))
+
+
+def kernels(dtype: torch.dtype) -> CudaKernels:
+    """The kernels in one dtype, launched as on a device: through a driver that runs them on this CPU."""
+    loaded = library()
+    assert loaded is not None
+    bits = 8 * dtype.itemsize
+    return CudaKernels(Driver(loaded), lambda unit, bases: f"on-host {unit} {bits} {bases}".encode())
 
 
 def warp_visits() -> int:
@@ -71,19 +82,15 @@ def launches() -> int:
 
 def rasterizer(dtype: torch.dtype, alpha_cap: float = semantics.ALPHA_CAP) -> Rasterizer:
     """The kernels and the twins, in one dtype."""
-    loaded = library()
-    assert loaded is not None
-    kernels = CudaKernels(loaded, "f64" if dtype == torch.float64 else "f32")
     rasterize = functools.partial(_rasterize_to_pixels, alpha_cap)
-    return Rasterizer(_isect_tiles, _isect_offset_encode, rasterize, kernels, alpha_cap, dtype, "cpu", lambda device: 0)
+    return Rasterizer(
+        _isect_tiles, _isect_offset_encode, rasterize, kernels(dtype), alpha_cap, dtype, "cpu", lambda device: 0
+    )
 
 
 def own_rasterizer(dtype: torch.dtype) -> Rasterizer:
     """The kernels alone, which rasterize too; PyTorch sorts."""
-    loaded = library()
-    assert loaded is not None
-    kernels = CudaKernels(loaded, "f64" if dtype == torch.float64 else "f32")
-    return without_gsplat(kernels, dtype=dtype, device="cpu", stream=lambda device: 0)
+    return without_gsplat(kernels(dtype), dtype=dtype, device="cpu", stream=lambda device: 0)
 
 
 def backend(make: Callable[[torch.dtype], Rasterizer]) -> SimpleNamespace:

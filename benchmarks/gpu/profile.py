@@ -24,8 +24,9 @@ from benchmarks.gpu.record import TRUNCATED, Budget, Record, recorded
 from benchmarks.gpu.subject import Subject, tested_on
 from benchmarks.gpu.timing import seconds, synchronize, wake
 from benchmarks.gpu.workloads import Size, Workload
-from diff3r_plugin.kernels.loading import build_cuda
+from diff3r_plugin.kernels.loading import build_cuda, modules_cuda
 from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.kernel_table import BASES, units
 
 ROWS: dict[str, Callable[[Workload], object]] = {
     "linearize the energy": lambda w: w.objective.objective.linearize(w.objective.theta),
@@ -107,9 +108,11 @@ def resources(architecture: str, sources: list[Path]) -> Iterator[dict[str, Any]
     Raises:
         BuildError: without nvcc, or if it fails.
     """
-    flags = [f"-arch={architecture}", *build_cuda.FLAGS, "-I", str(build_cuda.SOURCE_DIRECTORY), "-Xptxas", "-v"]
+    jobs = [(s, bases) for s in sources for bases in (BASES if s.stem in units(of_bases=True) else (0,))]
 
-    def report(source: Path) -> str:
+    def report(job: tuple[Path, int]) -> str:
+        source, bases = job
+        flags = [*build_cuda.Nvcc.flags(bases, architecture), "-Xptxas", "-v"]
         command = [*build_cuda.nvcc(), *flags, "-cubin", str(source), "-o", os.devnull]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -117,9 +120,9 @@ def resources(architecture: str, sources: list[Path]) -> Iterator[dict[str, Any]
         return done.stderr + done.stdout
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        for source, text in zip(sources, pool.map(report, sources), strict=True):
+        for (source, bases), text in zip(jobs, pool.map(report, jobs), strict=True):
             for entry in read_resources(text):
-                yield {"source": source.name, **entry}
+                yield {"source": source.name, "bases": bases, **entry}
 
 
 def read_resources(text: str) -> Iterator[dict[str, Any]]:
@@ -158,7 +161,7 @@ def main() -> None:
         profile_rows(record, budget, tested, DRY_RUN if options.cpu else SIZES)
         if not options.cpu:
             major, minor = torch.cuda.get_device_capability(tested.device)
-            record.put("resources", list(resources(f"sm_{major}{minor}", build_cuda.sources())))
+            record.put("resources", list(resources(f"sm_{major}{minor}", modules_cuda.sources())))
             for name, command in TOOLS.items():
                 if budget.left > 0:
                     record.add("tools", tool(name, command, min(budget.left, TOOL_SECONDS)))

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from diff3r_plugin.kernels.loading import library_cpu, library_cuda
 from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.driver import DriverError
+from diff3r_plugin.kernels.loading.kernel_table import Systems
 from diff3r_plugin.kernels.loading.library_cpu import Kernels
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg.preconditioners import Jacobi
@@ -128,9 +130,9 @@ def on_gpu(kernels: CudaKernels, stream: Callable[[torch.device], int] = library
     """With the GPU kernels, queued on the stream that ``stream`` names for a device."""
 
     def run(kernel: str, like: Tensor, *tensors: Tensor | None) -> None:
-        systems = library_cuda.Systems(like.shape[0], like.shape[1], stream(like.device), like.device.index or 0)
+        queue = library_cuda.Queue(stream(like.device), like.device.index or 0)
         pointers = [None if t is None else t.data_ptr() for t in tensors]
-        kernels.check(getattr(kernels, kernel)(systems, *pointers))
+        kernels.launch(kernel, queue, Systems(*like.shape), *pointers)
 
     return run
 
@@ -221,8 +223,8 @@ def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tens
     if not simple or (torch.is_grad_enabled() and b.requires_grad):
         return TorchUpdates(preconditioner)
     if b.is_cuda and b.dtype == torch.float32:
-        with contextlib.suppress(BuildError, OSError):  # the renderer has warned of it
-            kernels = library_cuda.load(torch.cuda.get_device_capability(b.device))
+        with contextlib.suppress(BuildError, DriverError, OSError):  # the renderer has warned of it
+            kernels = library_cuda.load(b.device)
             return FusedUpdates(preconditioner, on_gpu(kernels))  # type: ignore[arg-type]
     library = library_cpu.loaded()
     if b.device.type == "cpu" and library is not None and b.dtype in library.by_dtype:

@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
-from diff3r_plugin.kernels.loading.library_cuda import MOMENTS, Queue, Systems
+from diff3r_plugin.kernels.loading.kernel_table import Systems
+from diff3r_plugin.kernels.loading.library_cuda import MOMENTS, Queue
+from diff3r_plugin.kernels.loading.structures import Inputs, Vector
 from diff3r_plugin.linearized.charted import chart_at, decode
 from diff3r_plugin.render import GaussianGram
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization, rasterizer_for
-from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, current
+from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
 from diff3r_plugin.views import Views
 
 MEAN_MOVE, DIAGONAL_SUMS = 27, 10
@@ -43,14 +45,9 @@ class GsplatCharted:
         self._theta, self._kernels = theta, rasterizer.kernels
         self._stream = rasterizer.stream
         self._chart = chart_at(coordinates, theta)
-        with current(theta.device):
-            gaussians = decode(
-                coordinates,
-                lambda shape, dtype: torch.empty(shape, dtype=dtype, device=theta.device),
-                lambda given, out: self._kernels.check(
-                    self._kernels.chart_decode(given, Queue(*self._queue()), self._chart, out)
-                ),
-            )
+        gaussians = decode(
+            coordinates, lambda shape, dtype: torch.empty(shape, dtype=dtype, device=theta.device), self._decode
+        )
         self._render = GsplatLinearization(gaussians, views, rasterizer)
         self.scene, self.image = self._render.scene, self._render.image
 
@@ -79,15 +76,15 @@ class GsplatCharted:
             return out, self._render.camera_matrices(sums)
 
     def gram_diagonal(self, pixel_weights: Tensor) -> Float[Tensor, "B P"]:
-        scene, kernels = self.scene, self._kernels
+        scene = self.scene
         scene.check_unchanged()
         with scene.enough_memory():
             moves = scene.empty((scene.images, scene.gaussians, MEAN_MOVE))
             sums = scene.zeros((scene.images, scene.gaussians, DIAGONAL_SUMS))
             out = torch.empty_like(self._theta)
-            scene.run(kernels.mean_moves, moves.data_ptr())
-            scene.run(kernels.rasterize_gram_diagonal, pixel_weights.data_ptr(), moves.data_ptr(), sums.data_ptr())
-            scene.run(kernels.chart_gram_diagonal, self._chart, sums.data_ptr(), out.data_ptr())
+            scene.run("mean_moves", moves.data_ptr())
+            scene.run("rasterize_gram_diagonal", pixel_weights.data_ptr(), moves.data_ptr(), sums.data_ptr())
+            scene.run("chart_gram_diagonal", self._chart, sums.data_ptr(), out.data_ptr())
             return out
 
     def gram(self, pixel_weights: Tensor) -> GaussianGram:
@@ -96,24 +93,28 @@ class GsplatCharted:
     def weighted_distance(self, weights: Tensor, center: Tensor) -> Float[Tensor, " B"]:
         sums = torch.zeros((self._theta.shape[0], 2), dtype=torch.float64, device=self._theta.device)
         pointers = [t.data_ptr() for t in (self._theta, center, weights, sums)]
-        with current(self._theta.device):
-            self._kernels.check(self._kernels.products(Systems(*self._theta.shape, *self._queue()), *pointers))
+        self._kernels.launch("products", self._queue(), Systems(*self._theta.shape), *pointers)
         return sums[:, 1].to(self._theta.dtype)
 
-    def _queue(self) -> tuple[int, int]:
+    def _queue(self) -> Queue:
         """PyTorch's current stream, and the device."""
         device = self._theta.device
-        return self._stream(device), device.index or 0
+        return Queue(self._stream(device), device.index or 0)
+
+    def _decode(self, reference: Inputs, out: Vector) -> None:
+        self._kernels.launch("chart_decode", self._queue(), reference, self._chart, out)
+        if out.harmonics:
+            self._kernels.launch("chart_decode_harmonics", self._queue(), reference, self._chart, out.harmonics)
 
     def _push(self, tangent: Tensor, cameras: Tensor | None) -> Float[Tensor, "I N 9"]:
         scene = self.scene
         scene.check_unchanged()
         moved = self._render.room_for_splats()
         given = None if cameras is None else cameras.data_ptr()
-        scene.run(self._kernels.chart_splat_jvp, self._chart, tangent.data_ptr(), given, moved.data_ptr())
+        scene.run("chart_splat_jvp", self._chart, tangent.data_ptr(), given, moved.data_ptr())
         return moved
 
     def _pull(self, splats: Tensor, arriving: int, proximal: tuple, out: Tensor, sums: Tensor | None) -> Tensor:
         pointers = [None if t is None else t.data_ptr() for t in (*proximal, out, sums)]
-        self.scene.run(self._kernels.chart_splat_vjp, splats.data_ptr(), arriving, self._chart, *pointers)
+        self.scene.run("chart_splat_vjp", splats.data_ptr(), arriving, self._chart, *pointers)
         return out

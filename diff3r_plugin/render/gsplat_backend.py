@@ -111,15 +111,15 @@ class GsplatLinearization:
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
         """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
-        scene, kernels = self.scene, self.scene.kernels
+        scene = self.scene
         scene.check_unchanged()
         weights = scene.pixel_weights(pixel_weights)
         with scene.enough_memory():
             sums = scene.zeros((scene.images, scene.gaussians, GRAM_NUMBERS))
             core = scene.empty((scene.batch, scene.gaussians, 13, 13))
             rest = scene.empty((scene.batch, scene.gaussians, 3, scene.bases - 1))
-            scene.run(kernels.rasterize_gram, weights.data_ptr(), sums.data_ptr())
-            scene.run(kernels.splat_gram, sums.data_ptr(), core.data_ptr(), rest.data_ptr())
+            scene.run("rasterize_gram", weights.data_ptr(), sums.data_ptr())
+            scene.run("splat_gram", sums.data_ptr(), core.data_ptr(), rest.data_ptr())
             return GaussianGram(core, rest)
 
     def room_for_splats(self) -> Float[Tensor, "I N 9"]:
@@ -130,7 +130,7 @@ class GsplatLinearization:
         """J v from the tangents of splats that a kernel has written."""
         scene = self.scene
         out = scene.empty((scene.images, scene.height, scene.width, 3))
-        scene.run(scene.kernels.rasterize_jvp, moved.data_ptr(), out.data_ptr())
+        scene.run("rasterize_jvp", moved.data_ptr(), out.data_ptr())
         return self._to_image(out)
 
     def splat_cotangents(self, cotangent: Float[Tensor, "B V 3 H W"]) -> tuple[Float[Tensor, "I N 9"], int]:
@@ -145,7 +145,7 @@ class GsplatLinearization:
             return torch.cat([means2d, conics, opacities[..., None], colors], -1), COTANGENTS
         # Our own kernels have rendered this, or nothing touches the images.
         moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-        scene.run(scene.kernels.rasterize_vjp, cotangent.data_ptr(), moments.data_ptr())
+        scene.run("rasterize_vjp", cotangent.data_ptr(), moments.data_ptr())
         return moments, MOMENTS
 
     def splat_moments(
@@ -154,7 +154,7 @@ class GsplatLinearization:
         """JᵀWJ v on splats: moments of their cotangents from their tangents."""
         scene = self.scene
         moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-        scene.run(scene.kernels.rasterize_product, moved.data_ptr(), pixel_weights.data_ptr(), moments.data_ptr())
+        scene.run("rasterize_product", moved.data_ptr(), pixel_weights.data_ptr(), moments.data_ptr())
         return moments
 
     def camera_sums(self, wanted: bool) -> Float[Tensor, "B V 3 4"] | None:
@@ -169,7 +169,7 @@ class GsplatLinearization:
     def _push(self, tangent: Gaussians, world_to_camera: Tensor | None) -> Float[Tensor, "I N 9"]:
         given, moved = self.scene.tangent(tangent, world_to_camera), self.room_for_splats()
         vector = Vector(*(value.data_ptr() for value in given))
-        self.scene.run(self.scene.kernels.splat_jvp, vector, moved.data_ptr())
+        self.scene.run("splat_jvp", vector, moved.data_ptr())
         return moved
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
@@ -185,7 +185,7 @@ class GsplatLinearization:
         )
         vector = Vector(*(value.data_ptr() for value in gradient.tensors()))
         room = None if sums is None else sums.data_ptr()
-        scene.run(scene.kernels.splat_vjp, splats.data_ptr(), arriving, vector, room)
+        scene.run("splat_vjp", splats.data_ptr(), arriving, vector, room)
         return gradient
 
     def _to_image(self, image: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:

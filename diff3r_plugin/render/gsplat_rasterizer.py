@@ -73,7 +73,7 @@ def load(device: torch.device) -> Rasterizer:
     Raises:
         BuildError: if our own kernels do not compile.
     """
-    kernels = library_cuda.load(torch.cuda.get_device_capability(device))
+    kernels = library_cuda.load(device)
     if os.environ.get("DIFF3R_WITHOUT_GSPLAT"):
         return without_gsplat(kernels)
     try:

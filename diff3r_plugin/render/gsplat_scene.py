@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.kernels.loading.library_cuda import SPLATS, DeviceScene
+from diff3r_plugin.kernels.loading.kernel_table import SPLATS, DeviceScene
+from diff3r_plugin.kernels.loading.library_cuda import Queue
 from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer, current
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
@@ -41,7 +42,7 @@ class GsplatScene(KernelInputs):
         self.device = gaussians.device
         with self.enough_memory():
             self._allocate()
-            self.run(self.kernels.project)
+            self.run("project")
             self._sort()
 
     def _allocate(self) -> None:
@@ -89,7 +90,7 @@ class GsplatScene(KernelInputs):
         with self.enough_memory(), torch.set_grad_enabled(differentiable):
             if self.rasterizer.rasterize_to_pixels is None:
                 image = self.empty((self.images, self.height, self.width, 3))
-                self.run(self.kernels.rasterize, image.data_ptr())
+                self.run("rasterize", image.data_ptr())
             elif self.flatten_ids.numel() == 0:
                 image = background[:, None, None].expand(self.images, self.height, self.width, 3).contiguous()
             else:
@@ -105,14 +106,14 @@ class GsplatScene(KernelInputs):
                     )
         return image, leaves
 
-    def run(self, kernel: Callable[..., int], *arguments: Any) -> None:
+    def run(self, kernel: str, *arguments: Any) -> None:
         """Queue one of our kernels for this scene on PyTorch's current stream.
 
         Raises:
-            RuntimeError: with CUDA's reason, if it could not start.
+            DriverError: with the driver's reason, if it could not start.
         """
-        with current(self.device):
-            self.kernels.check(kernel(self._structure(), *arguments))
+        queue = Queue(self.rasterizer.stream(self.device), self.device.index or 0)
+        self.kernels.launch(kernel, queue, self._structure(), *arguments)
 
     def _structure(self) -> DeviceScene:
         splats = [self.splats[name].data_ptr() for name in SPLATS]
@@ -120,8 +121,6 @@ class GsplatScene(KernelInputs):
         return DeviceScene(
             self.structure_of_inputs(),
             self.rasterizer.alpha_cap,
-            self.rasterizer.stream(self.device),
-            self.device.index or 0,
             *splats,
             self.offsets.data_ptr() if sorted_already else None,  # type: ignore[union-attr]
             self.flatten_ids.data_ptr() if sorted_already else None,  # type: ignore[union-attr]

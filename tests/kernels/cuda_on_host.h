@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #define __global__
@@ -231,5 +233,58 @@ template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
 }
 template <class T> void atomicAdd(T* address, T value) { *address += value; }
 
-using cudaError_t = int32_t;
-inline const char* cudaGetErrorString(cudaError_t) { return "no error of a device: this is a CPU"; }
+// All instances of the kernels, for driver_on_host.cpp to run.
+namespace cuda_on_host {
+
+struct Entry {
+    std::string name, unit;
+    int bits, bases, threads;                        // bits of the number type; bases 0: any
+    size_t bytes;                                    // of all parameters
+    std::function<void(int, int, const char*)> run;  // blocks, threads, packed arguments
+};
+inline std::vector<Entry>& entries() {
+    static std::vector<Entry> all;
+    return all;
+}
+
+template <class A> A taken(const char*& place) {
+    static_assert(sizeof(A) % 8 == 0, "arguments are words of eight bytes");
+    A value;
+    __builtin_memcpy(&value, place, sizeof(A));
+    place += sizeof(A);
+    return value;
+}
+
+template <class... A> bool enter_kernel(const char* name, const char* file, int bits, int bases, int threads, void (*kernel)(A...)) {
+    std::string unit(file);
+    unit = unit.substr(unit.find_last_of('/') + 1);
+    unit = unit.substr(0, unit.find('.'));
+    const auto run_it = [kernel](int blocks, int count, const char* packed) {
+        const std::tuple<A...> arguments{taken<A>(packed)...};  // in braces: from left to right
+        run(blocks, count, [&] { std::apply(kernel, arguments); });
+    };
+    entries().push_back({name, unit, bits, bases, threads, (size_t(0) + ... + sizeof(A)), run_it});
+    return true;
+}
+
+}  // namespace cuda_on_host
+
+#define DIFF3R_INSTANCE(NAME, THREADS, PARAMETERS, NUMBER, BITS, BASIS_FUNCTIONS, CALL)                                   \
+    namespace diff3r::NAME##_at_##BITS##_##BASIS_FUNCTIONS {                                                                   \
+    using T = NUMBER;                                                                                                     \
+    constexpr int BASES = BASIS_FUNCTIONS;                                                                                \
+    static void NAME##_entry PARAMETERS { CALL; }                                                                         \
+    static const bool NAME##_entered = cuda_on_host::enter_kernel("diff3r_" #NAME, __FILE__, BITS, BASES, THREADS, NAME##_entry); \
+    }
+#define DIFF3R_KERNEL(NAME, THREADS, PARAMETERS, ARGUMENTS)                               \
+    DIFF3R_INSTANCE(NAME, THREADS, PARAMETERS, float, 32, 0, diff3r::NAME<T> ARGUMENTS)   \
+    DIFF3R_INSTANCE(NAME, THREADS, PARAMETERS, double, 64, 0, diff3r::NAME<T> ARGUMENTS)
+#define DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, BASIS_FUNCTIONS, ARGUMENTS)                                              \
+    DIFF3R_INSTANCE(NAME, THREADS, PARAMETERS, float, 32, BASIS_FUNCTIONS, (diff3r::NAME<T, BASES> ARGUMENTS))                   \
+    DIFF3R_INSTANCE(NAME, THREADS, PARAMETERS, double, 64, BASIS_FUNCTIONS, (diff3r::NAME<T, BASES> ARGUMENTS))
+#define DIFF3R_KERNEL_OF_BASES(NAME, THREADS, PARAMETERS, ARGUMENTS)   \
+    DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, 1, ARGUMENTS)      \
+    DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, 4, ARGUMENTS)      \
+    DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, 9, ARGUMENTS)      \
+    DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, 16, ARGUMENTS)     \
+    DIFF3R_TWO_INSTANCES(NAME, THREADS, PARAMETERS, 25, ARGUMENTS)

@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diff3r_plugin.kernels.loading import library_cpu
-from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg import BlockJacobi, Jacobi
 from diff3r_plugin.linalg.pcg import PCGReason, solve
 from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, on_cpu, on_gpu, updates_for
@@ -29,11 +28,9 @@ def fused_on_cpu(preconditioner, dtype=torch.float64) -> FusedUpdates:
 
 def fused_on_gpu(preconditioner, dtype=torch.float64) -> FusedUpdates:
     """Its kernels run on this CPU."""
-    library = gsplat_on_cpu.library()
-    if library is None:
+    if gsplat_on_cpu.library() is None:
         pytest.skip("no g++ here to compile the GPU kernels for a CPU")
-    kernels = CudaKernels(library, "f64" if dtype == torch.float64 else "f32")
-    return FusedUpdates(preconditioner, on_gpu(kernels, lambda device: 0))
+    return FusedUpdates(preconditioner, on_gpu(gsplat_on_cpu.kernels(dtype), lambda device: 0))
 
 
 def systems(batch, size, seed):

@@ -6,7 +6,7 @@ namespace diff3r {
 constexpr int DECODE_THREADS = 128;
 
 // Mean, covariance and opacity, one thread a Gaussian.
-template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_kernel(Inputs<T> reference, Chart<T> chart, VectorView<T> out) {
+template <class T> __device__ __forceinline__ void chart_decode(const Inputs<T>& reference, const Chart<T>& chart, const VectorView<T>& out) {
     const int64_t n = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (n >= reference.batch * reference.gaussians) return;
     const int64_t scene = n / reference.gaussians, within = n % reference.gaussians;
@@ -27,7 +27,7 @@ template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_kern
 }
 
 // Harmonics, one thread a coefficient.
-template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_harmonics_kernel(Inputs<T> reference, Chart<T> chart, T* out) {
+template <class T> __device__ __forceinline__ void chart_decode_harmonics(const Inputs<T>& reference, const Chart<T>& chart, T* out) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, numbers = 3 * int64_t(reference.bases);
     if (at >= reference.batch * reference.gaussians * numbers) return;
     const int64_t n = at / numbers, scene = n / reference.gaussians, within = n % reference.gaussians;
@@ -38,18 +38,9 @@ template <class T> __global__ void __launch_bounds__(DECODE_THREADS) decode_harm
     out[at] = reference.harmonics[at] + chart.anchors[ANCHOR_NUMBERS * n] * moved;
 }
 
-template <class T>
-int32_t chart_decode(const Diff3rInputs* given, const Diff3rQueue* queue, const Diff3rChart* chart, const Diff3rVector* scene) {
-    const Inputs<T> reference(*given);
-    const VectorView<T> out(*scene);
-    const int64_t gaussians = reference.batch * reference.gaussians;
-    const int32_t error = launch(*queue, blocks_for(gaussians, DECODE_THREADS), DECODE_THREADS, decode_kernel<T>, reference, Chart<T>(*chart), out);
-    if (error || !out.harmonics) return error;
-    return launch(*queue, blocks_for(gaussians * 3 * reference.bases, DECODE_THREADS), DECODE_THREADS, decode_harmonics_kernel<T>, reference,
-                  Chart<T>(*chart), out.harmonics);
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(chart_decode, (const Diff3rInputs* given, const Diff3rQueue* queue, const Diff3rChart* chart, const Diff3rVector* scene),
-              (given, queue, chart, scene))
+DIFF3R_KERNEL(chart_decode, DECODE_THREADS, (Diff3rInputs reference, Diff3rChart chart, Diff3rVector out),
+              (Inputs<T>(reference), Chart<T>(chart), VectorView<T>(out)))
+DIFF3R_KERNEL(chart_decode_harmonics, DECODE_THREADS, (Diff3rInputs reference, Diff3rChart chart, T* out),
+              (Inputs<T>(reference), Chart<T>(chart), out))

@@ -7,7 +7,7 @@ namespace diff3r {
 constexpr int MOVES_THREADS = 128;
 
 // How each splat moves with its Gaussian's mean; one thread a splat.
-template <class T, int BASES> __global__ void __launch_bounds__(MOVES_THREADS) mean_moves_kernel(DeviceScene<T> scene, T* out) {
+template <class T, int BASES> __device__ __forceinline__ void mean_moves(const DeviceScene<T>& scene, T* out) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= scene.images() * scene.gaussians) return;
     const int flags = scene.flags[at];
@@ -21,7 +21,7 @@ template <class T, int BASES> __global__ void __launch_bounds__(MOVES_THREADS) m
 }
 
 template <class T, int BASES>
-__global__ void __launch_bounds__(GAUSSIAN_THREADS) chart_gram_kernel(DeviceScene<T> scene, const T* sums, ChartCotangent<T> out) {
+__device__ __forceinline__ void chart_gram_diagonal(const DeviceScene<T>& scene, const ChartCotangent<T>& out, const T* sums) {
     __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
     const GaussianBlock<T> block(scene.gaussians);
     if (block.mine) {
@@ -51,25 +51,8 @@ __global__ void __launch_bounds__(GAUSSIAN_THREADS) chart_gram_kernel(DeviceScen
     out.template write<BASES>(block, rows);
 }
 
-template <class T> int32_t mean_moves(const Diff3rDeviceScene* s, void* moves) {
-    const DeviceScene<T> scene(*s);
-    return with_bases(scene.bases, [&](auto bases) {
-        return launch(s->queue, blocks_for(scene.images() * scene.gaussians, MOVES_THREADS), MOVES_THREADS,
-                      mean_moves_kernel<T, decltype(bases)::count>, scene, static_cast<T*>(moves));
-    });
-}
-
-template <class T> int32_t chart_gram_diagonal(const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* sums, void* diagonal) {
-    const DeviceScene<T> scene(*s);
-    const ChartCotangent<T> out{Chart<T>(*chart), static_cast<T*>(diagonal), nullptr, nullptr, nullptr};
-    return with_bases(scene.bases, [&](auto bases) {
-        return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, chart_gram_kernel<T, decltype(bases)::count>, scene,
-                      static_cast<const T*>(sums), out);
-    });
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(mean_moves, (const Diff3rDeviceScene* s, void* moves), (s, moves))
-DIFF3R_EXPORT(chart_gram_diagonal, (const Diff3rDeviceScene* s, const Diff3rChart* chart, const void* sums, void* diagonal),
-              (s, chart, sums, diagonal))
+DIFF3R_KERNEL_OF_BASES(mean_moves, MOVES_THREADS, (Diff3rDeviceScene scene, T* out), (DeviceScene<T>(scene), out))
+DIFF3R_KERNEL_OF_BASES(chart_gram_diagonal, GAUSSIAN_THREADS, (Diff3rDeviceScene scene, Diff3rChart chart, const T* sums, T* out),
+                       (DeviceScene<T>(scene), ChartCotangent<T>{Chart<T>(chart), out, nullptr, nullptr, nullptr}, sums))

@@ -1,14 +1,12 @@
-// What every GPU kernel starts from: typed views of the arguments, the launch, and the functions to export.
+// What every GPU kernel starts from: typed views of the arguments, and the entry points of a module.
 #pragma once
 
 #ifdef DIFF3R_CUDA_ON_HOST
 #include "cuda_on_host.h"
-#else
-#include <cuda_runtime.h>
 #endif
 
+#include "arguments.h"
 #include "math/splat_chain.h"
-#include "api.h"
 
 namespace diff3r {
 
@@ -29,48 +27,14 @@ template <class T> struct DeviceScene : Inputs<T> {
     int32_t *radii, *flags;
     const int32_t *tile_offsets, *flatten_ids;
 
-    explicit DeviceScene(const Diff3rDeviceScene& s)
+    DIFF3R_INLINE explicit DeviceScene(const Diff3rDeviceScene& s)
         : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(T(s.alpha_cap)), means2d(static_cast<T*>(s.means2d)),
           conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)), splat_opacities(static_cast<T*>(s.splat_opacities)),
           depths(static_cast<T*>(s.depths)), reaches(static_cast<T*>(s.reaches)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids) {}
 };
 
-template <class T> struct Exactly { using type = T; };
-
-// Queues kernel(arguments...) on a stream. The runtime in this library may have another idea of the current device than
-// the caller's, so the queue's is set for the launch and the old one afterwards.
-template <class... A>
-int32_t launch(const Diff3rQueue& queue, int64_t blocks, int threads, void (*kernel)(A...), typename Exactly<A>::type... arguments) {
-    if (blocks == 0) return 0;
-#ifdef DIFF3R_CUDA_ON_HOST
-    cuda_on_host::run(int(blocks), threads, [=] { kernel(arguments...); });
-    return 0;
-#else
-    int before = 0;
-    cudaError_t error = cudaGetDevice(&before);
-    if (error == cudaSuccess && before != int(queue.device)) error = cudaSetDevice(int(queue.device));
-    if (error != cudaSuccess) return int32_t(error);
-    kernel<<<unsigned(blocks), unsigned(threads), 0, static_cast<cudaStream_t>(queue.stream)>>>(arguments...);
-    error = cudaGetLastError();
-    if (before != int(queue.device)) cudaSetDevice(before);
-    return int32_t(error);
-#endif
-}
-
-inline int64_t blocks_for(int64_t items, int threads) { return (items + threads - 1) / threads; }
-
-// Calls use(k) with a constant for the number of basis functions: only so do they stay in registers.
+// Numbers of basis functions as types, for functions that take a group of that size.
 template <int N> struct Bases { static constexpr int count = N; };
-template <class Use> int32_t with_bases(int bases, const Use& use) {
-    switch (bases) {
-        case 1: return use(Bases<1>());
-        case 4: return use(Bases<4>());
-        case 9: return use(Bases<9>());
-        case 16: return use(Bases<16>());
-        case 25: return use(Bases<25>());
-    }
-    return 1;  // cudaErrorInvalidValue
-}
 
 template <class T> __device__ __forceinline__ void load_camera(const DeviceScene<T>& scene, int64_t image, Camera<T>& camera) {
     set_lens(camera, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
@@ -109,12 +73,16 @@ template <class T> struct SeenGaussian {
 
 }  // namespace diff3r
 
-// Exports a function template over the number type under the names of api.h.
-#ifdef DIFF3R_CUDA_ON_HOST
-#define DIFF3R_EXPORT(NAME, PARAMETERS, ...)                                                           \
-    extern "C" int32_t diff3r_cuda_##NAME##_f32 PARAMETERS { return diff3r::NAME<float> __VA_ARGS__; } \
-    extern "C" int32_t diff3r_cuda_##NAME##_f64 PARAMETERS { return diff3r::NAME<double> __VA_ARGS__; }
-#else
-#define DIFF3R_EXPORT(NAME, PARAMETERS, ...) \
-    extern "C" int32_t diff3r_cuda_##NAME##_f32 PARAMETERS { return diff3r::NAME<float> __VA_ARGS__; }
+// What a module exports: NAME<T>(ARGUMENTS), and for kernels of bases NAME<T, BASES>(ARGUMENTS) with the constant DIFF3R_BASES that
+// the module is compiled for: only so do as many numbers stay in registers. kernels/loading/kernel_table.py tells whoever launches
+// them the threads, the parameters and the number of blocks. (On a CPU, cuda_on_host.h makes all instances.)
+#ifndef DIFF3R_CUDA_ON_HOST
+#define DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, CALL)                                        \
+    namespace diff3r::entries {                                                              \
+    using T = float;                                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS) diff3r_##NAME PARAMETERS { CALL; } \
+    }
+#define DIFF3R_KERNEL(NAME, THREADS, PARAMETERS, ARGUMENTS) DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, NAME<T> ARGUMENTS)
+#define DIFF3R_KERNEL_OF_BASES(NAME, THREADS, PARAMETERS, ARGUMENTS) \
+    DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, (NAME<T, DIFF3R_BASES> ARGUMENTS))
 #endif

@@ -40,7 +40,7 @@ template <class T> __device__ __forceinline__ void add_products(T z, T r, T* sum
 }
 
 template <class T>
-__global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* inverse, const T* Ap, const T* r, T* r_new, double* out) {
+__device__ __forceinline__ void advance(int64_t unknowns, const T* alpha, const T* inverse, const T* Ap, const T* r, T* r_new, double* out) {
     const Part part(unknowns);
     const T step = alpha[part.system];
     T sums[2] = {};
@@ -53,14 +53,14 @@ __global__ void advance_kernel(int64_t unknowns, const T* alpha, const T* invers
     add_block_sums(sums, out + 2 * part.system);
 }
 
-template <class T> __global__ void measure_kernel(int64_t unknowns, const T* inverse, const T* r, double* out) {
+template <class T> __device__ __forceinline__ void measure(int64_t unknowns, const T* inverse, const T* r, double* out) {
     const Part part(unknowns);
     T sums[2] = {};
     for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) add_products(inverse ? inverse[i] * r[i] : r[i], r[i], sums);
     add_block_sums(sums, out + 2 * part.system);
 }
 
-template <class T> __global__ void step_kernel(int64_t unknowns, const T* alpha, const T* p, T* x) {
+template <class T> __device__ __forceinline__ void step(int64_t unknowns, const T* alpha, const T* p, T* x) {
     const Part part(unknowns);
     const T step = alpha[part.system];
     if (step == T(0)) return;
@@ -68,7 +68,7 @@ template <class T> __global__ void step_kernel(int64_t unknowns, const T* alpha,
 }
 
 template <class T>
-__global__ void follow_kernel(int64_t unknowns, const T* alpha, const T* beta, const T* inverse, const T* r, T* x, T* p) {
+__device__ __forceinline__ void follow(int64_t unknowns, const T* alpha, const T* beta, const T* inverse, const T* r, T* x, T* p) {
     const Part part(unknowns);
     const T step = alpha[part.system], share = beta[part.system];
     for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
@@ -78,13 +78,13 @@ __global__ void follow_kernel(int64_t unknowns, const T* alpha, const T* beta, c
     }
 }
 
-template <class T> __global__ void restore_kernel(int64_t unknowns, const uint8_t* good, const T* r, T* r_new) {
+template <class T> __device__ __forceinline__ void restore(int64_t unknowns, const uint8_t* good, const T* r, T* r_new) {
     const Part part(unknowns);
     if (good[part.system]) return;
     for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) r_new[i] = r[i];
 }
 
-template <class T> __global__ void products_kernel(int64_t unknowns, const T* a, const T* b, const T* weights, double* out) {
+template <class T> __device__ __forceinline__ void products(int64_t unknowns, const T* a, const T* b, const T* weights, double* out) {
     const Part part(unknowns);
     T sums[2] = {};
     for (int64_t i = part.begin; i < part.end; i += VECTOR_THREADS) {
@@ -96,48 +96,16 @@ template <class T> __global__ void products_kernel(int64_t unknowns, const T* a,
     add_block_sums(sums, out + 2 * part.system);
 }
 
-inline int64_t vector_blocks(const Diff3rSystems& s) { return s.systems * blocks_for(s.unknowns, VECTOR_THREADS * PER_THREAD); }
-
-template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
-template <class T> T* out(void* p) { return static_cast<T*>(p); }
-
-template <class T>
-int32_t advance(const Diff3rSystems* s, const void* alpha, const void* inverse, const void* Ap, const void* r, void* r_new, double* sums) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, advance_kernel<T>, s->unknowns, in<T>(alpha), in<T>(inverse), in<T>(Ap), in<T>(r),
-                  out<T>(r_new), sums);
-}
-
-template <class T> int32_t measure(const Diff3rSystems* s, const void* inverse, const void* r, double* sums) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, measure_kernel<T>, s->unknowns, in<T>(inverse), in<T>(r), sums);
-}
-
-template <class T> int32_t step(const Diff3rSystems* s, const void* alpha, const void* p, void* x) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, step_kernel<T>, s->unknowns, in<T>(alpha), in<T>(p), out<T>(x));
-}
-
-template <class T>
-int32_t follow(const Diff3rSystems* s, const void* alpha, const void* beta, const void* inverse, const void* r, void* x, void* p) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, follow_kernel<T>, s->unknowns, in<T>(alpha), in<T>(beta), in<T>(inverse), in<T>(r),
-                  out<T>(x), out<T>(p));
-}
-
-template <class T> int32_t restore(const Diff3rSystems* s, const uint8_t* good, const void* r, void* r_new) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, restore_kernel<T>, s->unknowns, good, in<T>(r), out<T>(r_new));
-}
-
-template <class T> int32_t products(const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums) {
-    return launch(s->queue, vector_blocks(*s), VECTOR_THREADS, products_kernel<T>, s->unknowns, in<T>(a), in<T>(b), in<T>(weights), sums);
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(products, (const Diff3rSystems* s, const void* a, const void* b, const void* weights, double* sums), (s, a, b, weights, sums))
-DIFF3R_EXPORT(advance,
-              (const Diff3rSystems* s, const void* alpha, const void* inverse, const void* Ap, const void* r, void* r_new, double* sums),
-              (s, alpha, inverse, Ap, r, r_new, sums))
-DIFF3R_EXPORT(measure, (const Diff3rSystems* s, const void* inverse, const void* r, double* sums), (s, inverse, r, sums))
-DIFF3R_EXPORT(step, (const Diff3rSystems* s, const void* alpha, const void* p, void* x), (s, alpha, p, x))
-DIFF3R_EXPORT(follow,
-              (const Diff3rSystems* s, const void* alpha, const void* beta, const void* inverse, const void* r, void* x, void* p),
-              (s, alpha, beta, inverse, r, x, p))
-DIFF3R_EXPORT(restore, (const Diff3rSystems* s, const uint8_t* good, const void* r, void* r_new), (s, good, r, r_new))
+DIFF3R_KERNEL(advance, VECTOR_THREADS,
+              (Diff3rSystems systems, const T* alpha, const T* inverse, const T* Ap, const T* r, T* r_new, double* sums),
+              (systems.unknowns, alpha, inverse, Ap, r, r_new, sums))
+DIFF3R_KERNEL(measure, VECTOR_THREADS, (Diff3rSystems systems, const T* inverse, const T* r, double* sums), (systems.unknowns, inverse, r, sums))
+DIFF3R_KERNEL(step, VECTOR_THREADS, (Diff3rSystems systems, const T* alpha, const T* p, T* x), (systems.unknowns, alpha, p, x))
+DIFF3R_KERNEL(follow, VECTOR_THREADS,
+              (Diff3rSystems systems, const T* alpha, const T* beta, const T* inverse, const T* r, T* x, T* p),
+              (systems.unknowns, alpha, beta, inverse, r, x, p))
+DIFF3R_KERNEL(restore, VECTOR_THREADS, (Diff3rSystems systems, const uint8_t* good, const T* r, T* r_new), (systems.unknowns, good, r, r_new))
+DIFF3R_KERNEL(products, VECTOR_THREADS, (Diff3rSystems systems, const T* a, const T* b, const T* weights, double* sums),
+              (systems.unknowns, a, b, weights, sums))

@@ -6,7 +6,7 @@ namespace diff3r {
 constexpr int PROJECT_THREADS = 128;
 constexpr double LARGEST_RADIUS = 1 << 24;  // px; an integer that every number type holds
 
-template <class T, int BASES> __global__ void __launch_bounds__(PROJECT_THREADS) project_kernel(DeviceScene<T> scene) {
+template <class T, int BASES> __device__ __forceinline__ void project(const DeviceScene<T>& scene) {
     const int64_t at = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= scene.images() * scene.gaussians) return;
     const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
@@ -56,16 +56,6 @@ template <class T, int BASES> __global__ void __launch_bounds__(PROJECT_THREADS)
     scene.radii[2 * at + 1] = visible ? int32_t(reach_y < limit ? reach_y : limit) + 1 : 0;
 }
 
-template <class T> int32_t project(const Diff3rDeviceScene* s) {
-    const DeviceScene<T> scene(*s);
-    return with_bases(scene.bases, [&](auto bases) {
-        return launch(s->queue, blocks_for(scene.images() * scene.gaussians, PROJECT_THREADS), PROJECT_THREADS,
-                      project_kernel<T, decltype(bases)::count>, scene);
-    });
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(project, (const Diff3rDeviceScene* s), (s))
-
-extern "C" const char* diff3r_cuda_error(int32_t code) { return cudaGetErrorString(cudaError_t(code)); }
+DIFF3R_KERNEL_OF_BASES(project, PROJECT_THREADS, (Diff3rDeviceScene scene), (DeviceScene<T>(scene)))

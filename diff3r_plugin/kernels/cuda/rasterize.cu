@@ -3,7 +3,7 @@
 
 namespace diff3r {
 
-template <class T> __global__ void __launch_bounds__(BLOCK) rasterize_kernel(DeviceScene<T> scene, T* rendered) {
+template <class T> __device__ __forceinline__ void rasterize(const DeviceScene<T>& scene, T* rendered) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
     const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
@@ -11,7 +11,7 @@ template <class T> __global__ void __launch_bounds__(BLOCK) rasterize_kernel(Dev
         for (int c = 0; c < 3; ++c) rendered[3 * pixel.index + c] = rendering.color[c];
 }
 
-template <class T> __global__ void __launch_bounds__(BLOCK) vjp_kernel(DeviceScene<T> scene, const T* image_cotangent, T* moments) {
+template <class T> __device__ __forceinline__ void rasterize_vjp(const DeviceScene<T>& scene, const T* image_cotangent, T* moments) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
     const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
@@ -21,18 +21,8 @@ template <class T> __global__ void __launch_bounds__(BLOCK) vjp_kernel(DeviceSce
     walk_tile(scene, pixel, splats, backward);
 }
 
-template <class T> int32_t rasterize(const Diff3rDeviceScene* s, void* rendered) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, rasterize_kernel<T>, scene, static_cast<T*>(rendered));
-}
-
-template <class T> int32_t rasterize_vjp(const Diff3rDeviceScene* s, const void* image_cotangent, void* moments) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, vjp_kernel<T>, scene, static_cast<const T*>(image_cotangent),
-                  static_cast<T*>(moments));
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(rasterize, (const Diff3rDeviceScene* s, void* rendered), (s, rendered))
-DIFF3R_EXPORT(rasterize_vjp, (const Diff3rDeviceScene* s, const void* image_cotangent, void* moments), (s, image_cotangent, moments))
+DIFF3R_KERNEL(rasterize, BLOCK, (Diff3rDeviceScene scene, T* rendered), (DeviceScene<T>(scene), rendered))
+DIFF3R_KERNEL(rasterize_vjp, BLOCK, (Diff3rDeviceScene scene, const T* image_cotangent, T* moments),
+              (DeviceScene<T>(scene), image_cotangent, moments))

@@ -44,7 +44,7 @@ template <class T> struct Gram {
 
 }  // namespace
 
-template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceScene<T> scene, const T* weights, T* out) {
+template <class T> __device__ __forceinline__ void rasterize_gram(const DeviceScene<T>& scene, const T* weights, T* out) {
     __shared__ SharedSplats<T> splats;
     const Pixel<T> pixel(scene);
     const PrimalPass<T> rendering = rendered_at(scene, pixel, splats);
@@ -52,11 +52,6 @@ template <class T> __global__ void __launch_bounds__(BLOCK) gram_kernel(DeviceSc
     walk_tile(scene, pixel, splats, visitor);
 }
 
-template <class T> int32_t rasterize_gram(const Diff3rDeviceScene* s, const void* weights, void* out) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, gram_kernel<T>, scene, static_cast<const T*>(weights), static_cast<T*>(out));
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(rasterize_gram, (const Diff3rDeviceScene* s, const void* weights, void* out), (s, weights, out))
+DIFF3R_KERNEL(rasterize_gram, BLOCK, (Diff3rDeviceScene scene, const T* weights, T* out), (DeviceScene<T>(scene), weights, out))

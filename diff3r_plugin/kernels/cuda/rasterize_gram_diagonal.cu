@@ -48,7 +48,7 @@ template <class T> struct GramDiagonal {
 }  // namespace
 
 template <class T>
-__global__ void __launch_bounds__(BLOCK) gram_diagonal_kernel(DeviceScene<T> scene, const T* weights, const T* moves, T* out) {
+__device__ __forceinline__ void rasterize_gram_diagonal(const DeviceScene<T>& scene, const T* weights, const T* moves, T* out) {
     __shared__ SharedSplats<T> splats;
     __shared__ SharedMoves<T> shared;
     const Pixel<T> pixel(scene);
@@ -57,12 +57,7 @@ __global__ void __launch_bounds__(BLOCK) gram_diagonal_kernel(DeviceScene<T> sce
     walk_tile(scene, pixel, splats, visitor);
 }
 
-template <class T> int32_t rasterize_gram_diagonal(const Diff3rDeviceScene* s, const void* weights, const void* moves, void* out) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, gram_diagonal_kernel<T>, scene, static_cast<const T*>(weights),
-                  static_cast<const T*>(moves), static_cast<T*>(out));
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(rasterize_gram_diagonal, (const Diff3rDeviceScene* s, const void* weights, const void* moves, void* out), (s, weights, moves, out))
+DIFF3R_KERNEL(rasterize_gram_diagonal, BLOCK, (Diff3rDeviceScene scene, const T* weights, const T* moves, T* out),
+              (DeviceScene<T>(scene), weights, moves, out))

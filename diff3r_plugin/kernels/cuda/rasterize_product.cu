@@ -4,7 +4,7 @@
 namespace diff3r {
 
 template <class T>
-__global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, const T* tangents, const T* weights, T* moments) {
+__device__ __forceinline__ void rasterize_product(const DeviceScene<T>& scene, const T* tangents, const T* weights, T* moments) {
     __shared__ SharedSplats<T> splats;
     __shared__ SharedTangents<T> shared;
     const Pixel<T> pixel(scene);
@@ -17,13 +17,7 @@ __global__ void __launch_bounds__(BLOCK) product_kernel(DeviceScene<T> scene, co
     walk_tile(scene, pixel, splats, backward);
 }
 
-template <class T> int32_t rasterize_product(const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments) {
-    const DeviceScene<T> scene(*s);
-    return launch(s->queue, scene.images() * scene.tiles(), BLOCK, product_kernel<T>, scene, static_cast<const T*>(tangents),
-                  static_cast<const T*>(weights), static_cast<T*>(moments));
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(rasterize_product, (const Diff3rDeviceScene* s, const void* tangents, const void* weights, void* moments),
-              (s, tangents, weights, moments))
+DIFF3R_KERNEL(rasterize_product, BLOCK, (Diff3rDeviceScene scene, const T* tangents, const T* weights, T* moments),
+              (DeviceScene<T>(scene), tangents, weights, moments))

@@ -9,7 +9,7 @@ constexpr int SPLAT_GRAM_THREADS = WARP;  // their matrices stay below 48 kB
 template <int BASES> constexpr int GRAM_STRIDE = (CORE * CORE + 3 * (BASES - 1)) | 1;
 
 template <class T, int BASES>
-__global__ void __launch_bounds__(SPLAT_GRAM_THREADS) splat_gram_kernel(DeviceScene<T> scene, const T* sums, T* core_out, T* rest_out) {
+__device__ __forceinline__ void splat_gram(const DeviceScene<T>& scene, const T* sums, T* core_out, T* rest_out) {
     constexpr int STRIDE = GRAM_STRIDE<BASES>, RESTS = 3 * (BASES - 1);
     __shared__ T matrices[STRIDE * SPLAT_GRAM_THREADS];
     const int64_t first = int64_t(blockIdx.x) * SPLAT_GRAM_THREADS, g = first + threadIdx.x, all = scene.batch * scene.gaussians;
@@ -38,14 +38,7 @@ __global__ void __launch_bounds__(SPLAT_GRAM_THREADS) splat_gram_kernel(DeviceSc
             rest_out[RESTS * first + k] = matrices[STRIDE * (k / RESTS) + CORE * CORE + k % RESTS];
 }
 
-template <class T> int32_t splat_gram(const Diff3rDeviceScene* s, const void* sums, void* core, void* rest) {
-    const DeviceScene<T> scene(*s);
-    return with_bases(scene.bases, [&](auto bases) {
-        return launch(s->queue, blocks_for(scene.batch * scene.gaussians, SPLAT_GRAM_THREADS), SPLAT_GRAM_THREADS,
-                      splat_gram_kernel<T, decltype(bases)::count>, scene, static_cast<const T*>(sums), static_cast<T*>(core), static_cast<T*>(rest));
-    });
-}
-
 }  // namespace diff3r
 
-DIFF3R_EXPORT(splat_gram, (const Diff3rDeviceScene* s, const void* sums, void* core, void* rest), (s, sums, core, rest))
+DIFF3R_KERNEL_OF_BASES(splat_gram, SPLAT_GRAM_THREADS, (Diff3rDeviceScene scene, const T* sums, T* core, T* rest),
+                       (DeviceScene<T>(scene), sums, core, rest))

@@ -1,78 +1,16 @@
-// Cotangents of splats back to Gaussians or to θ, and to cameras, one thread a Gaussian; views are added up in order, so
-// nothing but the cameras' sums is shared between threads.
-#include "chart_rows.cuh"
+// Cotangents of splats to those of Gaussians.
+#include "splat_vjp.cuh"
 
 namespace diff3r {
 
-// What arrives of each splat, [I, N, 9].
-enum Arriving : int {
-    COTANGENTS = 0,  // of x, y, a, b, c, opacity, red, green, blue
-    MOMENTS = 1,     // six moments of the cotangent of ln(alpha) (footprint_cotangent) and three colors
-};
-
-template <class T, int BASES, class Cotangent>
-__global__ void __launch_bounds__(GAUSSIAN_THREADS) splat_vjp_kernel(DeviceScene<T> scene, const T* splats, int arriving, Cotangent out, double* camera_sums) {
-    __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
-    const GaussianBlock<T> block(scene.gaussians);
-    T* row = rows + Row<BASES>::stride * int(threadIdx.x);
-    T mean[3], covariance[6], opacity(0);
-    zero(mean, 3);
-    zero(covariance, 6);
-    for (int k = 0; k < 3 * BASES; ++k) row[Row<BASES>::harmonics + k] = T(0);
-    for (int64_t view = 0; view < scene.views; ++view) {
-        const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
-        const int flags = block.mine ? scene.flags[at] : 0;
-        T camera[16];
-        zero(camera, 16);
-        if (flags & VISIBLE) {
-            SeenGaussian<T> one;
-            const Seen<T> seen = one.template load<BASES>(scene, block.n, image, flags);
-            T given[SPLAT_NUMBERS], splat[SPLAT_NUMBERS];
-            for (int k = 0; k < SPLAT_NUMBERS; ++k) given[k] = splats[SPLAT_NUMBERS * at + k];
-            if (arriving == MOMENTS)
-                footprint_cotangent(one.projection.a, one.projection.b, one.projection.c, given, splat);
-            else
-                for (int k = 0; k < 6; ++k) splat[k] = k == 5 ? seen.opacity * given[k] : given[k];
-            for (int c = 0; c < 3; ++c) splat[6 + c] = given[6 + c];
-            const GaussianSums<T> sums{mean, covariance, &opacity, row + Row<BASES>::harmonics};
-            if (camera_sums)  // one call with a pointer that may be null would keep `camera` out of registers
-                gaussian_vjp(seen, one.camera, one.projection, splat, sums, camera);
-            else
-                gaussian_vjp(seen, one.camera, one.projection, splat, sums, static_cast<T*>(nullptr));
-        }
-        if (camera_sums) add_warp_sums<16>(camera, CAMERA_NUMBERS, camera_sums + CAMERA_NUMBERS * image);
-    }
-    for (int j = 0; j < 3; ++j) row[j] = mean[j];
-    for (int j = 0; j < 6; ++j) row[Row<BASES>::covariance + j] = covariance[j];
-    row[Row<BASES>::opacity] = opacity;
-    out.template store<BASES>(scene, block, rows);
-}
-
-template <class T, class Cotangent>
-int32_t pull(const Diff3rDeviceScene* s, const void* splats, int arriving, const Cotangent& out, void* camera_sums) {
-    const DeviceScene<T> scene(*s);
-    return with_bases(scene.bases, [&](auto bases) {
-        return launch(s->queue, gaussian_blocks(scene), GAUSSIAN_THREADS, splat_vjp_kernel<T, decltype(bases)::count, Cotangent>, scene,
-                      static_cast<const T*>(splats), arriving, out, static_cast<double*>(camera_sums));
-    });
-}
-
-template <class T> int32_t splat_vjp(const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rVector* out, void* camera_sums) {
-    return pull<T>(s, splats, arriving, GivenCotangent<T>{VectorView<T>(*out)}, camera_sums);
-}
-
-template <class T>
-int32_t chart_splat_vjp(const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rChart* chart, const void* diagonal,
-                        const void* vector, const void* center, void* out, void* camera_sums) {
-    const auto in = [](const void* p) { return static_cast<const T*>(p); };
-    return pull<T>(s, splats, arriving, ChartCotangent<T>{Chart<T>(*chart), static_cast<T*>(out), in(diagonal), in(vector), in(center)}, camera_sums);
+template <class T, int BASES>
+__device__ __forceinline__ void splat_vjp(const DeviceScene<T>& scene, const T* splats, int64_t arriving, const VectorView<T>& out,
+                                          double* camera_sums) {
+    pull_cotangent<T, BASES>(scene, splats, arriving, GivenCotangent<T>{out}, camera_sums);
 }
 
 }  // namespace diff3r
 
-DIFF3R_EXPORT(splat_vjp, (const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rVector* out, void* camera_sums),
-              (s, splats, arriving, out, camera_sums))
-DIFF3R_EXPORT(chart_splat_vjp,
-              (const Diff3rDeviceScene* s, const void* splats, int32_t arriving, const Diff3rChart* chart, const void* diagonal,
-               const void* vector, const void* center, void* out, void* camera_sums),
-              (s, splats, arriving, chart, diagonal, vector, center, out, camera_sums))
+DIFF3R_KERNEL_OF_BASES(splat_vjp, GAUSSIAN_THREADS,
+                       (Diff3rDeviceScene scene, const T* splats, int64_t arriving, Diff3rVector out, double* camera_sums),
+                       (DeviceScene<T>(scene), splats, arriving, VectorView<T>(out), camera_sums))

@@ -1,19 +1,20 @@
-"""Compile the GPU kernels with nvcc, once for each architecture, into the user's cache directory."""
+"""Compile GPU kernels with nvcc, for those who have it and want it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
-from diff3r_plugin.kernels.loading import cache, toolchain
+from diff3r_plugin.kernels.loading import toolchain
 from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.cache import BuildError
 
-FLAGS = ("-std=c++17", "-O3", "-Xcompiler", "-fPIC")
+FLAGS = ("-std=c++17", "-O3")
 
 
 def nvcc() -> list[str]:
@@ -37,65 +38,58 @@ def nvcc() -> list[str]:
     )
 
 
-def library_path(capability: tuple[int, int]) -> Path:
-    """Path of the kernels for GPUs of this compute capability, compiling them if they are not in the cache.
+def compilers() -> tuple[list[Nvcc], list[str]]:
+    """What can compile here, the preferred one first; and why others cannot."""
+    try:
+        return [Nvcc(nvcc())], []
+    except BuildError as error:
+        return [], [str(error)]
+
+
+class Nvcc:
+    """nvcc as a :class:`diff3r_plugin.kernels.loading.modules_cuda.Compiler`.
 
     Args:
-        capability: As ``torch.cuda.get_device_capability()`` gives it, (9, 0) for an H200.
+        command: As :func:`nvcc` finds it.
 
     Raises:
-        BuildError: without nvcc, for a device older than 6.0 (no atomic addition of doubles), or if nvcc fails, as
-            an nvcc older than the device does.
-
-    Example:
-        >>> from diff3r_plugin.kernels.loading.build_cuda import library_path
-        >>> library_path((9, 0)).suffix                                                  # doctest: +SKIP
-        '.so'
+        BuildError: if it does not run.
     """
-    if capability < (6, 0):
-        raise BuildError(
-            f"the GPU kernels need compute capability 6.0 or newer, this device has {capability[0]}.{capability[1]}; "
-            "use the CPU, or backend='torch'."
-        )
-    architecture = f"sm_{capability[0]}{capability[1]}"
-    command = nvcc()
-    name = f"diff3r_cuda_{architecture}_{_key(command)}.so"
-    return cache.provide(name, lambda target: _compile(command, architecture, target))
 
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        version = self._ask("--version")
+        release = re.search(r"release ([\d.]+)", version)
+        self.name = f"nvcc {release.group(1)}" if release else "nvcc"
+        settings = version + repr((command, FLAGS, _extra_flags()))
+        self.key = hashlib.sha256(settings.encode()).hexdigest()[:12]
 
-def sources() -> list[Path]:
-    """The CUDA units."""
-    return sorted((SOURCE_DIRECTORY / "cuda").glob("*.cu"))
+    def target(self, capability: tuple[int, int]) -> str:
+        return f"sm_{capability[0]}{capability[1]}"
 
+    def compile(self, source: Path, bases: int, target: str, output: Path) -> None:
+        kind = "-cubin" if target.startswith("sm_") else "-ptx"
+        error = toolchain.run([*self._command, *self.flags(bases, target), kind, str(source), "-o", str(output)])
+        if error is not None:
+            raise BuildError(
+                f"{' '.join(self._command)!r} failed for {target}:\n{error}\nAn nvcc that is older than the device "
+                "cannot compile for it: install a newer CUDA toolkit, or name its nvcc in $DIFF3R_NVCC."
+            )
 
-def sources_and_headers() -> list[Path]:
-    """Everything that the CUDA library is made of."""
-    folders = (SOURCE_DIRECTORY / "math", SOURCE_DIRECTORY / "cuda")
-    return sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".h", ".cuh", ".cu"))
+    @staticmethod
+    def flags(bases: int, target: str) -> list[str]:
+        """What a unit is compiled with."""
+        defined = [f"-DDIFF3R_BASES={bases}"] if bases else []
+        return [f"-arch={target}", *FLAGS, *defined, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
 
-
-def _compile(command: list[str], architecture: str, target: Path) -> None:
-    arguments = [f"-arch={architecture}", *FLAGS, "-I", str(SOURCE_DIRECTORY), *_extra_flags()]
-    with toolchain.announced(f"CUDA kernels ({architecture})"):
-        error = toolchain.compile_library(command, arguments, [f"-arch={architecture}"], sources(), target)
-    if error is not None:
-        raise BuildError(
-            f"{' '.join(command)!r} failed for {architecture}:\n{error}\nAn nvcc that is older than the device cannot "
-            "compile for it: install a newer CUDA toolkit, or name its nvcc in $DIFF3R_NVCC."
-        )
+    def _ask(self, question: str) -> str:
+        try:
+            return subprocess.run(
+                [*self._command, question], capture_output=True, timeout=30, check=False, text=True, errors="replace"
+            ).stdout
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise BuildError(f"the compiler {' '.join(self._command)!r} does not run: {error}.") from error
 
 
 def _extra_flags() -> list[str]:
     return shlex.split(os.environ.get("DIFF3R_NVCCFLAGS", ""))
-
-
-def _key(command: list[str]) -> str:
-    """A hash of sources, compiler and flags."""
-    try:
-        version = subprocess.run([*command, "--version"], capture_output=True, timeout=30, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"the compiler {' '.join(command)!r} does not run: {error}.") from error
-    digest = hashlib.sha256(version + repr((command, FLAGS, _extra_flags())).encode())
-    for source in sources_and_headers():
-        digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]

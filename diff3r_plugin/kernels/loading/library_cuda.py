@@ -1,108 +1,110 @@
-"""The compiled GPU kernels as Python objects: ctypes signatures, one library for each compute capability."""
+"""The GPU kernels as Python objects: compiled when they are first needed, launched through the driver."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_void_p
+import threading
+from collections.abc import Callable
+from ctypes import Structure
+from typing import NamedTuple
 
 import torch
 
-from diff3r_plugin.kernels.loading.build_cuda import library_path
-from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
-
-SPLATS = ("means2d", "conics", "colors", "splat_opacities", "depths", "reaches", "radii", "flags")
+from diff3r_plugin.kernels.loading import driver, modules_cuda
+from diff3r_plugin.kernels.loading.driver import Driver
+from diff3r_plugin.kernels.loading.kernel_table import BASES, KERNELS, DeviceScene, Kernel
+from diff3r_plugin.kernels.loading.remembered import remembered
 
 COTANGENTS, MOMENTS = 0, 1
-"""What arrives of each splat at ``splat_vjp`` (``cuda/splat_vjp.cu``)."""
+"""What arrives of each splat at ``splat_vjp`` (``cuda/splat_vjp.cuh``)."""
+
+Images = Callable[[str, int], bytes]
+"""The compiled module of a unit for a number of basis functions (0: for all)."""
 
 
-class Queue(Structure):
-    """``Diff3rQueue``: where work is queued."""
+class Queue(NamedTuple):
+    """Where work is queued: the handle of a stream, and the index of its device."""
 
-    _fields_ = (("stream", c_void_p), ("device", c_int64))
-
-
-class Systems(Structure):
-    """``Diff3rSystems``: B systems of P unknowns, and where work on them is queued."""
-
-    _fields_ = (("systems", c_int64), ("unknowns", c_int64), ("stream", c_void_p), ("device", c_int64))
+    stream: int
+    device: int
 
 
-class DeviceScene(Structure):
-    """``Diff3rDeviceScene``: sizes, a stream, and pointers to contiguous tensors on its device."""
+def _arguments(kernel: Kernel) -> type[Structure]:
+    fields = [(f"argument{i}", kind) for i, kind in enumerate(kernel.parameters)]
+    return type(kernel.entry, (Structure,), {"_fields_": fields})
 
-    _fields_ = (
-        ("inputs", Inputs),
-        ("alpha_cap", c_double),
-        ("stream", c_void_p),
-        ("device", c_int64),
-        *((name, c_void_p) for name in SPLATS),
-        ("tile_offsets", c_void_p),
-        ("flatten_ids", c_void_p),
-        ("intersections", c_int64),
-    )
+
+_ARGUMENTS = {name: _arguments(kernel) for name, kernel in KERNELS.items()}
 
 
 class CudaKernels:
-    """The kernels of one floating-point type; each queues its work and returns a CUDA error code.
+    """The kernels of one kind of device.
 
     Args:
-        library: The loaded library.
-        suffix: "f32", the only one that is compiled for devices.
+        through: The driver.
+        images: Gives modules, compiling them where need be.
     """
 
-    def __init__(self, library: ctypes.CDLL, suffix: str = "f32") -> None:
-        def function(name: str, *arguments: type, of: type = DeviceScene):
-            f = getattr(library, f"diff3r_cuda_{name}_{suffix}")
-            f.argtypes, f.restype = (POINTER(of), *arguments), c_int32
-            return f
+    def __init__(self, through: Driver, images: Images) -> None:
+        self._driver, self._images = through, images
+        self._functions: dict[tuple[str, int, int], int] = {}
+        self._modules: dict[tuple[str, int, int], int] = {}
+        self._loading = threading.Lock()
 
-        vector = POINTER(Vector)
-        self.project = function("project")
-        self.splat_jvp = function("splat_jvp", vector, c_void_p)
-        self.splat_vjp = function("splat_vjp", c_void_p, c_int32, vector, c_void_p)
-        self.splat_gram = function("splat_gram", c_void_p, c_void_p, c_void_p)
-        self.rasterize = function("rasterize", c_void_p)
-        self.rasterize_vjp = function("rasterize_vjp", c_void_p, c_void_p)
-        self.rasterize_jvp = function("rasterize_jvp", c_void_p, c_void_p)
-        self.rasterize_product = function("rasterize_product", c_void_p, c_void_p, c_void_p)
-        self.rasterize_gram = function("rasterize_gram", c_void_p, c_void_p)
-        chart = POINTER(Chart)
-        self.chart_decode = function("chart_decode", POINTER(Queue), chart, vector, of=Inputs)
-        self.chart_splat_jvp = function("chart_splat_jvp", chart, *[c_void_p] * 3)
-        self.chart_splat_vjp = function("chart_splat_vjp", c_void_p, c_int32, chart, *[c_void_p] * 5)
-        self.mean_moves = function("mean_moves", c_void_p)
-        self.rasterize_gram_diagonal = function("rasterize_gram_diagonal", *[c_void_p] * 3)
-        self.chart_gram_diagonal = function("chart_gram_diagonal", chart, *[c_void_p] * 2)
-        self.advance = function("advance", *[c_void_p] * 6, of=Systems)
-        self.measure = function("measure", *[c_void_p] * 3, of=Systems)
-        self.step = function("step", *[c_void_p] * 3, of=Systems)
-        self.follow = function("follow", *[c_void_p] * 6, of=Systems)
-        self.restore = function("restore", *[c_void_p] * 3, of=Systems)
-        self.products = function("products", *[c_void_p] * 4, of=Systems)
-        self._describe = library.diff3r_cuda_error
-        self._describe.argtypes, self._describe.restype = (c_int32,), c_char_p
+    def launch(self, name: str, queue: Queue, first: Structure, *arguments) -> None:
+        """Queue a kernel and return at once.
 
-    def check(self, code: int) -> None:
-        """Raise what a kernel's error code means.
+        Args:
+            name: One of ``KERNELS``.
+            queue: Where.
+            first: Its first argument, which holds the sizes.
+            arguments: The others: structures, numbers, and addresses of contiguous tensors or None.
 
         Raises:
-            RuntimeError: for any code but 0.
+            ValueError: if there are no kernels for this number of spherical harmonics.
+            BuildError: if it cannot be compiled.
+            DriverError: if it cannot start.
         """
-        if code:
-            raise RuntimeError(f"a GPU kernel of diff3r could not start: {self._describe(code).decode()} ({code}).")
+        kernel = KERNELS[name]
+        blocks = kernel.blocks(first)
+        if blocks == 0:
+            return
+        bases = _bases(first) if kernel.of_bases else 0
+        function = self._functions.get((name, bases, queue.device)) or self._function(kernel, bases, queue.device)
+        packed = _ARGUMENTS[name](first, *arguments)
+        self._driver.launch(queue.device, function, blocks, kernel.threads, queue.stream, packed)
+
+    def _function(self, kernel: Kernel, bases: int, device: int) -> int:
+        with self._loading:
+            place = kernel.unit, bases, device
+            if place not in self._modules:
+                self._modules[place] = self._driver.load(device, self._images(kernel.unit, bases))
+            function = self._driver.function(self._modules[place], kernel.entry)
+            self._functions[kernel.name, bases, device] = function
+        return function
 
 
-@functools.cache
-def load(capability: tuple[int, int]) -> CudaKernels:
-    """The kernels for GPUs of this compute capability, compiled first if need be.
+def _bases(first: Structure) -> int:
+    bases = first.inputs.bases if isinstance(first, DeviceScene) else first.bases  # type: ignore[attr-defined]
+    if bases not in BASES:
+        raise ValueError(f"{bases} spherical harmonics a channel; there are kernels for {', '.join(map(str, BASES))}.")
+    return bases
+
+
+@remembered
+def load(device: torch.device) -> CudaKernels:
+    """The kernels for a device; those for vectors are compiled first if need be, the others at their first use.
+
+    Args:
+        device: A CUDA device with an index.
 
     Raises:
         BuildError: if they cannot be compiled.
-        OSError: if the compiled library cannot be loaded.
+        OSError: if there is no driver.
+        DriverError: if it does not take them.
     """
-    return CudaKernels(ctypes.CDLL(str(library_path(capability))))
+    kernels = CudaKernels(driver.load(), modules_cuda.images_for(torch.cuda.get_device_capability(device)))
+    kernels._function(KERNELS["measure"], 0, device.index)
+    return kernels
 
 
 def stream_of(device: torch.device) -> int:

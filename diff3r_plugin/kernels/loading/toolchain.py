@@ -18,12 +18,12 @@ LOGGER = logging.getLogger("diff3r_plugin.kernels")
 
 
 @contextmanager
-def announced(what: str) -> Iterator[None]:
+def announced(what: str, duration: str = "about a minute") -> Iterator[None]:
     """Say that a compiler is at work, and when it is done: a silent minute looks like a program that hangs.
 
     At the level of warnings, which programs show that have set up no logging.
     """
-    LOGGER.warning("diff3r: compiling the %s for this machine, once; this takes about a minute ...", what)
+    LOGGER.warning("diff3r: compiling the %s for this machine, once; this takes %s ...", what, duration)
     started = time.monotonic()
     yield
     LOGGER.warning("diff3r: compiled the %s in %.0f s", what, time.monotonic() - started)

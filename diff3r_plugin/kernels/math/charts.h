@@ -6,9 +6,8 @@
 // A Gaussian that cannot move has zero derivatives. Symmetric 3x3 matrices are six numbers: xx, xy, xz, yy, yz, zz.
 #pragma once
 
-#include <cstdint>
-
 #include "dual.h"
+#include "integers.h"
 #include "projection.h"
 #include "scalar.h"
 
@@ -32,7 +31,7 @@ template <class T> struct Chart {
     int kind;
     const T *theta, *anchors;
 
-    explicit Chart(const Diff3rChart& c)
+    DIFF3R_INLINE explicit Chart(const Diff3rChart& c)
         : unknowns(c.unknowns), means(c.means), covariance(c.covariance), opacity(c.opacity), sh_dc(c.sh_dc), sh_rest(c.sh_rest),
           kind(int(c.kind)), theta(static_cast<const T*>(c.theta)), anchors(static_cast<const T*>(c.anchors)) {}
 };

@@ -2,9 +2,8 @@
 // with types, as the kernels read it.
 #pragma once
 
-#include <cstdint>
-
 #include "pixel_math.h"
+#include "integers.h"
 #include "scalar.h"
 
 extern "C" {
@@ -40,7 +39,7 @@ template <class T> struct Inputs {
     int bases;
     const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
 
-    explicit Inputs(const Diff3rInputs& s)
+    DIFF3R_INLINE explicit Inputs(const Diff3rInputs& s)
         : batch(s.batch), views(s.views), gaussians(s.gaussians), height(s.height), width(s.width), bases(int(s.bases)),
           means(static_cast<const T*>(s.means)), covariances(static_cast<const T*>(s.covariances)),
           opacities(static_cast<const T*>(s.opacities)), harmonics(static_cast<const T*>(s.harmonics)),
@@ -55,7 +54,7 @@ template <class T> struct Inputs {
 
 template <class T> struct VectorView {
     T *means, *covariances, *opacities, *harmonics, *world_to_camera;
-    explicit VectorView(const Diff3rVector& v)
+    DIFF3R_INLINE explicit VectorView(const Diff3rVector& v)
         : means(static_cast<T*>(v.means)), covariances(static_cast<T*>(v.covariances)), opacities(static_cast<T*>(v.opacities)),
           harmonics(static_cast<T*>(v.harmonics)), world_to_camera(static_cast<T*>(v.world_to_camera)) {}
 };

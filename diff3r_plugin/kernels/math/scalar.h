@@ -3,7 +3,9 @@
 // Conditions are values of type MaskOf<S> and never branches, so that one text serves one splat or sixteen.
 #pragma once
 
+#ifndef __CUDACC_RTC__  // which knows these functions without a header
 #include <math.h>
+#endif
 
 #if defined(__CUDACC__)
 #define DIFF3R_INLINE __host__ __device__ __forceinline__
