@@ -95,7 +95,15 @@ def quats(count: int = 3) -> np.ndarray:
     return torch.nn.functional.normalize(raw, dim=-1).numpy()
 
 
-MODELS = {"SIMPLE_PINHOLE": 0, "PINHOLE": 1, "SIMPLE_RADIAL": 2, "RADIAL": 3, "OPENCV": 4, "OPENCV_FISHEYE": 5}
+MODELS = {
+    name: number
+    for number, name in enumerate(
+        "SIMPLE_PINHOLE PINHOLE SIMPLE_RADIAL RADIAL OPENCV OPENCV_FISHEYE FULL_OPENCV FOV SIMPLE_RADIAL_FISHEYE "
+        "RADIAL_FISHEYE THIN_PRISM_FISHEYE RAD_TAN_THIN_PRISM_FISHEYE SIMPLE_DIVISION DIVISION SIMPLE_FISHEYE FISHEYE "
+        "EUCM EQUIRECTANGULAR".split()
+    )
+}
+"""COLMAP's camera models by the numbers in its binary files."""
 
 
 def seen_points(image: int) -> list[int]:

@@ -11,14 +11,20 @@ from scenes import refinable_scene
 from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.io import write_image, write_ply
 from diff3r_plugin.io.conventions import camera_to_world
+from diff3r_plugin.render import render
 
 VIEWS = 6
 SH_DC = 0.28209479177387814
 
 
-def write_scene(folder: Path) -> tuple[Path, Path]:
-    """``scene.ply`` and a ``transforms.json`` with six images; returns both."""
+def write_scene(folder: Path, finished: bool = False) -> tuple[Path, Path]:
+    """``scene.ply`` and a ``transforms.json`` with six images; returns both.
+
+    With ``finished``, the images are what the scene shows.
+    """
     scene, views = made()
+    if finished:
+        views = views.replace(images=render(scene, views.replace(background=views.background.new_zeros(3))))
     write_ply(folder / "scene.ply", scene)
     names = write_images(folder, views)
     poses = camera_to_world(views.world_to_camera[0].double(), "opengl")

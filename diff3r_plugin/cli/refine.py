@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from diff3r_plugin.cli._file_warnings import said_as
+
 EPILOG = """examples:
   diff3r refine point_cloud.ply --cameras garden --downscale 4 --out refined      # a COLMAP folder
   diff3r refine --points --cameras garden --downscale 4 --out refined             # from its points
@@ -30,12 +32,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--cameras", required=True, metavar="PATH",
         help="COLMAP folder, transforms.json, or chunk FILE.torch[:KEY]")  # fmt: skip
     add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
-    add("--world", choices=("file", "original"), default="file",
-        help="original: undo the applied_transform of a transforms.json (default: file)")  # fmt: skip
+    add("--world", default="auto", metavar="WHOSE",
+        help="the scene's world: file, original (undo a transforms.json's applied_transform) or the path of "
+        "nerfstudio's dataparser_transforms.json (default: that where it lies beside SCENE, else file)")  # fmt: skip
     add("--undistort", action="store_true", help="undistort images of lenses that distort as they are loaded")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
-    add("--hold-out", default="every:8", help="images to judge by: every:K, none, numbers or names (default: every:8)")
+    add("--hold-out", default="auto",
+        help="images to judge by: every:K, file (its test images), none, numbers or names (default: file where it "
+        "names some, else every:8)")  # fmt: skip
     add("--downscale", type=int, default=1, metavar="K", help="make the images K times smaller")
     add("--groups", metavar="A,B,..", help="optimized groups (default: means,covariance,opacity,sh_dc,sh_rest)")
     add("--weights", metavar="GROUP=W,..", help="proximal weight of all groups or of some (default: 0.1)")
@@ -63,7 +68,8 @@ def main(args: argparse.Namespace) -> int:
     from diff3r_plugin.refine.progress import Progress
 
     try:
-        refine(settings_of(args), resume=args.resume, progress=Progress(sys.stderr))
+        with said_as("diff3r refine"):
+            refine(settings_of(args), resume=args.resume, progress=Progress(sys.stderr))
     except (RefineError, FileError, MissingPackageError, ValueError) as error:
         print(f"diff3r refine: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from diff3r_plugin.io.colmap_records import MODELS, ColmapCamera, ColmapImage, C
 from diff3r_plugin.io.errors import FileError
 
 TRUNCATED = "Copy the model again, or write it again with 'colmap model_converter'."
+UNKNOWN_MODEL = "Copy the model again; if a newer COLMAP wrote it, undistort it with that ('colmap image_undistorter')."
 LONGEST_NAME = 4096
 
 _BY_NUMBER = {number: (name, count) for name, (number, count) in MODELS.items()}
@@ -48,7 +49,7 @@ class Cursor:
             raise FileError(self.path, f"a name at byte {self.position} has no end.", TRUNCATED)
         text = self.data[self.position : end]
         self.position = end + 1
-        return text.decode("utf-8")
+        return text.decode("utf-8", "surrogateescape")  # COLMAP writes the bytes that the file system gave it
 
     def need(self, size: int, times: int) -> None:
         """Raise FileError unless so much is left."""
@@ -74,7 +75,9 @@ def read_cameras(path: Path) -> dict[int, ColmapCamera]:
     for _ in range(cursor.count(_CAMERA.size)):
         number, model, width, height = cursor.take(_CAMERA)
         if model not in _BY_NUMBER:
-            raise FileError(path, f"camera {number} has model {model}, which COLMAP does not have.", TRUNCATED)
+            raise FileError(
+                path, f"camera {number} has model {model}; known are 0 to {max(_BY_NUMBER)}.", UNKNOWN_MODEL
+            )
         name, parameters = _BY_NUMBER[model]
         cameras[number] = ColmapCamera(name, width, height, cursor.take(struct.Struct(f"<{parameters}d")))
     cursor.finish()

@@ -17,6 +17,12 @@ MODELS: dict[str, tuple[int, int]] = {
     "RADIAL_FISHEYE": (9, 5),
     "THIN_PRISM_FISHEYE": (10, 12),
     "RAD_TAN_THIN_PRISM_FISHEYE": (11, 16),
+    "SIMPLE_DIVISION": (12, 4),
+    "DIVISION": (13, 5),
+    "SIMPLE_FISHEYE": (14, 3),
+    "FISHEYE": (15, 4),
+    "EUCM": (16, 6),
+    "EQUIRECTANGULAR": (17, 2),
 }
 """Camera model -> its number in binary files, and how many parameters it has."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,37 @@ class FileError(ValueError):
         self.path, self.problem, self.cure = Path(path), problem, cure
 
 
+class MissingImageError(FileError):
+    """An image that a file names and that is not there."""
+
+
+class FileWarning(UserWarning):
+    """What a file says that changes the scene or its images and that cannot be taken as it stands, and what was done.
+
+    The same text is shown once, as Python's warnings are.
+    """
+
+
+def tell(path: Path | str, what: str) -> None:
+    """Warn of something in a file.
+
+    Example:
+        >>> import warnings
+        >>> from diff3r_plugin.io.errors import tell
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     tell("transforms.json", "n_frames=3: the first 3 frames are used.")
+        >>> str(told[0].message)
+        'transforms.json: n_frames=3: the first 3 frames are used.'
+    """
+    warnings.warn(f"{path}: {what}", FileWarning, stacklevel=2)
+
+
 class MissingPackageError(ImportError):
     """A package that a file format needs and that is not installed; the message names the extra."""
 
 
-def require(module: str, purpose: str) -> ModuleType:
-    """Import a module of the extra ``diff3r-plugin[refine]``.
+def require(module: str, purpose: str, extra: str = "refine") -> ModuleType:
+    """Import a module of an extra of this package.
 
     Raises:
         MissingPackageError: with the command that installs it.
@@ -42,7 +68,7 @@ def require(module: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingPackageError(
-            f"{purpose} needs the package {error.name!r}: pip install 'diff3r-plugin[refine]'"
+            f"{purpose} needs the package {error.name!r}: pip install 'diff3r-plugin[{extra}]'"
         ) from error
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,6 +19,10 @@ KIND, CURE = "an image", "Give a whole JPEG or PNG file."
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 LARGEST = 1 << 28
 """Pixels of an image that is opened at all."""
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a photograph is to be turned for looking at it."""
+QUARTER_TURNS = (5, 6, 7, 8)
+"""Its values that swap width and height."""
 
 
 def read_image(
@@ -25,6 +30,7 @@ def read_image(
     size: tuple[int, int] | None = None,
     background: tuple[float, float, float] = (0.0, 0.0, 0.0),
     name: Path | str | None = None,
+    turned: bool = False,
 ) -> Float[Tensor, "3 H W"]:
     """An image in [0, 1], resized with an area-preserving filter where a size is asked for.
 
@@ -33,6 +39,8 @@ def read_image(
         size: (H, W) to bring it to; its own by default.
         background: Color behind transparent pixels, in [0, 1].
         name: What errors call bytes.
+        turned: Turn it as its EXIF orientation says; otherwise pixels are taken as they are stored, which is what
+            COLMAP, nerfstudio and instant-ngp do.
 
     Raises:
         FileError: if it is damaged, no image, or has more than eight bits a channel.
@@ -53,6 +61,8 @@ def read_image(
         # From memory: a damaged length then asks for no more than there is.
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
         image = _opened(pillow, content, place)
+        if turned:
+            image = require("PIL.ImageOps", "Reading images").exif_transpose(image)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             color = tuple(round(255 * c) for c in background)
             rgba = image.convert("RGBA")
@@ -78,6 +88,49 @@ def image_size(source: Path | str | bytes, name: Path | str | None = None) -> tu
     pillow = require("PIL.Image", "Reading images")
     with reading(place, KIND, CURE), _opened(pillow, source, place) as image:
         return image.height, image.width
+
+
+def exif_orientation(source: Path | str | bytes, name: Path | str | None = None) -> int:
+    """How a photograph is to be turned, 1 to 8 as EXIF has it; 1 where it says nothing.
+
+    Raises:
+        FileError: if it is no image.
+        MissingPackageError: without the extra ``diff3r-plugin[refine]``.
+    """
+    place = _place(source, name)
+    pillow = require("PIL.Image", "Reading images")
+    with reading(place, KIND, CURE), _opened(pillow, source, place) as image:
+        found = image.getexif().get(ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+
+
+def read_mask(
+    source: Path | str, size: tuple[int, int], ignored: Literal["black", "white"] = "black", turned: bool = False
+) -> Float[Tensor, "H W"]:
+    """How much of each pixel a mask keeps, 0 to 1.
+
+    Args:
+        source: The file. A pixel is black where all of its channels are zero, and white otherwise.
+        size: (H, W) to bring it to, by areas.
+        ignored: "black" as COLMAP's and nerfstudio's masks, "white" as instant-ngp's dynamic masks.
+        turned: See :func:`read_image`.
+
+    Raises:
+        FileError: if it is damaged or no image.
+        MissingPackageError: without the extra ``diff3r-plugin[refine]``.
+    """
+    place = _place(source, None)
+    pillow = require("PIL.Image", "Reading masks")
+    with reading(place, KIND, CURE):
+        image = _opened(pillow, Path(source).read_bytes(), place)
+        if turned:
+            image = require("PIL.ImageOps", "Reading masks").exif_transpose(image)
+        pixels = np.array(image.convert("RGB" if image.mode != "L" else "L"))
+    white = torch.from_numpy((pixels if pixels.ndim == 2 else pixels.max(-1)) != 0).float()
+    kept = white if ignored == "black" else 1 - white
+    if kept.shape == tuple(size):
+        return kept
+    return F.interpolate(kept[None, None], size=tuple(size), mode="area")[0, 0]
 
 
 def write_image(path: Path | str, image: Float[Tensor, "3 H W"]) -> None:

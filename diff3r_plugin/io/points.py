@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io.errors import require
+from diff3r_plugin.io.ply_table import PlyTable
 
 SH_DC = 0.28209479177387814
 """The constant basis function: color = SH_DC · coefficient + 0.5."""
@@ -22,7 +25,7 @@ class PointCloud:
     """M points.
 
     Args:
-        positions: ``[M, 3]``, world units.
+        positions: ``[M, 3]``, world units; float64 where they may lie far from the origin.
         colors: ``[M, 3]``, RGB in [0, 1].
 
     Raises:
@@ -82,3 +85,15 @@ def gaussians_from_points(points: PointCloud, sh_degree: int = 1, opacity: float
         torch.full((1, count), opacity),
         harmonics[None],
     )
+
+
+def colors_of(table: PlyTable) -> Any:
+    """``red green blue`` (or ``r g b``) of a PLY table, ``[M, 3]`` in [0, 1]; None where it has none."""
+    names = next((n for n in (("red", "green", "blue"), ("r", "g", "b")) if table.names.issuperset(n)), None)
+    if names is None:
+        return None
+    kind = table.vertices.dtype[names[0]]
+    raw = np.stack([np.asarray(table.vertices[name], np.float64) for name in names], -1)
+    if kind.kind in "ui":
+        return raw / np.iinfo(kind).max
+    return raw / 255 if raw.size and raw.max() > 1 else raw

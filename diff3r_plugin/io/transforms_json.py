@@ -3,148 +3,232 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.io.conventions import pixel_intrinsics, world_to_camera
-from diff3r_plugin.io.errors import FileError, reading
-from diff3r_plugin.io.images import image_size
-from diff3r_plugin.io.lenses import Lens
-from diff3r_plugin.io.posed_images import PosedImages
+from diff3r_plugin.io.conventions import world_to_camera
+from diff3r_plugin.io.errors import FileError, reading, tell
+from diff3r_plugin.io.image_files import find_images, printable
+from diff3r_plugin.io.posed_images import Mask, PosedImages
+from diff3r_plugin.io.transforms_intrinsics import intrinsics_of, size_of
+from diff3r_plugin.io.transforms_keys import CURE, check_keys, lens_of, number, start_of
+from diff3r_plugin.io.world_frames import OLD_APPLIED, applied, moved, nerfstudio_way, similarity
 from diff3r_plugin.ranges import require_choice
 
-KIND, CURE = "a transforms.json", "Give the file that nerfstudio's or instant-ngp's tools write."
-MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "perspective")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".PNG")
+KIND = "a transforms.json"
 World = Literal["file", "original"]
 """Whose world: the file's, or that of the reconstruction which ``applied_transform`` was applied to."""
+BLENDER = {"train": "transforms_train.json", "test": "transforms_test.json", "val": "transforms_val.json"}
+"""Files of a folder of Blender's NeRF data, by split."""
 
 
-def read_transforms_json(path: Path | str, images: Path | str | None = None, world: World = "file") -> PosedImages:
-    """The images and cameras of a ``transforms.json``; in the file, cameras have OpenGL axes and pixel intrinsics.
+@dataclass(frozen=True)
+class _Frame:
+    """One frame with what holds for all of its file.
 
     Args:
-        path: The file, or the folder it lies in.
+        path: The file.
+        keys: The file's and the frame's, the frame's first.
+        own: The frame's alone.
+        split: "train", "val", "test" or "".
+    """
+
+    path: Path
+    keys: Mapping[str, Any]
+    own: Mapping[str, Any]
+    split: str
+
+    @property
+    def name(self) -> str:
+        return self.own["file_path"]
+
+
+def read_transforms_json(
+    path: Path | str, images: Path | str | None = None, world: World | Path = "file"
+) -> PosedImages:
+    """The images and cameras of a ``transforms.json``; in the file, cameras have OpenGL axes and pixel intrinsics.
+
+    Which file is the image of a name: :mod:`~diff3r_plugin.io.image_files`. Masks (``mask_path``, ``dynamic_mask_*``)
+    become pixel weights, lists of file names (``test_filenames``, and the files of Blender's data) splits.
+
+    Args:
+        path: The file, or the folder it lies in; or a folder of Blender's data (``transforms_train.json`` ...).
         images: Folder of the images, where they do not lie where the file says.
-        world: "file", or "original" to undo the file's ``applied_transform``: for Gaussians that live in the world of
-            the COLMAP model it was made from.
+        world: "file"; "original" to undo ``applied_transform`` and ``applied_scale``, for Gaussians that live in the
+            world of the COLMAP model it was made from; or nerfstudio's ``dataparser_transforms.json``, for splats that
+            nerfstudio trained on this file.
 
     Raises:
-        FileError: if the file is damaged, an image is missing, or a lens is a fisheye. One that distorts otherwise is
-            kept; see :meth:`PosedImages.undistorted`.
+        FileError: if the file is damaged, or its images are of a kind that no pinhole can show. Images that are missing
+            are told of where they are asked for, and lenses that distort are kept; see
+            :meth:`PosedImages.require_images` and :meth:`PosedImages.undistorted`.
         MissingPackageError: without the extra ``diff3r-plugin[refine]``, where sizes have to be read from images.
     """
-    require_choice("world", world, get_args(World))
+    if not isinstance(world, Path):
+        require_choice("world", world, get_args(World))
     path = Path(path)
-    path = path / "transforms.json" if path.is_dir() else path
-    with reading(path, KIND, CURE):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        frames = content.get("frames") if isinstance(content, dict) else None
-        if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-            raise FileError(path, "it has no list of frames.", CURE)
-        files = [_file(path, frame, None if images is None else Path(images)) for frame in frames]
-        missing = [file for file in files if not file.is_file()]
-        if missing:
-            raise FileError(
-                path,
-                f"{len(missing)} of its {len(files)} images are missing, the first is {missing[0]}.",
-                "Put them there, name their folder (--images), or remove those frames from the file.",
-            )
-        sizes, matrices, poses, lenses = [], [], [], []
-        for frame, file in zip(frames, files, strict=True):
-            of_frame = {**content, **frame}
-            lenses.append(_lens(path, of_frame))
-            sizes.append(_size(path, of_frame, file))
-            matrices.append(_intrinsics(path, of_frame, sizes[-1]))
-            poses.append(_matrix(path, frame.get("transform_matrix"), "transform_matrix"))
-        to_world = torch.stack(poses)
-        if world == "original" and "applied_transform" in content:
-            applied = _matrix(path, content["applied_transform"], "applied_transform")
-            to_world = torch.linalg.inv(applied) @ to_world
-            to_world = torch.cat([to_world[:, :3], to_world.new_tensor([[[0, 0, 0, 1.0]]]).expand(len(files), 1, 4)], 1)
-        names = tuple(str(frame["file_path"]) for frame in frames)
-        return PosedImages(
-            path,
-            names,
+    frames, contents = _frames(path)
+    file = frames[0].path
+    with reading(file, KIND, CURE):
+        folder = None if images is None else Path(images)
+        files, problems = _files(frames, folder)
+        sizes, matrices, poses = [], [], []
+        for index, frame in enumerate(frames):
+            size, problem = size_of(frame.path, frame.keys, files[index], problems[index])
+            problems[index] = problem
+            sizes.append(size)
+            matrices.append(intrinsics_of(frame.path, frame.keys, size))
+            poses.append(_matrix(frame.path, start_of(frame.own)))
+        posed = PosedImages(
+            path if len(contents) > 1 else file,
+            tuple(printable(frame.name) for frame in frames),
             tuple(files),
-            world_to_camera(to_world, "opengl"),
+            world_to_camera(torch.stack(poses), "opengl"),
             torch.stack(matrices),
             tuple(sizes),
-            tuple(lenses),
+            tuple(lens_of(frame.path, frame.keys) for frame in frames),
+            masks=_masks(frames, files, problems),
+            problems=tuple(problems),
+            splits=tuple(frame.split for frame in frames),
         )
+        return posed if world == "file" else moved(posed, way_to(file, contents[0], world, posed))
 
 
-def _file(path: Path, frame: Mapping[str, Any], images: Path | None) -> Path:
-    name = frame.get("file_path")
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise FileError(path, "a frame has no file_path.", CURE)
-    places = [path.parent / name] if images is None else [images / name, images / Path(name).name]
-    candidates = [place.with_name(place.name + suffix) for place in places for suffix in ("", *SUFFIXES)]
-    return next((file for file in candidates if file.is_file()), candidates[0])
+def way_to(file: Path, content: Mapping[str, Any], world: World | Path, posed: PosedImages) -> Float[Tensor, "4 4"]:
+    """From the world of a ``transforms.json`` to another one.
+
+    Raises:
+        FileError: if what says so is damaged.
+    """
+    if world == "file":
+        return torch.eye(4, dtype=torch.float64)
+    done = applied(dict(content), file)
+    if world == "original":
+        return torch.linalg.inv(done)
+    maybe = [done]
+    if "applied_transform" not in content:
+        maybe.append(done @ similarity([list(row) for row in OLD_APPLIED], file, "applied_transform"))
+    return nerfstudio_way(Path(world), maybe, posed)
 
 
-def _lens(path: Path, frame: Mapping[str, Any]) -> Lens | None:
-    model = frame.get("camera_model", "OPENCV")
-    higher = {name: value for name in ("k3", "k4") if (value := _number(path, frame, name, 0.0))}
-    if model not in MODELS or higher:
-        what = f"camera_model={model!r}" if model not in MODELS else f"{higher}"
-        raise FileError(
-            path,
-            f"a lens has {what}, and Gaussians are rendered through pinholes.",
-            "Undistort the images: 'colmap image_undistorter' on the model that the file was made from, then give its "
-            "folder.",
-        )
-    lens = Lens(*(_number(path, frame, name, 0.0) for name in ("k1", "k2", "p1", "p2")))
-    return lens if lens.distorts else None
+def content_of(path: Path) -> dict[str, Any]:
+    """What a file says, in any of JSON's encodings, with or without a byte order mark.
+
+    Raises:
+        FileError: if it is no JSON object.
+    """
+    with reading(path, KIND, CURE):
+        raw = path.read_bytes()
+        try:
+            content = json.loads(raw)
+        except UnicodeDecodeError:
+            content = json.loads(raw.decode("utf-8-sig", "surrogateescape"))
+        if not isinstance(content, dict):
+            raise FileError(path, "it has no list of frames.", CURE)
+        return content
 
 
-def _size(path: Path, frame: Mapping[str, Any], file: Path) -> tuple[int, int]:
-    if "h" not in frame or "w" not in frame:
-        return image_size(file)
-    height, width = (_number(path, frame, name) for name in ("h", "w"))
-    if not (0 < height < 1e6 and 0 < width < 1e6 and height == int(height) and width == int(width)):
-        raise FileError(path, f"an image of w={width:g}, h={height:g} cannot be.", CURE)
-    return int(height), int(width)
+def transforms_files(path: Path) -> dict[Path, str]:
+    """The files that a path stands for and the split that each is of; none where it is something else."""
+    if path.suffix.lower() == ".json":
+        return {path: ""}
+    if (path / "transforms.json").is_file():
+        return {path / "transforms.json": ""}
+    found = {split: path / name for split, name in BLENDER.items() if (path / name).is_file()}
+    if "test" in found:
+        found.pop("val", None)
+    return {file: split for split, file in found.items()}
 
 
-def _intrinsics(path: Path, frame: Mapping[str, Any], size: tuple[int, int]) -> Tensor:
-    height, width = size
-    if "fl_x" in frame:
-        fx = _number(path, frame, "fl_x")
-    elif "camera_angle_x" in frame:
-        fx = _focal(path, _number(path, frame, "camera_angle_x"), width)
-    else:
-        raise FileError(path, "it has neither fl_x nor camera_angle_x.", CURE)
-    if "fl_y" in frame:
-        fy = _number(path, frame, "fl_y")
-    elif "camera_angle_y" in frame and "fl_x" not in frame:
-        fy = _focal(path, _number(path, frame, "camera_angle_y"), height)
-    else:
-        fy = fx
-    cx, cy = _number(path, frame, "cx", width / 2), _number(path, frame, "cy", height / 2)
-    return pixel_intrinsics(fx, fy, cx, cy, "pixels", size)
+def _frames(path: Path) -> tuple[list[_Frame], list[dict[str, Any]]]:
+    files = transforms_files(path) or {path / "transforms.json" if path.is_dir() else path: ""}
+    found, contents = [], []
+    for file, split in files.items():
+        content = content_of(file)
+        own = content.get("frames")
+        if not isinstance(own, list) or not own or not all(isinstance(frame, dict) for frame in own):
+            raise FileError(file, "it has no list of frames.", CURE)
+        for frame in own:
+            name = frame.get("file_path")
+            if not isinstance(name, str) or not name or "\0" in name:
+                raise FileError(file, f"a frame has no file_path, but {name!r}.", CURE)
+        own = _first_frames(file, content, own)
+        check_keys(file, content, own)
+        splits = [split] * len(own) if split else _splits(file, content, own)
+        found += [_Frame(file, {**content, **frame}, frame, s) for frame, s in zip(own, splits, strict=True)]
+        contents.append(content)
+    if len(contents) > 1:
+        counts = ", ".join(f"{sum(f.path == file for f in found)} of {file.name}" for file in files)
+        tell(path, f"it has several files of frames; read are {counts}.")
+    return found, contents
 
 
-def _focal(path: Path, angle: float, length: int) -> float:
-    if not 0 < angle < math.pi:
-        raise FileError(path, f"a camera angle of {angle:g} cannot be.", "Angles are in radians, between 0 and π.")
-    return 0.5 * length / math.tan(0.5 * angle)
+def _first_frames(path: Path, content: Mapping[str, Any], frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``n_frames``, by which instant-ngp leaves out the last ones."""
+    if content.get("n_frames") is None:
+        return frames
+    count = int(number(path, content, "n_frames"))
+    if 0 < count < len(frames):
+        tell(path, f"n_frames={count}: of its {len(frames)} frames the first {count} are used.")
+        return frames[:count]
+    return frames
 
 
-def _number(path: Path, frame: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    value = frame.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise FileError(path, f"{name} must be a number, got {value!r}.", CURE)
-    return float(value)
+def _splits(path: Path, content: Mapping[str, Any], frames: Sequence[Mapping[str, Any]]) -> list[str]:
+    """``train_filenames`` and so on; a frame for training is one for testing only if it is in no list for training."""
+    of_name: dict[str, str] = {}
+    for split in ("test", "val", "train"):
+        names = content.get(f"{split}_filenames")
+        if names is None:
+            continue
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise FileError(path, f"{split}_filenames must be a list of names, got {names!r:.80}.", CURE)
+        of_name |= {os.path.normpath(name): split for name in names}
+    known = {os.path.normpath(frame["file_path"]) for frame in frames}
+    unknown = sorted(of_name.keys() - known)
+    if unknown:
+        tell(path, f"its lists of file names have {len(unknown)} that no frame has, the first is {unknown[0]!r}.")
+    return [of_name.get(os.path.normpath(frame["file_path"]), "") for frame in frames]
 
 
-def _matrix(path: Path, value: Any, name: str) -> Tensor:
+def _files(frames: Sequence[_Frame], images: Path | None) -> tuple[list[Path], list[FileError | None]]:
+    """Of each file of frames by itself, as their names may have different folders in front."""
+    found: dict[int, tuple[Path, FileError | None]] = {}
+    for path in dict.fromkeys(frame.path for frame in frames):
+        numbers = [number for number, frame in enumerate(frames) if frame.path == path]
+        files, problems = find_images(path, [frames[i].name for i in numbers], path.parent, images)
+        found |= dict(zip(numbers, zip(files, problems, strict=True), strict=True))
+    return [found[i][0] for i in range(len(frames))], [found[i][1] for i in range(len(frames))]
+
+
+def _masks(
+    frames: Sequence[_Frame], files: Sequence[Path], problems: list[FileError | None]
+) -> tuple[Mask | None, ...]:
+    """``mask_path`` of frames (black does not count), or instant-ngp's ``dynamic_mask_STEM.png`` (white does not)."""
+    masks: list[Mask | None] = []
+    for index, frame in enumerate(frames):
+        name = frame.own.get("mask_path")
+        dynamic = files[index].with_name(f"dynamic_mask_{files[index].stem}.png")
+        if name is None:
+            masks.append(Mask(dynamic, "white") if dynamic.is_file() else None)
+            continue
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise FileError(frame.path, f"mask_path must be the name of a file, got {name!r}.", CURE)
+        (file,), (problem,) = find_images(frame.path, [name], frame.path.parent)
+        masks.append(Mask(file))
+        problems[index] = problems[index] or problem
+    return tuple(masks)
+
+
+def _matrix(path: Path, value: Any) -> Float[Tensor, "4 4"]:
     rows = torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else torch.empty(0)
     if tuple(rows.shape) not in ((3, 4), (4, 4)):
-        raise FileError(path, f"{name} must be a matrix of 3 x 4 or 4 x 4 numbers.", CURE)
+        raise FileError(path, "transform_matrix must be a matrix of 3 x 4 or 4 x 4 numbers.", CURE)
     return rows if len(rows) == 4 else torch.cat([rows, rows.new_tensor([[0.0, 0.0, 0.0, 1.0]])])

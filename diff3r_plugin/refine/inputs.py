@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import (
+    PointCloud,
     PosedImages,
+    SplatRendering,
     gaussians_from_points,
-    read_colmap_points,
-    read_gaussians,
+    read_points,
     read_posed_images,
+    read_splats,
 )
+from diff3r_plugin.io.errors import tell
+from diff3r_plugin.io.splats import USUAL_RENDERING, tell_of_training
+from diff3r_plugin.io.transforms_json import World
+from diff3r_plugin.io.world_frames import moved, origin_for, shift
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.refine.split import chosen_frames, held_out
 from diff3r_plugin.views import Views
@@ -30,12 +38,16 @@ class Inputs:
         context: The images to refine on.
         held_out: The images to judge by; may be none.
         size: (H, W) that all images are brought to.
+        origin: What positions and cameras are counted from, where the files' own origin is too far away for float32.
+        rendering: How the scene was made to be rendered, and is.
     """
 
     scene: Gaussians
     context: PosedImages
     held_out: PosedImages
     size: tuple[int, int]
+    origin: tuple[float, float, float] | None = None
+    rendering: SplatRendering = USUAL_RENDERING
 
     def fingerprint(self) -> str:
         """Tells these inputs from others: of the scene's numbers, the cameras, and the images' names and sizes."""
@@ -57,26 +69,71 @@ def read_inputs(settings: RefineSettings) -> Inputs:
         FileError: for what cannot be read.
         RefineError: for a split that leaves nothing, or a scene that no camera sees.
     """
-    posed = read_posed_images(settings.cameras, settings.images, settings.world)
-    posed = posed.undistorted() if settings.undistort else posed
-    posed.require_pinholes()
-    if settings.scene is None:
-        try:
-            scene = gaussians_from_points(read_colmap_points(settings.cameras), settings.sh_degree)
-        except ValueError as error:
-            raise RefineError(f"{settings.cameras}: {error}") from error
-    else:
-        scene = read_gaussians(settings.scene).to(torch.float32)
-        if scene.batch_size != 1:
-            raise RefineError(f"{settings.scene} holds {scene.batch_size} scenes; write the one to refine by itself.")
-    if not scene.num_gaussians:
-        raise RefineError(f"{settings.scene} holds no Gaussians.")
+    world = world_of(settings)
+    posed = read_posed_images(settings.cameras, settings.images, world)
     used = chosen_frames(posed.names, settings.frames)
-    out = held_out(posed.names, used, settings.hold_out)
+    out = held_out(posed.names, used, settings.hold_out, posed.splits)
+    posed.subset(used).require_images()
+    posed = posed.undistorted() if settings.undistort else posed
+    posed.subset(used).require_pinholes()
+    origin = origin_for(posed.subset(used))
+    if origin is not None:
+        posed = moved(posed, shift(-origin))
+    scene, rendering = _read_scene(settings, world, origin)
     context = posed.subset([number for number in used if number not in out])
-    inputs = Inputs(scene, context, posed.subset(out), context.size(settings.downscale))
+    inputs = Inputs(
+        scene,
+        context,
+        posed.subset(out),
+        context.size(settings.downscale),
+        None if origin is None else tuple(origin.tolist()),
+        rendering,
+    )
     _check_in_view(inputs, settings)
     return inputs
+
+
+def world_of(settings: RefineSettings) -> World | Path:
+    """Whose world the scene lives in, to which cameras and points are brought.
+
+    What nerfstudio trained lives in a world of its own; the file that says which lies beside the run.
+    """
+    if settings.world.lower().endswith(".json"):
+        return Path(settings.world)
+    if settings.world != "auto":
+        return cast(World, settings.world)
+    if settings.scene is None:
+        return "file"
+    beside = settings.scene.parent / "dataparser_transforms.json"
+    if not beside.is_file():
+        return "file"
+    tell(
+        beside, "it lies beside the scene, so cameras are brought into nerfstudio's world (--world file: they are not)."
+    )
+    return beside
+
+
+def _read_scene(
+    settings: RefineSettings, world: World | Path, origin: Float[Tensor, " 3"] | None
+) -> tuple[Gaussians, SplatRendering]:
+    """The scene with positions counted from the origin, and how it was made to be rendered."""
+    if settings.scene is None:
+        points = read_points(settings.cameras, world)
+        if origin is not None:
+            points = PointCloud(points.positions - origin, points.colors)
+        try:
+            return gaussians_from_points(points, settings.sh_degree), SplatRendering()
+        except ValueError as error:
+            raise RefineError(f"{settings.cameras}: {error}") from error
+    splats = read_splats(settings.scene, None if origin is None else origin.tolist())
+    tell_of_training(settings.scene, settings.background)
+    if splats.gaussians.batch_size != 1:
+        raise RefineError(
+            f"{settings.scene} holds {splats.gaussians.batch_size} scenes; write the one to refine by itself."
+        )
+    if not splats.gaussians.num_gaussians:
+        raise RefineError(f"{settings.scene} holds no Gaussians.")
+    return splats.gaussians, splats.rendering
 
 
 def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
@@ -96,7 +153,7 @@ def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
         raise RefineError(
             f"No camera of {settings.cameras} has the center of a Gaussian in view: scene and cameras are of different "
             "worlds. Give the cameras that the scene was made with (of a transforms.json with an applied_transform, "
-            "try --world original), or check near and far."
+            "try --world original; of nerfstudio's splats, --world dataparser_transforms.json), or check near and far."
         )
 
 
@@ -105,3 +162,11 @@ def loaded(images: PosedImages, numbers: list[int], inputs: Inputs, settings: Re
     chosen = images.subset(numbers)
     views = chosen.views(inputs.size, near=settings.near, far=settings.far, background=settings.background)
     return views.to(settings.device)
+
+
+def pixel_weights(
+    images: PosedImages, numbers: list[int], inputs: Inputs, settings: RefineSettings
+) -> Float[Tensor, "1 V H W"] | None:
+    """How much each pixel of :func:`loaded` counts, by masks; None where none of these images has one."""
+    weights = images.subset(numbers).pixel_weights(inputs.size)
+    return None if weights is None else weights.to(settings.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.optimize.gauss_newton import LARGEST_DAMPING
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.refine.checkpoint import Checkpoint, Checkpoints
-from diff3r_plugin.refine.inputs import Inputs, loaded, read_inputs
+from diff3r_plugin.refine.inputs import Inputs, loaded, pixel_weights, read_inputs
 from diff3r_plugin.refine.pictures import write_pictures
 from diff3r_plugin.refine.plan import Plan, make_plan
+from diff3r_plugin.refine.plausibility import tell_of_doubt
 from diff3r_plugin.refine.progress import Progress
 from diff3r_plugin.refine.scoring import mean_scores, score_views
 from diff3r_plugin.refine.settings import ROUNDS_OF_MANY, RefineError, RefineSettings
@@ -82,6 +84,8 @@ def refine(
     _check_writable(settings)
     progress.begin(inputs, plan, len(started.rounds))
     before = {kind: score_views(inputs.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
+    if settings.scene is not None:
+        tell_of_doubt(inputs, settings, before["context"])
     try:
         state = run_rounds(started, inputs, plan, settings, checkpoints, progress, after_round)
     finally:
@@ -109,8 +113,7 @@ def refine(
         "rounds": state.rounds,
         "refine_seconds": sum(entry["seconds"] for entry in state.rounds),
     }
-    write_ply(settings.out / "refined.ply", state.scene)
-    write_npz(settings.out / "refined.npz", state.scene)
+    write_scene(settings.out, state.scene, inputs)
     write_pictures(inputs, state.scene, settings)
     write_json(settings.out / "metrics.json", metrics)
     progress.end(metrics)
@@ -139,7 +142,9 @@ def run_rounds(
         layer = TTOLayer(replace(settings.tto, damping=damping), warn_of_fallbacks=False)
         views = loaded(inputs.context, chosen, inputs, settings)
         with torch.no_grad():
-            scene, info = layer(state.scene.to(views.device), views, weights)
+            scene, info = layer(
+                state.scene.to(views.device), views, weights, pixel_weights(inputs.context, chosen, inputs, settings)
+            )
         (outcome,) = info.outcomes
         if outcome in (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS):
             raise RefineError(
@@ -163,6 +168,15 @@ def run_rounds(
         if after_round is not None:
             after_round(number + 1)
     return state
+
+
+def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
+    """``refined.ply`` and ``refined.npz`` in the frame of the files that the scene came from."""
+    write_ply(folder / "refined.ply", scene, inputs.origin, inputs.rendering)
+    if inputs.origin is not None:
+        scene = scene.to(torch.float64)
+        scene = replace(scene, means=scene.means + torch.tensor(inputs.origin, dtype=torch.float64))
+    write_npz(folder / "refined.npz", scene)
 
 
 def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:

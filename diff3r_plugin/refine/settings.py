@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from diff3r_plugin.config import TTOConfig
-from diff3r_plugin.io.transforms_json import World
 from diff3r_plugin.ranges import require_choice, require_positive, require_whole
 
 DEFAULT_WEIGHT = 0.1
@@ -34,12 +33,14 @@ class RefineSettings:
         cameras: COLMAP folder, ``transforms.json``, or chunk ``FILE.torch[:KEY]``.
         out: Folder for the results.
         images: Folder of the images, where it is not beside the cameras.
-        world: "file", or "original" to undo a ``transforms.json``'s ``applied_transform``.
+        world: "file"; "original" to undo a ``transforms.json``'s ``applied_transform`` and ``applied_scale``; the path
+            of nerfstudio's ``dataparser_transforms.json``; or "auto": that where it lies beside the scene, else "file".
         undistort: Images of lenses that distort are undistorted as they are loaded; otherwise they are refused.
         frames: Which images are used: "all", a range "FIRST:END[:STEP]" of their numbers, or numbers or names,
             comma-separated.
-        hold_out: Which of these are held out for the scores: "every:K" (the first, and every K-th after it), "none", or
-            numbers or names, comma-separated.
+        hold_out: Which of these are held out for the scores: "every:K" (the first, and every K-th after it), "file"
+            (what the cameras' file calls its test or validation images), "none", or numbers or names, comma-separated;
+            "auto" is "file" where it names some, else "every:8".
         downscale: Images are made smaller by this factor.
         views_per_round: Context views that one round sees, at most.
         rounds: How many; None for one where a round sees all views, ten otherwise and from points.
@@ -62,10 +63,10 @@ class RefineSettings:
     cameras: str
     out: Path
     images: Path | None = None
-    world: World = "file"
+    world: str = "auto"
     undistort: bool = False
     frames: str = "all"
-    hold_out: str = "every:8"
+    hold_out: str = "auto"
     downscale: int = 1
     views_per_round: int = 8
     rounds: int | None = None
@@ -87,7 +88,8 @@ class RefineSettings:
             require_whole("rounds", self.rounds, 1)
         if self.sh_degree > 4:
             raise ValueError(f"sh_degree={self.sh_degree} must be 0 to 4.")
-        require_choice("world", self.world, ("file", "original"))
+        if not self.world.lower().endswith(".json"):
+            require_choice("world", self.world, ("auto", "file", "original"))
         if not 0 <= self.near < self.far:
             raise ValueError(f"near={self.near:g} must not be negative, and below far={self.far:g}.")
         if len(self.background) != 3 or not all(0 <= c <= 1 for c in self.background):

@@ -34,8 +34,14 @@ def chosen_frames(names: Sequence[str], frames: str) -> list[int]:
     return found
 
 
-def held_out(names: Sequence[str], used: Sequence[int], hold_out: str) -> list[int]:
+def held_out(names: Sequence[str], used: Sequence[int], hold_out: str, splits: Sequence[str] = ()) -> list[int]:
     """Numbers of the images that are held out, in the order of ``used``.
+
+    Args:
+        names: Of all images.
+        used: Numbers of those that are used.
+        hold_out: See :class:`~diff3r_plugin.refine.RefineSettings`.
+        splits: Of all images, "train", "val", "test" or "" where the file does not say.
 
     Raises:
         RefineError: if no image is left to refine on, or something named is not among the used ones.
@@ -45,9 +51,16 @@ def held_out(names: Sequence[str], used: Sequence[int], hold_out: str) -> list[i
         >>> held_out(["a", "b", "c", "d"], [0, 1, 2, 3], "every:3")
         [0, 3]
     """
+    tested = [i for i in used if splits and splits[i] in ("test", "val")]
+    if hold_out == "auto":
+        hold_out = "file" if tested and len(tested) < len(used) else "every:8"
     kind, colon, number = hold_out.partition(":")
     if hold_out == "none":
         out: list[int] = []
+    elif hold_out == "file":
+        out = tested
+        if not out:
+            raise RefineError("--hold-out file: the file of the cameras calls none of the used images a test image.")
     elif kind == "every" and colon:
         if not number.isdigit() or int(number) < 2:
             raise RefineError(f"--hold-out {hold_out}: give every:K with K of at least 2, as every:8.")

@@ -1,0 +1,83 @@
+"""``diff3r inspect``: what was read of a scene and its images, and the first views drawn beside the images."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from diff3r_plugin.cli._file_warnings import said_as
+
+EPILOG = """examples:
+  diff3r inspect point_cloud.ply --cameras garden
+  diff3r inspect splat.ply --cameras transforms.json --world outputs/run/dataparser_transforms.json
+  diff3r inspect --points --cameras garden --undistort
+
+OUT gets one picture a view: image, rendering and their difference, side by side. The options that say which
+files are read and how are those of 'diff3r refine'.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="draw a scene beside its images and say what was read",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("scene", nargs="?", type=Path, metavar="SCENE", help="Gaussians: .ply or .npz")
+    add("--points", action="store_true", help="the points that the cameras come with instead")
+    add("--cameras", required=True, metavar="PATH",
+        help="COLMAP folder, transforms.json, Blender's folder, or chunk FILE.torch[:KEY]")  # fmt: skip
+    add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
+    add("--world", default="auto", metavar="WHOSE",
+        help="file, original, or the path of a dataparser_transforms.json (default: auto)")  # fmt: skip
+    add("--undistort", action="store_true", help="undistort images of lenses that distort as they are loaded")
+    add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
+    add("--hold-out", default="none", help="as in 'diff3r refine' (default: none)")
+    add("--downscale", type=int, default=1, metavar="K", help="make the images K times smaller")
+    add("--near", type=float, default=0.01, help="nothing nearer is drawn, world units (default: 0.01)")
+    add("--far", type=float, default=1e10, help="nothing farther is drawn, world units")
+    add("--background", default="0,0,0", metavar="R,G,B", help="color behind all Gaussians, 0 to 1 (default: 0,0,0)")
+    add("--views", type=int, default=4, metavar="N", help="images to draw (default: 4)")
+    add("--out", type=Path, default=Path("inspected"), metavar="DIR", help="folder for pictures (default: inspected)")
+    parser.set_defaults(run=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the subcommand; returns the exit status."""
+    from diff3r_plugin.io import FileError, MissingPackageError
+    from diff3r_plugin.refine import RefineError, RefineSettings
+    from diff3r_plugin.refine.inputs import read_inputs
+    from diff3r_plugin.refine.inspection import inspect
+
+    try:
+        if (args.scene is None) != args.points:
+            raise RefineError("Give a SCENE (.ply or .npz), or --points for the points that the cameras come with.")
+        if args.views < 1:
+            raise RefineError(f"--views must be at least 1, got {args.views}.")
+        background = tuple(float(part) for part in args.background.split(","))
+        settings = RefineSettings(
+            args.scene,
+            args.cameras,
+            args.out,
+            images=args.images,
+            world=args.world,
+            undistort=args.undistort,
+            frames=args.frames,
+            hold_out=args.hold_out,
+            downscale=args.downscale,
+            near=args.near,
+            far=args.far,
+            background=background,  # type: ignore[arg-type]
+        )
+        with said_as("diff3r inspect"):
+            found = inspect(read_inputs(settings), settings, args.views)
+    except (RefineError, FileError, MissingPackageError, ValueError) as error:
+        print(f"diff3r inspect: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(found.lines))
+    print(f"wrote {found.pictures[0]} to {found.pictures[-1].name}: image, rendering, difference")
+    return 0
