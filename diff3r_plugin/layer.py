@@ -205,10 +205,10 @@ class TTOLayer(nn.Module):
             energy=solution.energy,
             stationarity=solution.stationarity,
             accepted_steps=solution.accepted_steps,
-            pcg_iterations=solution.pcg_iterations,
-            pcg_relative_residual=solution.pcg_relative_residual,
+            pcg_iterations=solution.solves.iterations,
+            pcg_relative_residual=solution.solves.relative_residual,
             pcg_reasons=tuple(
-                tuple(PCGReason)[code] if code >= 0 else None for code in solution.pcg_reason_codes.tolist()
+                tuple(PCGReason)[code] if code >= 0 else None for code in solution.solves.reason_codes.tolist()
             ),
             outcomes=_outcomes(unusable, unusable_views, nothing, unsolved, stuck),
             views=_refined_views(asked, coordinates, theta, views, given_back),

@@ -14,6 +14,8 @@ from diff3r_plugin.argument_types import kind
 from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
 
+Weight = Float[Tensor, "..."] | float
+
 
 @dataclass(frozen=True, eq=False)
 class ProximalWeights:
@@ -44,13 +46,13 @@ class ProximalWeights:
         1.0
     """
 
-    means: Float[Tensor, "B N d"] | float | None = None
-    covariance: Float[Tensor, "B N d"] | float | None = None
-    opacity: Float[Tensor, "B N 1"] | float | None = None
-    sh_dc: Float[Tensor, "B N d"] | float | None = None
-    sh_rest: Float[Tensor, "B N d"] | float | None = None
-    poses: Float[Tensor, "B V d"] | float | None = None
-    exposure: Float[Tensor, "B V d"] | float | None = None
+    means: Weight | None = None
+    covariance: Weight | None = None
+    opacity: Weight | None = None
+    sh_dc: Weight | None = None
+    sh_rest: Weight | None = None
+    poses: Weight | None = None
+    exposure: Weight | None = None
 
     @classmethod
     def of(cls, weights: ProximalWeights | Mapping[str, Tensor | float] | Tensor | float) -> ProximalWeights:

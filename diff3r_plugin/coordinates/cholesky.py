@@ -11,7 +11,8 @@ from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.linalg.small import (
     SYMMETRIC_ENTRIES,
-    Matrix3,
+    Lower3,
+    dense3,
     entries3,
     matmul3,
     stack3,
@@ -41,8 +42,8 @@ class CholeskyChart(CovarianceChart):
         self.mean_scale = torch.where(self.movable, trace.clamp_min(0) / 3, 0).sqrt()
 
     def decode(self, theta):
-        L = self._factor
-        factor = matmul3(L, _lower_triangular(theta))
+        L = self._factor.rows()
+        factor = matmul3(L, _lower_triangular(theta).rows())
         # Added to the reference, so that θ = 0 gives back its very digits even where L₀L₀ᵀ does not.
         now, before = matmul3(factor, transpose3(factor)), matmul3(L, transpose3(L))
         change = [
@@ -53,24 +54,24 @@ class CholeskyChart(CovarianceChart):
     def encode(self, gaussians):
         change = torch.where(self.movable[..., None, None], gaussians.covariance_matrices - self._reference, 0)
         # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
-        change = entries3(0.5 * (change + change.mT))  # type: ignore[assignment]
-        inverse = _inverse_lower(self._factor, self.movable)
-        relative = matmul3(matmul3(inverse, change), transpose3(inverse))  # type: ignore[arg-type]
-        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)  # type: ignore[misc, operator]
+        symmetric = entries3(0.5 * (change + change.mT))
+        inverse = _inverse_lower(self._factor, self.movable).rows()
+        relative = dense3(matmul3(matmul3(inverse, symmetric), transpose3(inverse)))
+        return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)
 
     def at(self, theta):
-        factor = matmul3(self._factor, _lower_triangular(theta))
+        L = self._factor.rows()
+        factor = matmul3(L, _lower_triangular(theta).rows())
         slopes = (*theta[..., :3].exp().unbind(-1), None, None, None)
-        return LocalCovariance(symmetric_derivative(self._factor, transpose3(factor), _LOWER, slopes))
+        return LocalCovariance(symmetric_derivative(L, transpose3(factor), _LOWER, slopes))
 
     def anchors(self):
-        (a, _, _), (b, c, _), (d, e, f) = self._factor
-        return torch.stack([a, b, c, d, e, f, torch.zeros_like(a)], -1)  # type: ignore[list-item, arg-type]
+        return torch.stack([*self._factor, torch.zeros_like(self._factor.xx)], -1)
 
 
 def _cholesky(
     covariances: Float[Tensor, "B N 3 3"],
-) -> tuple[Matrix3, Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
+) -> tuple[Lower3, Bool[Tensor, "B N"], Bool[Tensor, "B N"]]:
     """Lower factors (0 where not movable), validity and movability."""
     a, b, c, d, e, f = (0.5 * (covariances[..., i, j] + covariances[..., j, i]) for i, j in SYMMETRIC_ENTRIES)
     trace = a + d + f
@@ -89,8 +90,7 @@ def _cholesky(
     l33 = pivot(f - l31 * l31 - l32 * l32)
     valid = finite & (_semidefinite((a, b, c, d, e, f), size) | ~movable) & (trace >= 0)
     movable = movable & valid
-    l11, l21, l31, l22, l32, l33 = (torch.where(movable, x, 0) for x in (l11, l21, l31, l22, l32, l33))
-    return [[l11, None, None], [l21, l22, None], [l31, l32, l33]], valid, movable
+    return Lower3(*(torch.where(movable, x, 0) for x in (l11, l21, l22, l31, l32, l33))), valid, movable
 
 
 def _semidefinite(entries: tuple[Tensor, ...], size: Tensor) -> Bool[Tensor, "B N"]:
@@ -109,14 +109,14 @@ def _semidefinite(entries: tuple[Tensor, ...], size: Tensor) -> Bool[Tensor, "B 
     return (a > 0) & (rest > 0) & (last > 0)
 
 
-def _inverse_lower(factor: Matrix3, movable: Bool[Tensor, "B N"]) -> Matrix3:
+def _inverse_lower(factor: Lower3, movable: Bool[Tensor, "B N"]) -> Lower3:
     """Inverse of a lower triangular matrix; the identity where not movable."""
-    d1, d2, d3 = (torch.where(movable, factor[i][i], 1).reciprocal() for i in range(3))  # type: ignore[arg-type]
-    a, b, c = factor[1][0], factor[2][0], factor[2][1]
-    return [[d1, None, None], [-a * d1 * d2, d2, None], [(a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3]]  # type: ignore[operator]
+    d1, d2, d3 = (torch.where(movable, pivot, 1).reciprocal() for pivot in (factor.xx, factor.yy, factor.zz))
+    a, b, c = factor.yx, factor.zx, factor.zy
+    return Lower3(d1, -a * d1 * d2, d2, (a * c * d2 - b) * d1 * d3, -c * d2 * d3, d3)
 
 
-def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Matrix3:
+def _lower_triangular(theta: Float[Tensor, "B N 6"]) -> Lower3:
     d1, d2, d3 = theta[..., :3].exp().unbind(-1)
     a, b, c = theta[..., 3:].unbind(-1)
-    return [[d1, None, None], [a, d2, None], [b, c, d3]]
+    return Lower3(d1, a, d2, b, c, d3)

@@ -37,7 +37,7 @@ class ViewChanges(nn.Module):
         return rearrange(self.layers(next_to_others(features)), "b v g -> g b v")
 
 
-def next_to_others(features: Float[Tensor, "B V C H W"]) -> Float[Tensor, "B V 6C"]:
+def next_to_others(features: Float[Tensor, "B V C H W"]) -> Float[Tensor, "B V 6*C"]:
     """Mean and maximum of each view's features, the mean of the other views', and how far they are apart.
 
     Example:

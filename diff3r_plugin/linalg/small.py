@@ -9,6 +9,7 @@ is mostly zeros. An entry that is None is zero everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,21 @@ from torch import Tensor
 Entry = Tensor | None
 Matrix3 = Sequence[Sequence[Entry]]
 """Rows of entries, each a tensor over the batch, or None for zero."""
+
+
+class Lower3(NamedTuple):
+    """A batch of lower triangular matrices: its six entries, row by row."""
+
+    xx: Tensor
+    yx: Tensor
+    yy: Tensor
+    zx: Tensor
+    zy: Tensor
+    zz: Tensor
+
+    def rows(self) -> Matrix3:
+        """With its zeros, as products take it."""
+        return [[self.xx, None, None], [self.yx, self.yy, None], [self.zx, self.zy, self.zz]]
 
 
 SYMMETRIC_ENTRIES = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
@@ -64,20 +80,24 @@ def transpose3(a: Matrix3) -> list[list[Entry]]:
     return [[a[j][i] for j in range(3)] for i in range(3)]
 
 
-def entries3(a: Float[Tensor, "*batch 3 3"]) -> list[list[Entry]]:
+def entries3(a: Float[Tensor, "*batch 3 3"]) -> list[list[Tensor]]:
     """Nine entries of a batch of matrices."""
     return [list(row.unbind(-1)) for row in a.unbind(-2)]
 
 
+def dense3(a: Matrix3) -> list[list[Tensor]]:
+    """The same matrix with its zeros written out; at least one entry is no zero."""
+    like = next(entry for row in a for entry in row if entry is not None)
+    return [[torch.zeros_like(like) if entry is None else entry for entry in row] for row in a]
+
+
 def stack3(a: Matrix3) -> Float[Tensor, "*batch 3 3"]:
     """The batch of matrices with these entries, of which at least one is no zero."""
-    like = next(entry for row in a for entry in row if entry is not None)
-    flat = [torch.zeros_like(like) if entry is None else entry for row in a for entry in row]
-    return torch.stack(flat, -1).unflatten(-1, (3, 3))
+    return torch.stack([entry for row in dense3(a) for entry in row], -1).unflatten(-1, (3, 3))
 
 
-def apply(matrix: Float[Tensor, "*batch m n"], vector: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch m"]:
-    """Matrix times vector."""
+def apply(matrix: Float[Tensor, "*#batch m n"], vector: Float[Tensor, "*#batch n"]) -> Float[Tensor, "*#batch m"]:
+    """Matrix times vector; what comes before is broadcast."""
     return (matrix * vector[..., None, :]).sum(-1)
 
 

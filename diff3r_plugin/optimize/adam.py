@@ -11,13 +11,13 @@ from torch import Tensor
 
 from diff3r_plugin.config import DEFAULT_LEARNING_RATES, GROUPS
 from diff3r_plugin.objective import LinearizedObjective, Objective
-from diff3r_plugin.optimize.minimize import SolverState
+from diff3r_plugin.optimize.minimize import LinearSolves, SolverState
 from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AdamState(SolverState):
     """See :class:`SolverState`; step of each unknown, running means of the gradient and its square, step count."""
 
@@ -64,6 +64,7 @@ class Adam:
             best=linearized.theta,
             best_energy=linearized.energy,
             accepted_steps=torch.zeros(len(zeros), dtype=torch.long, device=zeros.device),
+            solves=LinearSolves.none(linearized.energy),
             learning_rates=torch.cat(steps),
             first_moment=zeros,
             second_moment=zeros,
@@ -90,6 +91,7 @@ class Adam:
             best=best,
             best_energy=torch.where(better, there.energy, state.best_energy),
             accepted_steps=state.accepted_steps + better,
+            solves=state.solves,
             learning_rates=state.learning_rates,
             first_moment=first,
             second_moment=second,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.linalg.recycled import added, kept
 from diff3r_plugin.linalg.vector_updates import updates_for
-from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
-from diff3r_plugin.optimize.minimize import SolverState
+from diff3r_plugin.objective import LinearizedObjective, Objective
+from diff3r_plugin.optimize.minimize import LinearSolves, SolverState
 from diff3r_plugin.ranges import require_pcg, require_positive, require_share, require_whole
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
@@ -21,7 +21,7 @@ GRAM_STEPS = 8
 """Steps that use the same Gram matrices: they only shape damping and preconditioner, and cost about two products."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GaussNewtonState(SolverState):
     """See :class:`SolverState`.
 
@@ -29,17 +29,12 @@ class GaussNewtonState(SolverState):
         damping: μ of the next step, relative to the diagonal of H, ``[B]``.
         growth: Factor of μ at the next failure, ``[B]``.
         diagonal: The diagonal of H that the last step was damped with, ``[B, P]``; None before the first.
-        gram: The last one made of JᵀWJ, near the iterate; it is reused for GRAM_STEPS steps.
-        gram_age: Steps that have used it.
+        gram_age: Steps that have used ``gram``; it is reused for GRAM_STEPS steps.
     """
 
     damping: Float[Tensor, " B"]
     growth: Float[Tensor, " B"]
     diagonal: Float[Tensor, "B P"] | None
-    pcg_iterations: Int[Tensor, " B"]
-    pcg_relative_residual: Float[Tensor, " B"]
-    pcg_reason_codes: Int[Tensor, " B"]
-    gram: ThetaGram | None
     gram_age: int
 
 
@@ -83,19 +78,16 @@ class GaussNewton:
 
     def start(self, linearized: LinearizedObjective) -> GaussNewtonState:
         energy = linearized.energy
-        zeros = torch.zeros(energy.shape, dtype=torch.long, device=energy.device)
+        solves = LinearSolves.none(energy)
         return GaussNewtonState(
             linearized=linearized,
             best=linearized.theta,
             best_energy=energy,
-            accepted_steps=zeros,
+            accepted_steps=torch.zeros_like(solves.iterations),
+            solves=solves,
             damping=torch.full_like(energy, self.damping).detach(),
             growth=torch.full_like(energy, 2.0).detach(),
             diagonal=None,
-            pcg_iterations=zeros,
-            pcg_relative_residual=torch.full_like(energy, float("nan")).detach(),
-            pcg_reason_codes=zeros - 1,
-            gram=None,
             gram_age=0,
         )
 
@@ -141,9 +133,11 @@ class GaussNewton:
             damping=damping.clamp(SMALLEST_DAMPING, LARGEST_DAMPING),
             growth=growth,
             diagonal=diagonal,
-            pcg_iterations=state.pcg_iterations + solve.iterations,
-            pcg_relative_residual=torch.where(active, solve.relative_residual, state.pcg_relative_residual),
-            pcg_reason_codes=torch.where(active, solve.reason_codes, state.pcg_reason_codes),
+            solves=LinearSolves(
+                iterations=state.solves.iterations + solve.iterations,
+                relative_residual=torch.where(active, solve.relative_residual, state.solves.relative_residual),
+                reason_codes=torch.where(active, solve.reason_codes, state.solves.reason_codes),
+            ),
             gram=gram,
             gram_age=age + 1,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,27 @@ from diff3r_plugin.objective import LinearizedObjective, Objective, ThetaGram
 
 
 @dataclass(frozen=True)
+class LinearSolves:
+    """What a solver's linear systems took so far.
+
+    Args:
+        iterations: Products with H over all steps, ``[B]``.
+        relative_residual: Of the last linear solve, ``[B]``; NaN when there was none.
+        reason_codes: Index into ``PCGReason`` of the last linear solve, ``[B]``; -1 when there was none.
+    """
+
+    iterations: Int[Tensor, " B"]
+    relative_residual: Float[Tensor, " B"]
+    reason_codes: Int[Tensor, " B"]
+
+    @classmethod
+    def none(cls, energy: Float[Tensor, " B"]) -> LinearSolves:
+        """Of a solver before its first linear system, or without any."""
+        zeros = torch.zeros(energy.shape, dtype=torch.long, device=energy.device)
+        return cls(zeros, torch.full_like(energy, float("nan")).detach(), zeros - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SolverState:
     """Where a solver stands; each solver adds its own memory.
 
@@ -22,15 +43,22 @@ class SolverState:
         best: Iterate of lowest energy so far, ``[B, P]``.
         best_energy: Its energy, ``[B]``.
         accepted_steps: Steps that lowered the energy, ``[B]``.
+        solves: What its linear systems took.
+        gram: The Gram matrices that it made last, near the iterate; None when it made none.
     """
 
     linearized: LinearizedObjective
     best: Float[Tensor, "B P"]
     best_energy: Float[Tensor, " B"]
     accepted_steps: Int[Tensor, " B"]
+    solves: LinearSolves
+    gram: ThetaGram | None = None
 
 
-class InnerSolver(Protocol):
+State = TypeVar("State", bound=SolverState)
+
+
+class InnerSolver(Protocol[State]):
     """A solver owns its settings; it makes one step at a time, so that the loop decides which are differentiated."""
 
     @property
@@ -43,11 +71,11 @@ class InnerSolver(Protocol):
         """A scene is done when its gradient norm has fallen to this share of the first one."""
         ...
 
-    def start(self, linearized: LinearizedObjective) -> Any:
+    def start(self, linearized: LinearizedObjective) -> State:
         """The state at θ0."""
         ...
 
-    def step(self, objective: Objective, state: Any, active: Tensor) -> Any:
+    def step(self, objective: Objective, state: State, active: Bool[Tensor, " B"]) -> State:
         """One step for the scenes that are ``active`` ``[B]``; the others must not move."""
         ...
 
@@ -63,9 +91,7 @@ class InnerSolution:
         stationarity: ‖∇E(θ*)‖ / ‖∇E(θ0)‖, ``[B]`` (0 where the start is stationary).
         stationary_start: ∇E(θ0) is no more than rounding, ``[B]``: there is nothing to gain.
         accepted_steps: ``[B]``.
-        pcg_iterations: Products with H over all steps, ``[B]``.
-        pcg_relative_residual: Of the last linear solve, ``[B]``; NaN when there was none.
-        pcg_reason_codes: Index into ``PCGReason`` of the last linear solve, ``[B]``; -1 when there was none.
+        solves: What the solver's linear systems took.
         gram: The Gram matrices that the solver made last, near theta; None when it made none.
     """
 
@@ -75,19 +101,17 @@ class InnerSolution:
     stationarity: Float[Tensor, " B"]
     stationary_start: Bool[Tensor, " B"]
     accepted_steps: Int[Tensor, " B"]
-    pcg_iterations: Int[Tensor, " B"] = field(repr=False)
-    pcg_relative_residual: Float[Tensor, " B"] = field(repr=False)
-    pcg_reason_codes: Int[Tensor, " B"] = field(repr=False)
+    solves: LinearSolves = field(repr=False)
     gram: ThetaGram | None = field(repr=False, default=None)
 
 
 def minimize(
-    solver: InnerSolver,
+    solver: InnerSolver[State],
     objective: Objective,
     theta0: Float[Tensor, "B P"],
     *,
     differentiable_steps: int = 0,
-    observe: Callable[[Any, Any], None] | None = None,
+    observe: Callable[[State, State], None] | None = None,
 ) -> InnerSolution:
     """Run the solver's steps from ``theta0``.
 
@@ -130,7 +154,6 @@ def minimize(
         norm = linearized.gradient.norm(dim=-1)
         moved = first_norm > rounding
         stationarity = torch.where(moved, norm / torch.where(moved, first_norm, 1), 0)
-    nothing = torch.zeros_like(state.accepted_steps)
     return InnerSolution(
         theta=state.best,
         linearized=linearized,
@@ -138,8 +161,6 @@ def minimize(
         stationarity=stationarity,
         stationary_start=~moved,
         accepted_steps=state.accepted_steps,
-        pcg_iterations=getattr(state, "pcg_iterations", nothing),
-        pcg_relative_residual=getattr(state, "pcg_relative_residual", torch.full_like(stationarity, float("nan"))),
-        pcg_reason_codes=getattr(state, "pcg_reason_codes", nothing - 1),
-        gram=getattr(state, "gram", None),
+        solves=state.solves,
+        gram=state.gram,
     )

@@ -64,8 +64,9 @@ class TestWarnsWhereTheTheoremDoesNotHold:
         """They are given back, and have no such gradient."""
         with warnings.catch_warnings():
             warnings.simplefilter("error", StationarityWarning)
-            Implicit().warn_if_not_stationary(replace(far, accepted_steps=torch.zeros(1)))
+            Implicit().warn_if_not_stationary(replace(far, accepted_steps=torch.zeros(1, dtype=torch.long)))
 
     def test_says_so_of_a_prediction_for_which_no_step_was_asked(self, far):
+        asked_for_nothing = replace(far, accepted_steps=torch.zeros(1, dtype=torch.long), energy=torch.ones(1, 1))
         with pytest.warns(StationarityWarning):
-            Implicit().warn_if_not_stationary(replace(far, accepted_steps=torch.zeros(1), energy=torch.ones(1, 1)))
+            Implicit().warn_if_not_stationary(asked_for_nothing)

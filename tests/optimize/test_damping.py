@@ -18,11 +18,11 @@ class Scripted:
 
     def __init__(self, *energies):
         self.energies, self.grams = iter(energies), 0
-        self.proximal_weights = torch.ones(1, 1)
 
     def linearize(self, theta):
         energy = torch.tensor(next(self.energies))
         self.scenes = len(energy)
+        self.proximal_weights = torch.ones(self.scenes, 1)
         return SimpleNamespace(
             theta=theta,
             energy=energy,

@@ -98,7 +98,7 @@ def test_a_gradient_that_is_rounding_is_not_followed():
     solution = minimize(solver("gauss_newton", steps=3), objective, zero)
     assert (objective.linearize(zero).gradient != 0).any(), "else this says nothing of rounding"
     assert solution.stationary_start.all()
-    assert solution.pcg_iterations.sum() == 0 and torch.equal(solution.theta, zero)
+    assert solution.solves.iterations.sum() == 0 and torch.equal(solution.theta, zero)
 
 
 @pytest.mark.parametrize("name", ["gauss_newton", "adam"])
