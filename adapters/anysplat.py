@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import MODEL_WRAPPER, PixelSplatFamily, scaled_intrinsics, world_to_camera
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
 from diff3r_plugin.training.similarity import in_frame_of
 
 ENCODER = "src/model/encoder/anysplat.py"
@@ -33,8 +33,8 @@ class AnySplat(PixelSplatFamily):
     along_rays = False
     e3nn_harmonics = False
     evaluated = 25
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER, "src/model/model/anysplat.py")
-    expectations = (
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER, "src/model/model/anysplat.py")
+    expectations: tuple[Expectation, ...] = (
         PixelSplatFamily.expectations[0],
         Expectation(MODEL_WRAPPER, "ModelWrapper.__init__", ("model", "losses"), "attaching the head"),
         *PixelSplatFamily.expectations[2:],
@@ -106,6 +106,6 @@ class AnySplat(PixelSplatFamily):
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [AnySplat]

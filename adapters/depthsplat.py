@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin import Gaussians
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_depthsplat.py"
 
@@ -26,9 +26,9 @@ class DepthSplat(PixelSplatFamily):
 
     name = "depthsplat"
     repository = "https://github.com/cvg/depthsplat"
-    verified_commits = ("2dad25a7b9ba",)
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    verified_commits: tuple[str, ...] = ("2dad25a7b9ba",)
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(
             ENCODER,
@@ -38,7 +38,7 @@ class DepthSplat(PixelSplatFamily):
             ("Gaussians", "dict"),
         ),
     )
-    tap = Tap(("gaussian_head",), "input", "(b v) c h w")
+    tap: Tap | None = Tap(("gaussian_head",), "input", "(b v) c h w")
 
     def scene(self, output: Any) -> Any:
         return output["gaussians"] if isinstance(output, dict) else output
@@ -81,6 +81,6 @@ def _tensors(scene: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [DepthSplat]

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import DECODER, MODEL_WRAPPER, PixelSplatFamily, scaled_intrinsics
 from diff3r_adapters.spfsplat import SPFSplat
-from diff3r_plugin.plugin import Expectation, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
+from diff3r_plugin.plugin.feature_tap import Tap
 
 ENCODER = "src/model/encoder/encoder_ecosplat.py"
 NEAR = 1e-6
@@ -21,9 +22,9 @@ class EcoSplat(SPFSplat):
 
     name = "ecosplat"
     repository = "https://github.com/KAIST-VICLab/EcoSplat"
-    verified_commits = ()
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    verified_commits: tuple[str, ...] = ()
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         SPFSplat.expectations[0],
         Expectation(MODEL_WRAPPER, "ModelWrapper.validation_step", ("batch", "batch_idx"), "refining in validation"),
         Expectation(MODEL_WRAPPER, "ModelWrapper.test_step", ("batch", "batch_idx"), "refining at test"),
@@ -31,7 +32,7 @@ class EcoSplat(SPFSplat):
         Expectation(ENCODER, "EncoderEcoSplat.forward", ("context", "global_step", "target"), "refining", ("dict",)),
     )
     evaluated = 25
-    tap = None  # its heads run once for all views but the first
+    tap: Tap | None = None  # its heads run once for all views but the first
 
     def alignment(self, encoder: nn.Module) -> None:
         return None
@@ -44,6 +45,6 @@ class EcoSplat(SPFSplat):
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [EcoSplat]

@@ -8,7 +8,7 @@ from torch import nn
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.plugin import Expectation, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
 
 ENCODER = "src/model/encoder/encoder_costvolume_pyramid.py"
 
@@ -22,10 +22,10 @@ class HiSplat(PixelSplatFamily):
 
     name = "hisplat"
     repository = "https://github.com/Open3DVLab/HiSplat"
-    verified_commits = ("1d08e76998825",)
+    verified_commits: tuple[str, ...] = ("1d08e76998825",)
     scale_invariant = False
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(
             ENCODER, "EncoderCostVolumePyramid.forward", ("context", "global_step"), "refining it", ("tuple of 2",)
@@ -52,6 +52,6 @@ def _last(stages: dict[str, Any]) -> str:
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [HiSplat]

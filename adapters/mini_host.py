@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diff3r_adapters.pixelsplat_family import MODEL_WRAPPER, PixelSplatFamily
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_planesweep.py"
 
@@ -16,20 +16,20 @@ class MiniHost(PixelSplatFamily):
 
     name = "mini_host"
     repository = "examples/mini_host of diff3r-plugin"
-    fingerprints = (MODEL_WRAPPER, ENCODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (MODEL_WRAPPER, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(
             ENCODER, "EncoderPlaneSweep.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
         ),
     )
-    tap = Tap(("to_gaussians",), "input", "(b v) c h w")
+    tap: Tap | None = Tap(("to_gaussians",), "input", "(b v) c h w")
 
     def scores_folder(self, wrapper: Any, config: Any) -> Path:
         return Path(wrapper.test_cfg.output_path)
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [MiniHost]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_costvolume.py"
 DEPTH_PREDICTOR = "src/model/encoder/costvolume/depth_predictor_multiview.py"
@@ -14,9 +14,9 @@ class MVSplat(PixelSplatFamily):
 
     name = "mvsplat"
     repository = "https://github.com/donydchen/mvsplat"
-    verified_commits = ("175b17a636a0",)
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER, DEPTH_PREDICTOR)
-    expectations = (
+    verified_commits: tuple[str, ...] = ("175b17a636a0",)
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER, DEPTH_PREDICTOR)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(
             ENCODER, "EncoderCostVolume.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
@@ -30,10 +30,10 @@ class MVSplat(PixelSplatFamily):
         ),
     )
     # what the last layer of the depth predictor sees: refined features, the image and the matching features
-    tap = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
+    tap: Tap | None = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [MVSplat]

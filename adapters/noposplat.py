@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_noposplat.py"
 
@@ -21,25 +21,25 @@ class NoPoSplat(PixelSplatFamily):
 
     name = "noposplat"
     repository = "https://github.com/cvg/NoPoSplat"
-    verified_commits = ("9b04307ebe17",)
+    verified_commits: tuple[str, ...] = ("9b04307ebe17",)
     encoder_sees_poses = False
     along_rays = False  # the network predicts points
     e3nn_harmonics = False
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(
             ENCODER, "EncoderNoPoSplat.forward", ("context", "global_step"), "refining its output", ("Gaussians",)
         ),
     )
     # One head for the first view and one for the others; before the last convolution and its dropout.
-    tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
+    tap: Tap | None = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
 
     def context_images(self, context: Any) -> Tensor:
         return context["image"] * 0.5 + 0.5  # the host normalizes the context (only) to [-1, 1], in place
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [NoPoSplat]

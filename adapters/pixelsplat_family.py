@@ -39,8 +39,8 @@ class PixelSplatFamily(HostAdapter):
     evaluated: int = 16
     along_rays = True
     unrefined = ("render_video_generic", "encoder_visualizer.visualize")
-    fingerprints = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
+    expectations: tuple[Expectation, ...] = (
         Expectation("src/model/types.py", "Gaussians", ("means", "covariances", "harmonics", "opacities"), "the scene"),
         Expectation(MODEL_WRAPPER, "ModelWrapper.__init__", ("encoder", "decoder", "losses"), "attaching the head"),
         Expectation(MODEL_WRAPPER, "ModelWrapper.training_step", ("batch", "batch_idx"), "refining in training"),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily, world_to_camera
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_spfsplat.py"
 VGGT_TAP = Tap(("gaussian_param_head.scratch.output_conv2",), "input", "(b v) c h w")
@@ -27,13 +27,13 @@ class SPFSplat(PixelSplatFamily):
 
     name = "spfsplat"
     repository = "https://github.com/ranrhuang/SPFSplat"
-    verified_commits = ("15e158d8c473", "50861edb8cce")
+    verified_commits: tuple[str, ...] = ("15e158d8c473", "50861edb8cce")
     encoder_sees_poses = False
     along_rays = False  # the network predicts points
     predicts_poses = True
     e3nn_harmonics = False
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         Expectation(
             "src/model/types.py",
             "Gaussians",
@@ -44,7 +44,7 @@ class SPFSplat(PixelSplatFamily):
         Expectation(ENCODER, "EncoderSPFSplat.forward", ("context", "global_step", "target"), "refining", ("dict",)),
     )
     # One head for the first view and one for the others; before the last convolution and its dropout.
-    tap = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
+    tap: Tap | None = Tap(("gaussian_param_head.dpt.head.0", "gaussian_param_head2.dpt.head.0"), "input", "b c h w")
 
     def tap_of(self, encoder: nn.Module) -> Tap | None:
         """V2's variant on VGGT has one head for all views, of another build."""
@@ -113,6 +113,6 @@ def _placed(wrapper: nn.Module, views: Any, output: Any, of_context: bool) -> di
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [SPFSplat]

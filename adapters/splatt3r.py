@@ -28,8 +28,8 @@ class Splatt3R(HostAdapter):
     wrapper = "main:MAST3RGaussians"
     hydra = False
     encoder_sees_poses = False
-    fingerprints = ("main.py", "workspace.py", DECODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = ("main.py", "workspace.py", DECODER)
+    expectations: tuple[Expectation, ...] = (
         Expectation("main.py", "MAST3RGaussians.forward", ("view1", "view2"), "refining its output", ("tuple of 2",)),
         *(
             Expectation("main.py", f"MAST3RGaussians.{stage}_step", ("batch", "batch_idx"), f"refining in {stage}")
@@ -41,7 +41,9 @@ class Splatt3R(HostAdapter):
         ),
     )
     # before the last layers of the Gaussian branch of either view's head
-    tap = Tap(tuple(f"encoder.downstream_head{n}.gaussian_dpt.dpt.head.0" for n in (1, 2)), "input", "b c h w")
+    tap: Tap | None = Tap(
+        tuple(f"encoder.downstream_head{n}.gaussian_dpt.dpt.head.0" for n in (1, 2)), "input", "b c h w"
+    )
 
     def encoder(self, wrapper: nn.Module) -> nn.Module:
         return wrapper
@@ -114,6 +116,6 @@ def _of_both(output: Any, key: str) -> Tensor:
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [Splatt3R]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
-from diff3r_plugin.plugin import Expectation, Tap, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_trans.py"
 
@@ -13,16 +13,16 @@ class TransPlat(PixelSplatFamily):
 
     name = "transplat"
     repository = "https://github.com/xingyoujun/transplat"
-    verified_commits = ("aaa29a40f967",)
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    verified_commits: tuple[str, ...] = ("aaa29a40f967",)
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(ENCODER, "EncoderTrans.forward", ("context", "global_step"), "refining its output", ("Gaussians",)),
     )
-    tap = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
+    tap: Tap | None = Tap(("depth_predictor.to_gaussians",), "input", "(v b) c h w")
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [TransPlat]

@@ -14,7 +14,7 @@ from diff3r_adapters.pixelsplat_family import (
     world_to_camera,
 )
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
 
 ENCODER = "src/model/encoder/vicasplat.py"
 POSES, INTRINSICS = "gaussian_camera_extrins", "gaussian_camera_intrins"
@@ -33,8 +33,8 @@ class VicaSplat(PixelSplatFamily):
     predicts_poses = True
     along_rays = False  # the network predicts points
     e3nn_harmonics = False
-    fingerprints = (*PixelSplatFamily.fingerprints, ENCODER)
-    expectations = (
+    fingerprints: tuple[str, ...] = (*PixelSplatFamily.fingerprints, ENCODER)
+    expectations: tuple[Expectation, ...] = (
         *PixelSplatFamily.expectations,
         Expectation(ENCODER, "VicaSplat.forward", ("context", "global_step", "distill"), "refining it", ("dict",)),
     )
@@ -102,6 +102,6 @@ def _in_a_row(value: Tensor, axes: int) -> Tensor:
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapter of this module."""
     return [VicaSplat]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diff3r_adapters import depthsplat, mvsplat, pixelsplat
-from diff3r_plugin.plugin import Expectation, ViewChoice, hookimpl
+from diff3r_plugin.plugin import Expectation, HostAdapter, ViewChoice, hookimpl
 
 REPOSITORY = "https://github.com/ziplab/ZPressor"
 CENTERS = 1
@@ -21,9 +21,9 @@ class ZPressorMVSplat(mvsplat.MVSplat):
 
     name = "zpressor_mvsplat"
     repository = REPOSITORY
-    verified_commits = ()
+    verified_commits: tuple[str, ...] = ()
     marks = (_variant(mvsplat.ENCODER, "EncoderCostVolumeCfg"),)
-    expectations = (
+    expectations: tuple[Expectation, ...] = (
         *mvsplat.MVSplat.expectations,
         *marks,
         Expectation(BACKBONE, "BackboneMultiview.forward", ("cluster_num",), "reading which views are cluster centers"),
@@ -36,9 +36,9 @@ class ZPressorDepthSplat(depthsplat.DepthSplat):
 
     name = "zpressor_depthsplat"
     repository = REPOSITORY
-    verified_commits = ()
+    verified_commits: tuple[str, ...] = ()
     marks = (_variant(depthsplat.ENCODER, "EncoderDepthSplatCfg"),)
-    expectations = (*depthsplat.DepthSplat.expectations, *marks)
+    expectations: tuple[Expectation, ...] = (*depthsplat.DepthSplat.expectations, *marks)
     chosen_views = ViewChoice("depth_predictor.zipmatch", CENTERS)
 
 
@@ -47,13 +47,13 @@ class ZPressorPixelSplat(pixelsplat.PixelSplat):
 
     name = "zpressor_pixelsplat"
     repository = REPOSITORY
-    verified_commits = ()
+    verified_commits: tuple[str, ...] = ()
     marks = (_variant(pixelsplat.ENCODER, "EncoderEpipolarCfg"),)
-    expectations = (*pixelsplat.PixelSplat.expectations, *marks)
+    expectations: tuple[Expectation, ...] = (*pixelsplat.PixelSplat.expectations, *marks)
     chosen_views = ViewChoice("zipmatch", CENTERS)
 
 
 @hookimpl
-def diff3r_adapters():
+def diff3r_adapters() -> list[type[HostAdapter]]:
     """The adapters of this module."""
     return [ZPressorMVSplat, ZPressorDepthSplat, ZPressorPixelSplat]

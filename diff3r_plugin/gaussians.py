@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -152,7 +153,7 @@ class Gaussians:
         """The same numbers without an autograd graph."""
         return self.map(lambda t: t.detach())
 
-    def to(self, *args, **kwargs) -> Gaussians:
+    def to(self, *args: Any, **kwargs: Any) -> Gaussians:
         """``torch.Tensor.to`` on every tensor."""
         return self.map(lambda t: t.to(*args, **kwargs))
 

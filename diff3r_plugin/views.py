@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -130,7 +131,7 @@ class Views:
             raise ValueError("These Views have images=None, but images are needed here: Views(..., images=...).")
         return self.images
 
-    def replace(self, **changes) -> Views:
+    def replace(self, **changes: Any) -> Views:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
@@ -150,7 +151,7 @@ class Views:
         """The same numbers without an autograd graph."""
         return self.map(lambda t: t.detach())
 
-    def to(self, *args, **kwargs) -> Views:
+    def to(self, *args: Any, **kwargs: Any) -> Views:
         """``torch.Tensor.to`` on every tensor; gradients pass through it as they do there."""
         return self.map(lambda t: t.to(*args, **kwargs))
 

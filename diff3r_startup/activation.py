@@ -1,15 +1,25 @@
 """Arms the plugin in a process that was started with the flag: argv, environment, import triggers."""
 
+from __future__ import annotations
+
 import atexit
 import functools
 import importlib.util
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from diff3r_startup import ENVIRONMENT, NAME, arguments
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    Change = Callable[[ModuleType], None]
+
 #: module -> function that changes it once it has been imported
-_TRIGGERS: dict = {}
+_TRIGGERS: dict[str, Change] = {}
 
 
 def arm() -> None:
@@ -58,7 +68,7 @@ class _PostImportFinder:
     def __init__(self) -> None:
         self._searching: set = set()
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in _TRIGGERS or name in self._searching:
             return None
         self._searching.add(name)
@@ -70,7 +80,7 @@ class _PostImportFinder:
             return spec
         execute, change = spec.loader.exec_module, _TRIGGERS[name]
 
-        def exec_module(module):
+        def exec_module(module: ModuleType) -> None:
             execute(module)
             change(module)
 
@@ -85,7 +95,7 @@ class _MissingRasterizer:
     in a long ModuleNotFoundError about something else.
     """
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name in ("diff_gaussian_rasterization", "diff_gauss_pose"):
             arguments.refuse_unknown(sys.argv[1:])
             if arguments.active() and arguments.override_value(sys.argv, "rasterizer") == "host":
@@ -96,8 +106,8 @@ class _MissingRasterizer:
         return None
 
 
-def _trigger(name):
-    def register(change):
+def _trigger(name: str) -> Callable[[Change], Change]:
+    def register(change: Change) -> Change:
         _TRIGGERS[name] = change
         return change
 
@@ -105,7 +115,7 @@ def _trigger(name):
 
 
 @_trigger("torch")
-def _change_torch(torch) -> None:
+def _change_torch(torch: ModuleType) -> None:
     """Watch for hosts with neither Hydra nor Lightning, whose model is a plain module."""
     _watch_definitions(torch.nn.Module, _of_a_host)
 
@@ -118,19 +128,19 @@ def _of_a_host(defined: type) -> bool:
 
 
 @_trigger("hydra")
-def _change_hydra(hydra) -> None:
+def _change_hydra(hydra: Any) -> None:
     """Wrap ``hydra.main``: the command line is put in order and the plugin begins when the decorated function runs."""
     original = hydra.main
     if getattr(original, "_diff3r_original", None) is not None:
         return
 
     @functools.wraps(original)
-    def main(*args, **kwargs):
+    def main(*args: Any, **kwargs: Any) -> Any:
         decorate = original(*args, **kwargs)
 
-        def decorator(task):
+        def decorator(task: Any) -> Any:
             @functools.wraps(task)  # Hydra follows __wrapped__ to find the host's config folder
-            def task_with_plugin(config, *rest, **named):
+            def task_with_plugin(config: Any, *rest: Any, **named: Any) -> Any:
                 if arguments.active():
                     from diff3r_plugin.plugin import session
 
@@ -140,7 +150,7 @@ def _change_hydra(hydra) -> None:
             run = decorate(task_with_plugin)
 
             @functools.wraps(run)
-            def run_with_plugin(*rest, **named):
+            def run_with_plugin(*rest: Any, **named: Any) -> Any:
                 found = arguments.strip_flag(sys.argv)
                 if found is not None:
                     os.environ[ENVIRONMENT] = found
@@ -166,7 +176,7 @@ def _record_version(argv: list) -> None:
         argv.append(f"++{NAME}.version={diff3r_plugin.__version__}")
 
 
-def _change_lightning(lightning) -> None:
+def _change_lightning(lightning: ModuleType) -> None:
     """Watch for hosts without Hydra; wrap ``Trainer``'s entries: no host is run without the plugin it asked for."""
     _watch_definitions(lightning.LightningModule)
     trainer = lightning.Trainer
@@ -177,13 +187,13 @@ def _change_lightning(lightning) -> None:
         setattr(trainer, name, _checked(original))
 
 
-def _watch_definitions(module, concerns=lambda defined: True) -> None:
+def _watch_definitions(module: Any, concerns: Callable[[type], bool] = lambda defined: True) -> None:
     """Let a host without Hydra begin once its LightningModule, or its model, has been defined."""
     if "_diff3r_watched" in vars(module):
         return
     own = vars(module).get("__init_subclass__")
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls: Any, **kwargs: Any) -> None:
         if own is None:
             super(module, cls).__init_subclass__(**kwargs)
         else:
@@ -197,9 +207,9 @@ def _watch_definitions(module, concerns=lambda defined: True) -> None:
     module._diff3r_watched = True
 
 
-def _checked(original):
+def _checked(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def entry(self, model=None, *args, **kwargs):
+    def entry(self: Any, model: Any = None, *args: Any, **kwargs: Any) -> Any:
         if arguments.active():
             from diff3r_plugin.plugin import session
 

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  (the hooks of PEP 517 that need no change)
@@ -34,8 +35,10 @@ with open(__file__, encoding="utf-8") as _source:
     exec(compile(_source.read(), __file__, "exec"))
 '''
 
+Options = dict[str, Any] | None
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+
+def build_wheel(wheel_directory: str, config_settings: Options = None, metadata_directory: str | None = None) -> str:
     """The wheel that setuptools builds, with the start-up files and the miniature host added."""
     _sweep()
     name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
@@ -51,14 +54,14 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return name
 
 
-def build_sdist(sdist_directory, config_settings=None):
+def build_sdist(sdist_directory: str, config_settings: Options = None) -> str:
     """The source distribution that setuptools builds."""
     name = build_meta.build_sdist(sdist_directory, config_settings)
     _sweep()
     return name
 
 
-def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+def build_editable(wheel_directory: str, config_settings: Options = None, metadata_directory: str | None = None) -> str:
     """A wheel of pointers into this checkout."""
     with tempfile.TemporaryDirectory() as folder:
         # an absolute path, for the hook changes into the checkout
@@ -84,12 +87,12 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     return name
 
 
-def prepare_metadata_for_build_editable(metadata_directory, config_settings=None):
+def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Options = None) -> str:
     """The metadata of the ordinary wheel."""
     return build_meta.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
 
 
-def get_requires_for_build_editable(config_settings=None):
+def get_requires_for_build_editable(config_settings: Options = None) -> list[str]:
     """Nothing beyond what an ordinary wheel needs."""
     return build_meta.get_requires_for_build_wheel(config_settings)
 

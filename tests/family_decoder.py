@@ -5,23 +5,37 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
+from torch import Tensor
 
 import diff3r_plugin
+from diff3r_plugin.gaussians import Gaussians
 
 SITE = Path(diff3r_plugin.__file__).parent / "drop_in" / "site" / "diff_gaussian_rasterization"
 
 
-def load_rasterizer():
+def load_rasterizer() -> ModuleType:
     """The drop-in, whatever package of its name is installed."""
     spec = importlib.util.spec_from_file_location("drop_in_under_test", SITE / "__init__.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def family_decoder(rasterizer, scene, cameras, height, width, scale_invariant=True, with_pose=False, background=None):
+def family_decoder(
+    rasterizer: Any,
+    scene: Gaussians,
+    cameras: dict[str, Tensor],
+    height: int,
+    width: int,
+    scale_invariant: bool = True,
+    with_pose: bool = False,
+    background: Tensor | None = None,
+) -> Tensor:
     """Renderings of the cameras, by the calls that the hosts' `render_cuda` makes; [B, V, 3, H, W]."""
     images = []
     scenes, views = cameras["near"].shape
@@ -66,7 +80,7 @@ def family_decoder(rasterizer, scene, cameras, height, width, scale_invariant=Tr
                 means2D=torch.zeros_like(means),
                 shs=scene.harmonics[b].mT.contiguous(),
                 opacities=scene.opacities[b][:, None],
-                cov3D_precomp=(scene.covariances[b] * scale**2)[:, row, column],
+                cov3D_precomp=(scene.covariance_matrices[b] * scale**2)[:, row, column],
             )
             images.append(outcome[0])
     return torch.stack(images).unflatten(0, (scenes, views))

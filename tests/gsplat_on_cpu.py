@@ -13,6 +13,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.loading import cache, toolchain
 from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.driver import Driver
@@ -22,6 +24,7 @@ from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
 from diff3r_plugin.render import semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, without_gsplat
+from diff3r_plugin.views import Views
 
 SHIM = Path(__file__).parent / "kernels" / "cuda_on_host.h"
 DRIVER = SHIM.with_name("driver_on_host.cpp")
@@ -96,14 +99,14 @@ def own_rasterizer(dtype: torch.dtype) -> Rasterizer:
 def backend(make: Callable[[torch.dtype], Rasterizer]) -> SimpleNamespace:
     """What renderer and linearization in θ know of a backend, to be put among theirs under a name of its own."""
 
-    def linearize(gaussians, views) -> GsplatLinearization:
+    def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
         dtype = torch.float64 if gaussians.dtype == torch.float64 else torch.float32
         return GsplatLinearization(gaussians, views, make(dtype))
 
-    def charted(coordinates, theta: Tensor, views) -> GsplatCharted:
+    def charted(coordinates: Coordinates, theta: Tensor, views: Views) -> GsplatCharted:
         return GsplatCharted(coordinates, theta, views, make(theta.dtype))
 
-    def is_available(device="cpu") -> bool:
+    def is_available(device: torch.device | str = "cpu") -> bool:
         return torch.device(device).type == "cpu" and library() is not None
 
     return SimpleNamespace(linearize=linearize, charted=charted, is_available=is_available)
@@ -113,7 +116,16 @@ BACKENDS = {"gsplat_on_cpu": backend(rasterizer), "kernels_on_cpu": backend(own_
 """With twins of gsplat's functions, which are slow; and as it is where gsplat cannot be used."""
 
 
-def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height, conics=None, opacities=None):
+def _isect_tiles(
+    means2d: Tensor,
+    radii: Tensor,
+    depths: Tensor,
+    tile_size: int,
+    tile_width: int,
+    tile_height: int,
+    conics: Tensor | None = None,
+    opacities: Tensor | None = None,
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """As gsplat's before 1.6: boxes of tiles, sorted by image, tile and depth; ids count over images and splats."""
     images, count = depths.shape
     low = ((means2d - radii) / tile_size).floor().long()
@@ -135,15 +147,24 @@ def _isect_tiles(means2d, radii, depths, tile_size, tile_width, tile_height, con
     return None, tiles, torch.tensor([e[2] for e in entries], dtype=torch.int32)
 
 
-def _isect_offset_encode(ids, n_images, tile_width, tile_height) -> Tensor:
+def _isect_offset_encode(ids: Tensor, n_images: int, tile_width: int, tile_height: int) -> Tensor:
     counts = torch.bincount(ids, minlength=n_images * tile_width * tile_height)
     return (counts.cumsum(0) - counts).int().reshape(n_images, tile_height, tile_width)
 
 
 def _rasterize_to_pixels(
-    alpha_cap, means2d, conics, colors, opacities, image_width, image_height, tile_size, isect_offsets, flatten_ids,
-    backgrounds=None,
-):  # fmt: skip
+    alpha_cap: float,
+    means2d: Tensor,
+    conics: Tensor,
+    colors: Tensor,
+    opacities: Tensor,
+    image_width: int,
+    image_height: int,
+    tile_size: int,
+    isect_offsets: Tensor,
+    flatten_ids: Tensor,
+    backgrounds: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Tile by tile, splat by splat, differentiable by autograd."""
     images, rows, columns = isect_offsets.shape
     starts = [*isect_offsets.flatten().tolist(), flatten_ids.numel()]

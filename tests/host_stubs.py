@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,5 +56,5 @@ def context(
     }
 
 
-def wrapper(**decoder) -> SimpleNamespace:
+def wrapper(**decoder: Any) -> SimpleNamespace:
     return SimpleNamespace(decoder=SimpleNamespace(**{"background_color": torch.zeros(3), **decoder}))

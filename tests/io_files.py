@@ -6,6 +6,7 @@ import json
 import struct
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def write_images(folder: Path, count: int = 3) -> list[str]:
     return [f"{number}.png" for number in range(count)]
 
 
-def write_transforms(folder: Path, count: int = 3, **changes) -> Path:
+def write_transforms(folder: Path, count: int = 3, **changes: Any) -> Path:
     """A nerfstudio-like file with its images; ``changes`` replace or (None) remove keys."""
     folder.mkdir(parents=True, exist_ok=True)
     write_images(folder / "images", count)
@@ -111,7 +112,9 @@ def seen_points(image: int) -> list[int]:
     return [list(range(5)), [0, -1, 2, -1, 4]][image] if image < 2 else []
 
 
-def write_colmap_binary(folder: Path, model: str = "PINHOLE", params=(20.0, 21.0, 8.5, 6.5), count: int = 3) -> Path:
+def write_colmap_binary(
+    folder: Path, model: str = "PINHOLE", params: tuple[float, ...] = (20.0, 21.0, 8.5, 6.5), count: int = 3
+) -> Path:
     """A model in ``folder/sparse/0`` with its images."""
     place = folder / "sparse" / "0"
     place.mkdir(parents=True)

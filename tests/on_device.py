@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import gsplat_on_cpu
 import torch
@@ -61,7 +62,7 @@ def linearize(gaussians: Gaussians, views: Views) -> Linearization:
     return gsplat_on_cpu.BACKENDS["kernels_on_cpu"].linearize(gaussians, views)
 
 
-def put(value):
+def put(value: Any) -> Any:
     """A tensor, Gaussians or Views on the device in float32."""
     return value.to(device(), torch.float32)
 
@@ -71,7 +72,7 @@ class _OnDevice:
         self._dtype, self._lin = gaussians.dtype, linearize(put(gaussians), put(views))
         self.image = self._back(self._lin.image)
 
-    def _back(self, value):
+    def _back(self, value: Any) -> Any:
         return value.to("cpu", self._dtype)
 
     def jvp(self, tangent: Gaussians, world_to_camera: Tensor | None = None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from diff3r_plugin.render import render
 __all__ = ["inner", "moved", "random_scene", "random_tangent", "refinable_scene"]
 
 
-def refinable_scene(**options) -> tuple[Gaussians, Views]:
+def refinable_scene(**options: Any) -> tuple[Gaussians, Views]:
     """A disturbed scene, with images of what it was before: the inner problem has a good solution."""
     truth, views = random_scene(**options)
     generator = torch.Generator().manual_seed(options.get("seed", 0) + 1)
@@ -22,7 +24,7 @@ def refinable_scene(**options) -> tuple[Gaussians, Views]:
 
     disturbed = Gaussians(
         truth.means + 0.03 * noise(truth.means),
-        1.2 * truth.covariances,
+        1.2 * truth.covariance_matrices,
         0.9 * truth.opacities,
         truth.harmonics + 0.1 * noise(truth.harmonics),
     )
@@ -31,4 +33,4 @@ def refinable_scene(**options) -> tuple[Gaussians, Views]:
 
 def inner(a: Gaussians, b: Gaussians) -> Tensor:
     """⟨a, b⟩ over all tensors."""
-    return sum((x * y).sum() for x, y in zip(a.tensors(), b.tensors(), strict=True))
+    return torch.stack([(x * y).sum() for x, y in zip(a.tensors(), b.tensors(), strict=True)]).sum()

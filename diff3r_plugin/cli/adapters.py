@@ -7,6 +7,7 @@ import keyword
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 TEMPLATES = {
     "PixelSplatFamily": ("adapter.template", "test_adapter.template"),
@@ -15,7 +16,7 @@ TEMPLATES = {
 """By the class that the new adapter derives from: its source, and that of its test."""
 
 
-def add_parser(subparsers) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("adapters", help="list the hosts that are known, or start an adapter for another")
     parser.set_defaults(run=listing)

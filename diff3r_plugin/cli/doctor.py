@@ -7,13 +7,14 @@ import importlib.util
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from diff3r_startup.installation import installed
 
 PACKAGES = ("torch", "gsplat", "lightning", "pytorch-lightning", "hydra-core", "jaxtyping", "beartype", "dacite")
 
 
-def add_parser(subparsers) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "doctor",

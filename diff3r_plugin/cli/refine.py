@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diff3r_plugin.cli._file_warnings import said_as
 
@@ -16,6 +17,9 @@ EPILOG = """examples:
 OUT gets refined.ply, refined.npz, metrics.json (scores before and after, all settings), images/ and a checkpoint after
 each round; after an interruption, the same command with --resume continues it and ends with the same scores.
 """
+
+if TYPE_CHECKING:
+    from diff3r_plugin.refine import RefineSettings
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -83,7 +87,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(args: argparse.Namespace):
+def settings_of(args: argparse.Namespace) -> RefineSettings:
     """The settings that the command line names.
 
     Raises:

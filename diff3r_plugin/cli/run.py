@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from diff3r_startup import ENVIRONMENT, NAME
 from diff3r_startup.arguments import KNOWN, refuse_unknown, strip_flag
@@ -21,7 +22,7 @@ start-up hook would arm it. A sitecustomize of yours still runs.
 """
 
 
-def add_parser(subparsers) -> None:
+def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "run",

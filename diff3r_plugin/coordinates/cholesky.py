@@ -41,7 +41,7 @@ class CholeskyChart(CovarianceChart):
         trace = self._reference.diagonal(dim1=-2, dim2=-1).sum(-1)
         self.mean_scale = torch.where(self.movable, trace.clamp_min(0) / 3, 0).sqrt()
 
-    def decode(self, theta):
+    def decode(self, theta: Float[Tensor, "B N 6"]) -> dict[str, Tensor | None]:
         L = self._factor.rows()
         factor = matmul3(L, _lower_triangular(theta).rows())
         # Added to the reference, so that θ = 0 gives back its very digits even where L₀L₀ᵀ does not.
@@ -51,7 +51,7 @@ class CholeskyChart(CovarianceChart):
         ]
         return {"covariances": self._reference + stack3(change), "scales": None, "quats": None}
 
-    def encode(self, gaussians):
+    def encode(self, gaussians: Gaussians) -> Float[Tensor, "B N 6"]:
         change = torch.where(self.movable[..., None, None], gaussians.covariance_matrices - self._reference, 0)
         # A network may hand out slightly unsymmetric covariances; the renderer reads their symmetric part.
         symmetric = entries3(0.5 * (change + change.mT))
@@ -59,13 +59,13 @@ class CholeskyChart(CovarianceChart):
         relative = dense3(matmul3(matmul3(inverse, symmetric), transpose3(inverse)))
         return torch.stack([relative[i][j] * (0.5 if i == j else 1) for i, j in _LOWER], -1)
 
-    def at(self, theta):
+    def at(self, theta: Float[Tensor, "B N 6"]) -> LocalCovariance:
         L = self._factor.rows()
         factor = matmul3(L, _lower_triangular(theta).rows())
         slopes = (*theta[..., :3].exp().unbind(-1), None, None, None)
         return LocalCovariance(symmetric_derivative(L, transpose3(factor), _LOWER, slopes))
 
-    def anchors(self):
+    def anchors(self) -> Float[Tensor, "B N 7"]:
         return torch.stack([*self._factor, torch.zeros_like(self._factor.xx)], -1)
 
 

@@ -31,13 +31,16 @@ class ScaleRotationChart(CovarianceChart):
         self.movable = self.valid & (self._scales > 0).all(-1) & (self._quats.abs().amax(-1) > 0)
         self.mean_scale = (self._scales**2).mean(-1).sqrt()
 
-    def decode(self, theta):
-        theta = torch.where(self.movable[..., None], theta, 0)
-        scales = self._scales * theta[..., :3].exp()
-        half = torch.cat([torch.ones_like(theta[..., :1]), 0.5 * theta[..., 3:]], -1)
-        return {"covariances": None, "scales": scales, "quats": _multiply_quats(self._quats, half)}
+    def decode(self, theta: Float[Tensor, "B N 6"]) -> dict[str, Tensor | None]:
+        scales, quats = self._shape(theta)
+        return {"covariances": None, "scales": scales, "quats": quats}
 
-    def encode(self, gaussians):
+    def _shape(self, theta: Float[Tensor, "B N 6"]) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 4"]]:
+        theta = torch.where(self.movable[..., None], theta, 0)
+        half = torch.cat([torch.ones_like(theta[..., :1]), 0.5 * theta[..., 3:]], -1)
+        return self._scales * theta[..., :3].exp(), _multiply_quats(self._quats, half)
+
+    def encode(self, gaussians: Gaussians) -> Float[Tensor, "B N 6"]:
         assert gaussians.scales is not None and gaussians.quats is not None
         movable = self.movable[..., None]
         log_scales = (gaussians.scales - self._scales) / torch.where(movable, self._scales, 1)
@@ -47,17 +50,17 @@ class ScaleRotationChart(CovarianceChart):
         rotation = 2 * _multiply_quats(conjugate, gaussians.quats - self._quats)[..., 1:] / squared
         return torch.where(movable, torch.cat([log_scales, rotation], -1), 0)
 
-    def at(self, theta):
-        shape = self.decode(theta)
-        axes = entries3(rotation_matrices(shape["quats"]))
-        squared = torch.where(self.movable[..., None], shape["scales"] ** 2, 0).unbind(-1)
-        scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]  # type: ignore[operator]
+    def at(self, theta: Float[Tensor, "B N 6"]) -> LocalCovariance:
+        scales, quats = self._shape(theta)
+        axes = entries3(rotation_matrices(quats))
+        squared = torch.where(self.movable[..., None], scales**2, 0).unbind(-1)
+        scaled = [[squared[i] * axes[j][i] for j in range(3)] for i in range(3)]
         positive = symmetric_derivative(axes, scaled, _DIAGONAL_AND_ROTATION)
         negative = symmetric_derivative(axes, scaled, tuple((j, i) for i, j in _DIAGONAL_AND_ROTATION))
         rotation = product((positive - negative)[..., 3:], _cayley_derivative(theta[..., 3:]))
         return LocalCovariance(torch.cat([positive[..., :3], rotation], -1))
 
-    def anchors(self):
+    def anchors(self) -> Float[Tensor, "B N 7"]:
         return torch.cat([self._scales, self._quats], -1)
 
 

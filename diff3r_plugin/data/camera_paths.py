@@ -66,7 +66,9 @@ def look_at(center: Float[ndarray, " 3"], target: Float[ndarray, " 3"], roll: fl
     return pose
 
 
-def _sample_curve(rng, low, high, frames, total):
+def _sample_curve(
+    rng: np.random.Generator, low: ndarray, high: ndarray, frames: int, total: float
+) -> tuple[ndarray, ndarray]:
     """Camera centers and the points looked at, both [frames, 3]."""
     t = np.linspace(0, 1, frames)
     start = np.array(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
@@ -106,7 +108,9 @@ def corrupted_pixels(note: dict, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
     return ((y - row) / a) ** 2 + ((x - column) / b) ** 2 < 1
 
 
-def _occlude(rng, image, world_to_camera):
+def _occlude(
+    rng: np.random.Generator, image: ndarray, world_to_camera: ndarray
+) -> tuple[ndarray, ndarray, dict[str, Any]]:
     """A flat-colored ellipse, as a finger or a passer-by, over a tenth to a quarter of the image."""
     h, w = image.shape[:2]
     radii = np.sqrt(rng.uniform(0.1, 0.25) / np.pi * np.array([h * h, w * w])) * np.array([1.2, 1 / 1.2])

@@ -71,7 +71,9 @@ def render_room(
     return quantized, depth[middle::supersample, middle::supersample].astype(np.float64)
 
 
-def _screen_window(part: Part, pose, intrinsics, shape) -> tuple[slice, slice] | None:
+def _screen_window(
+    part: Part, pose: ndarray, intrinsics: tuple[float, float, float, float], shape: tuple[int, int]
+) -> tuple[slice, slice] | None:
     """The part of the ray grid that may see a solid; None when it is out of sight."""
     corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * part.half_size
     points = (corners @ part.rotation.T + part.center - pose[:3, 3]) @ pose[:3, :3]
@@ -88,14 +90,14 @@ def _screen_window(part: Part, pose, intrinsics, shape) -> tuple[slice, slice] |
     return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
 
 
-def _room_exit(room: Room, origin, directions) -> ndarray:
+def _room_exit(room: Room, origin: ndarray, directions: ndarray) -> ndarray:
     """Depth at which each ray leaves the room."""
     inverse = _reciprocal(directions)
     ahead = np.where(inverse > 0, (room.high - origin).astype(np.float32), (room.low - origin).astype(np.float32))
     return _smallest(ahead * inverse)
 
 
-def _intersect(part: Part, origin, directions) -> ndarray:
+def _intersect(part: Part, origin: ndarray, directions: ndarray) -> ndarray:
     """Depth at which each ray enters a solid; infinite where it misses it."""
     d = directions @ part.rotation.astype(np.float32)
     o = ((origin - part.center) @ part.rotation).astype(np.float32)
@@ -134,7 +136,9 @@ def _reciprocal(directions: ndarray) -> ndarray:
     return 1 / np.where(np.abs(directions) < 1e-8, np.copysign(np.float32(1e-8), directions), directions)
 
 
-def _shade(room: Room, origin, directions, depth, hit, pixel_width) -> ndarray:
+def _shade(
+    room: Room, origin: ndarray, directions: ndarray, depth: ndarray, hit: ndarray, pixel_width: float
+) -> ndarray:
     """Colors of all rays, [rows, columns, 3]."""
     flat_directions, flat_depth, flat_hit = directions.reshape(-1, 3), depth.reshape(-1), hit.reshape(-1)
     colors = np.zeros((flat_hit.size, 3), np.float32)
@@ -151,7 +155,7 @@ def _shade(room: Room, origin, directions, depth, hit, pixel_width) -> ndarray:
     return colors.reshape(*hit.shape, 3)
 
 
-def _shade_walls(room: Room, points, directions, width) -> ndarray:
+def _shade_walls(room: Room, points: ndarray, directions: ndarray, width: ndarray) -> ndarray:
     low, high = room.low.astype(np.float32), room.high.astype(np.float32)
     from_low, from_high = points - low, high - points
     x, y, z = np.minimum(np.abs(from_low), np.abs(from_high)).T
@@ -176,7 +180,7 @@ def _shade_walls(room: Room, points, directions, width) -> ndarray:
     return colors * occlusion[:, None]
 
 
-def _surface(part: Part, points) -> tuple[ndarray, ndarray, ndarray]:
+def _surface(part: Part, points: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Normals in the world and surface coordinates (meters) of points on a solid."""
     rotation, half = part.rotation.astype(np.float32), part.half_size.astype(np.float32)
     local = (points - part.center.astype(np.float32)) @ rotation
@@ -196,7 +200,16 @@ def _surface(part: Part, points) -> tuple[ndarray, ndarray, ndarray]:
     return normals @ rotation.T, u, v
 
 
-def _lit(room: Room, texture: Texture, points, normals, directions, u, v, width) -> ndarray:
+def _lit(
+    room: Room,
+    texture: Texture,
+    points: ndarray,
+    normals: ndarray,
+    directions: ndarray,
+    u: ndarray,
+    v: ndarray,
+    width: ndarray,
+) -> ndarray:
     """Textured color under the room's lamp: ambient, diffuse and, on glossy surfaces, a highlight."""
     to_light = room.light.astype(np.float32) - points
     distance = np.sqrt(_dot(to_light, to_light))

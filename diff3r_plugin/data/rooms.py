@@ -110,7 +110,9 @@ def sample_room(
     return Room(low, high, walls, tuple(parts), light, float(rng.uniform(0.4, 0.65)))
 
 
-def _free_spot(rng, low, high, keep_free, distance) -> ndarray | None:
+def _free_spot(
+    rng: np.random.Generator, low: ndarray, high: ndarray, keep_free: ndarray, distance: float
+) -> ndarray | None:
     """A point of the floor at least ``distance`` (horizontally) from every point of ``keep_free``, or None."""
     for _ in range(20):
         spot = np.array([rng.uniform(low[0] + 0.6, high[0] - 0.6), 0.0, rng.uniform(low[2] + 0.6, high[2] - 0.6)])
@@ -124,7 +126,9 @@ def _assembly(spot: ndarray, yaw: float) -> tuple[list[Part], Callable[..., None
     parts: list[Part] = []
     rotation = yaw_matrix(yaw)
 
-    def add(center, half_size, texture: Texture, shape: str = "box", turn: ndarray | None = None) -> None:
+    def add(
+        center: ndarray, half_size: ndarray, texture: Texture, shape: str = "box", turn: ndarray | None = None
+    ) -> None:
         axes = rotation if turn is None else rotation @ turn
         parts.append(
             Part(
@@ -143,7 +147,7 @@ def _object_texture(rng: np.random.Generator) -> Texture:
     return sample_texture(rng, scale=0.6, gloss=float(rng.choice([0.0, 0.0, 0.15, 0.35])))
 
 
-def _table(rng, spot, height) -> list[Part]:
+def _table(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     w, d, h = rng.uniform(0.35, 0.6), rng.uniform(0.25, 0.45), rng.uniform(0.45, 0.8)
     leg = rng.uniform(0.015, 0.035)
@@ -160,7 +164,7 @@ def _table(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _shelf(rng, spot, height) -> list[Part]:
+def _shelf(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     w, d, h = rng.uniform(0.3, 0.5), 0.15, rng.uniform(1.0, 1.9)
     wood = _object_texture(rng)
@@ -175,7 +179,7 @@ def _shelf(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _lamp(rng, spot, height) -> list[Part]:
+def _lamp(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, 0.0)
     h, r = rng.uniform(1.2, 1.8), rng.uniform(0.12, 0.25)
     add((0, -h / 2, 0), (0.02, h / 2, 0.02), _object_texture(rng))
@@ -184,7 +188,7 @@ def _lamp(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _stack(rng, spot, height) -> list[Part]:
+def _stack(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     top = 0.0
     for _ in range(int(rng.integers(1, 4))):
@@ -194,7 +198,7 @@ def _stack(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _chair(rng, spot, height) -> list[Part]:
+def _chair(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, 2 * np.pi))
     wood, w = _object_texture(rng), rng.uniform(0.18, 0.25)
     add((0, -0.45, 0), (w, 0.025, w), wood)
@@ -205,21 +209,21 @@ def _chair(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _ball(rng, spot, height) -> list[Part]:
+def _ball(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     half = rng.uniform(0.2, 0.45, 3)
     add((0, -half[1], 0), half, _object_texture(rng), "ellipsoid")
     return parts
 
 
-def _column(rng, spot, height) -> list[Part]:
+def _column(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     half = rng.uniform(0.06, 0.2)
     add((0, -height / 2, 0), (half, height / 2, half), _object_texture(rng))
     return parts
 
 
-def _fence(rng, spot, height) -> list[Part]:
+def _fence(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     """A row of thin bars: what is behind shows through the gaps."""
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     h, bars, wood = rng.uniform(0.7, 1.3), int(rng.integers(3, 6)), _object_texture(rng)
@@ -229,7 +233,7 @@ def _fence(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _pendant(rng, spot, height) -> list[Part]:
+def _pendant(rng: np.random.Generator, spot: ndarray, height: float) -> list[Part]:
     parts, add = _assembly(spot, rng.uniform(0, np.pi))
     drop, r = rng.uniform(0.4, 1.0), rng.uniform(0.1, 0.22)
     add((0, -height + drop / 2, 0), (0.012, drop / 2, 0.012), _object_texture(rng))
@@ -238,7 +242,7 @@ def _pendant(rng, spot, height) -> list[Part]:
     return parts
 
 
-def _picture(rng, low, high) -> Part:
+def _picture(rng: np.random.Generator, low: ndarray, high: ndarray) -> Part:
     """A flat box on one of the side walls or the far wall."""
     wall = int(rng.integers(3))
     w, h, y = rng.uniform(0.3, 0.8), rng.uniform(0.25, 0.6), low[1] / 2 + rng.uniform(-0.4, 0.2)

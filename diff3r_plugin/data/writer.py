@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,15 @@ def _plan_split(options: DataOptions, split: str) -> tuple[dict[str, dict], dict
     return evaluation, outliers.choose_outliers(rng, candidates, options.outlier_share, options.outlier_kinds)
 
 
-def _write_split(out: Path, options: DataOptions, split: str, evaluation, corrupted, workers: int, advance) -> None:
+def _write_split(
+    out: Path,
+    options: DataOptions,
+    split: str,
+    evaluation: dict[str, Any],
+    corrupted: dict[str, dict[int, str]],
+    workers: int,
+    advance: Callable[[], object],
+) -> None:
     folder = out / split
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.torch"):
@@ -145,7 +154,9 @@ def _write_split(out: Path, options: DataOptions, split: str, evaluation, corrup
         sidecar.unlink(missing_ok=True)
 
 
-def _render_scene(options: DataOptions, split: str, job: tuple[int, dict[int, str]]):
+def _render_scene(
+    options: DataOptions, split: str, job: tuple[int, dict[int, str]]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """One scene as plain arrays and bytes; runs in a worker process."""
     number, defects = job
     scene = sample_scene(options.seed, split, number, options.frames)
@@ -183,7 +194,7 @@ def _generator(seed: int, split: str, number: int, purpose: int = 0) -> np.rando
     return np.random.default_rng([seed, SPLITS.index(split), number, purpose])
 
 
-def _write_json(path: Path, content) -> None:
+def _write_json(path: Path, content: Any) -> None:
     with atomic_write(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 

@@ -140,9 +140,18 @@ def _views(settings: GaussianRasterizationSettings, theta: Tensor | None, rho: T
     )
 
 
-def _scene(means, opacities, harmonics, scales, rotations, packed, scale_modifier) -> Gaussians:
+def _scene(
+    means: Tensor,
+    opacities: Tensor,
+    harmonics: Tensor,
+    scales: Tensor | None,
+    rotations: Tensor | None,
+    packed: Tensor | None,
+    scale_modifier: float,
+) -> Gaussians:
     opacities = opacities.reshape(1, -1)
     if packed is None:
+        assert scales is not None and rotations is not None
         # Quaternions are wxyz, and normalized on the way; the hosts hand in unit ones.
         return Gaussians.from_scales(
             means[None], scale_modifier * scales[None], rotations[None], opacities, harmonics[None]

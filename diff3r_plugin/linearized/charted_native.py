@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -81,7 +84,7 @@ class NativeCharted:
         scene = self.scene
         return torch.empty((scene.batch, scene.views, 4, 4), dtype=scene.dtype) if wanted else None
 
-    def _run(self, kernel, *tensors: Tensor | None) -> None:
+    def _run(self, kernel: Callable[..., Any], *tensors: Tensor | None) -> None:
         self.scene.check_unchanged()
         pointers = [None if t is None else t.data_ptr() for t in tensors]
         self.scene.check(kernel(self._render.handle, torch.get_num_threads(), self._chart, *pointers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,19 +30,28 @@ class _Kept:
 
 class _Render(Function):
     @staticmethod
-    def forward(means, covariances, opacities, harmonics, world_to_camera, views, backend, kept):
+    def forward(
+        means: Tensor,
+        covariances: Tensor,
+        opacities: Tensor,
+        harmonics: Tensor,
+        world_to_camera: Tensor,
+        views: Views,
+        backend: ModuleType,
+        kept: _Kept,
+    ) -> Tensor:
         scene = Gaussians(means, covariances, opacities, harmonics)
         kept.linearization = backend.linearize(scene, views.replace(world_to_camera=world_to_camera))
         return kept.linearization.image.clone()
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.linearization = inputs[-1].linearization
         ctx.inputs_like = [t.detach() for t in inputs[:5]]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, cotangent):
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.needs_input_grad[4]:
             scene, world_to_camera = ctx.linearization.vjp_cameras(cotangent)
         else:
@@ -49,7 +59,7 @@ class _Render(Function):
         return *scene.tensors(), world_to_camera, None, None, None
 
     @staticmethod
-    def jvp(ctx, *tangents):
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         filled = [
             torch.zeros_like(like) if t is None else t for t, like in zip(tangents[:5], ctx.inputs_like, strict=True)
         ]

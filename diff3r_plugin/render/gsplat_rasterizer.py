@@ -41,7 +41,7 @@ class Rasterizer:
         stream: Handle of the stream that our kernels are queued on, for a device.
     """
 
-    isect_tiles: Callable[..., tuple[Tensor, Tensor, Tensor]]
+    isect_tiles: Callable[..., tuple[Tensor | None, Tensor, Tensor]]
     isect_offset_encode: Callable[..., Tensor]
     rasterize_to_pixels: Callable[..., tuple[Tensor, Tensor]] | None
     kernels: CudaKernels

@@ -7,7 +7,7 @@ splatting (Kerbl et al. 2023; EWA splatting, Zwicker et al. 2001), the constants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -149,10 +149,12 @@ class TorchLinearization:
         self._gaussians, self._views = gaussians, views
         self._inputs = (*gaussians.tensors(), views.world_to_camera)
         # The graph of the reverse mode is made when the first vjp is asked for: energies alone never need it.
-        self._pullback = None
+        self._pullback: Callable[[Tensor], tuple[Tensor, ...]] | None = None
         self.image = self._render(*self._inputs)
 
-    def _render(self, means, covariances, opacities, harmonics, world_to_camera):
+    def _render(
+        self, means: Tensor, covariances: Tensor, opacities: Tensor, harmonics: Tensor, world_to_camera: Tensor
+    ) -> Tensor:
         scene = Gaussians(means, covariances, opacities, harmonics)
         return render_image(scene, self._views.replace(world_to_camera=world_to_camera))
 
@@ -187,7 +189,7 @@ class TorchLinearization:
     def _splat_tangents(self, directions: Iterator[Gaussians]) -> Float[Tensor, "D B V N 9"]:
         """Change of the nine splat numbers when every Gaussian moves in each direction."""
 
-        def nine_numbers(*tensors):
+        def nine_numbers(*tensors: Tensor) -> Tensor:
             splats, _ = project_unsorted(Gaussians(*tensors), self._views)
             return torch.cat([splats.means2d, splats.conics, splats.opacities[..., None], splats.colors], -1)
 

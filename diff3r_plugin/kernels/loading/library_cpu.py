@@ -8,6 +8,7 @@ import math
 import warnings
 import weakref
 from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_void_p
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ class Kernels:
     """The kernels of one floating-point type."""
 
     def __init__(self, library: ctypes.CDLL, suffix: str) -> None:
-        def function(name: str, *arguments: type, result: type | None = c_int32):
+        def function(name: str, *arguments: type, result: type | None = c_int32) -> Any:
             f = getattr(library, f"diff3r_{name}_{suffix}")
             f.argtypes, f.restype = arguments, result
             return f

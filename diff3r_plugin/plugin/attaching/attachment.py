@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from diff3r_plugin.plugin.attaching.patching import Patch, Patches
@@ -77,8 +78,8 @@ class Attachment:
                 why = f"refines the {adapter.refined.side} of a copy of the encoder, in validation and test"
                 self.patches.apply(Patch(encoder, adapter.refined.name, self.calls.refining_a_copy(encoder), why))
 
-    def _loading(self, original):
-        def load_state_dict(state_dict, *args, **kwargs):
+    def _loading(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def load_state_dict(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             result = original(state_dict, *args, **kwargs)
             checkpoints.load_from_metadata(self.context, self.head, state_dict)
             return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ class Patches:
             else:
                 setattr(patch.owner, patch.attribute, previous)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return (patch for patch, _ in self.applied)
 
 
@@ -108,7 +108,7 @@ def around(before_and_after: Callable[..., Any]) -> Callable[[Callable[..., Any]
         original = original or (lambda self, *args, **kwargs: None)
 
         @functools.wraps(original)
-        def patched(self, *args, **kwargs):
+        def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
             return before_and_after(original, self, *args, **kwargs)
 
         return patched

@@ -14,6 +14,8 @@ from diff3r_plugin.plugin.head_training.training_loss import with_confidence_los
 from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.step import Step
 
+Original = Callable[..., Any]
+
 
 def wrapper_patches(context: RunContext, wrapper_class: type) -> list[Patch]:
     """Every change that is made to the class of a host's LightningModule."""
@@ -23,13 +25,13 @@ def wrapper_patches(context: RunContext, wrapper_class: type) -> list[Patch]:
     ]
 
 
-def _init(context: RunContext, original, self, *args, **kwargs):
+def _init(context: RunContext, original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
     original(self, *args, **kwargs)
     if attachment_of(self) is None:
         vars(self)["_diff3r"] = Attachment(self, context)
 
 
-def _step(stage: str, context: RunContext, original, self, batch, *args, **kwargs):
+def _step(stage: str, context: RunContext, original: Original, self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
     attachment = attachment_of(self)
     if attachment is None:
         return original(self, batch, *args, **kwargs)
@@ -51,14 +53,14 @@ def _step(stage: str, context: RunContext, original, self, batch, *args, **kwarg
     return with_parameters(result, attachment.head.trained_parameters) if stage == "train" else result
 
 
-def _on_test_end(context: RunContext, original, self, *args, **kwargs):
+def _on_test_end(context: RunContext, original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
     attachment = attachment_of(self)
     if attachment is not None:  # first: nothing is lost when the host's own end of the test fails
         attachment.reporter.finish_test()
     return original(self, *args, **kwargs)
 
 
-def _configure_optimizers(context: RunContext, original, self, *args, **kwargs):
+def _configure_optimizers(context: RunContext, original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
     result = original(self, *args, **kwargs)
     attachment = attachment_of(self)
     if attachment is not None:
@@ -66,7 +68,9 @@ def _configure_optimizers(context: RunContext, original, self, *args, **kwargs):
     return result
 
 
-def _on_save_checkpoint(context: RunContext, original, self, checkpoint, *args, **kwargs):
+def _on_save_checkpoint(
+    context: RunContext, original: Original, self: Any, checkpoint: Any, *args: Any, **kwargs: Any
+) -> Any:
     result = original(self, checkpoint, *args, **kwargs)
     attachment = attachment_of(self)
     if attachment is not None:
@@ -74,7 +78,9 @@ def _on_save_checkpoint(context: RunContext, original, self, checkpoint, *args, 
     return result
 
 
-def _on_load_checkpoint(context: RunContext, original, self, checkpoint, *args, **kwargs):
+def _on_load_checkpoint(
+    context: RunContext, original: Original, self: Any, checkpoint: Any, *args: Any, **kwargs: Any
+) -> Any:
     attachment = attachment_of(self)
     if attachment is not None:
         checkpoints.load(context, attachment.head, checkpoint)

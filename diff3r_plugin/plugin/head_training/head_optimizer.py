@@ -24,7 +24,9 @@ class HeadOptimizer:
         scale: Function that returns the factor by which gradients are scaled (mixed precision), normally 1.
     """
 
-    def __init__(self, head: nn.Module, host: torch.optim.Optimizer, multiplier: float, clip=None, scale=None) -> None:
+    def __init__(
+        self, head: nn.Module, host: torch.optim.Optimizer, multiplier: float, clip: Any = None, scale: Any = None
+    ) -> None:
         self.host, self.multiplier = host, multiplier
         self.skipped = 0
         self._clip, self._scale = clip or (lambda: None), scale or (lambda: 1.0)
