@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test lint format docs hosts bench gpu-check gpu-wheels sanitize clean
+.PHONY: help demo demo-quick test test-quick lint format docs hosts bench gpu-check gpu-wheels sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,8 +30,18 @@ demo: $(STAMP) ## fine-tune the miniature host with and without the plugin and c
 demo-quick: $(STAMP) ## the same structure, everything tiny (two minutes)
 	$(BIN)/diff3r demo --quick $(ARGS)
 
-test: $(STAMP) ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope $(ARGS)
+# every call of ours that comes to its end is compared with the shapes it is annotated with (tests/shape_checks.py)
+SHAPES := --jaxtyping-packages=diff3r_plugin,diff3r_adapters,shape_checks.checked
+# what a change of a Python file breaks first: the layers, the mathematics on small scenes, types and settings
+QUICK := tests/docs/test_architecture.py tests/docs/test_settings_page.py tests/coordinates tests/optimize \
+	tests/linalg tests/plugin/settings tests/cli tests/test_types.py tests/test_objective.py tests/test_finite.py \
+	tests/test_strict_json.py tests/test_memory.py tests/test_mean_and_error.py
+
+test: $(STAMP) ## the whole test suite, with shapes checked
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope $(SHAPES) $(ARGS)
+
+test-quick: $(STAMP) ## what a change of a Python file needs, in less than a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not browser" $(QUICK) $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

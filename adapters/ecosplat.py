@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from diff3r_adapters.pixelsplat_family import DECODER, MODEL_WRAPPER, PixelSplatFamily, scaled_intrinsics
 from diff3r_adapters.spfsplat import SPFSplat
 from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
-from diff3r_plugin.plugin.feature_tap import Tap
+from diff3r_plugin.plugin.host.feature_tap import Tap
 
 ENCODER = "src/model/encoder/encoder_ecosplat.py"
 NEAR = 1e-6

@@ -20,6 +20,8 @@ from diff3r_plugin.plugin.host.feature_tap import FeatureTap
 
 B, V, H, W = stub.B, stub.V, stub.H, stub.W
 
+DRAWN = torch.zeros(2, 2, 3, 6, 8)
+
 
 @dataclass
 class ShapedGaussians(stub.HostGaussians):
@@ -155,7 +157,7 @@ def test_targets_of_the_data_are_placed_among_anysplats_cameras():
     torch.testing.assert_close(target.world_to_camera[:, 0, 0, 3], torch.full((B,), -0.6))  # half of 1.2
     drawn = []
     wrapper = wrapper_of_anysplat()
-    wrapper.model.decoder.forward = lambda *call: drawn.append(call) or SimpleNamespace(color=torch.zeros(2, 2, 3, 6, 8))
+    wrapper.model.decoder.forward = lambda *call: drawn.append(call) or SimpleNamespace(color=DRAWN)
     adapter.render_targets(wrapper, output, batch)
     (_, extrinsics, intrinsics, *_, size) = drawn[0]
     torch.testing.assert_close(extrinsics, torch.linalg.inv(target.world_to_camera))
@@ -178,7 +180,7 @@ def test_vicasplats_target_images_stay_in_their_range():
 
 def test_vicasplats_context_is_drawn_by_the_predicted_cameras_and_its_targets_by_the_datas():
     drawn, wrapper, output = [], vicasplat(), maps()
-    wrapper.decoder.forward = lambda *call: drawn.append(call) or SimpleNamespace(color=torch.zeros(2, 2, 3, 6, 8))
+    wrapper.decoder.forward = lambda *call: drawn.append(call) or SimpleNamespace(color=DRAWN)
     batch = {"context": stub.context((-1.0, 1.0)), "target": stub.context()}
     VicaSplat().render_context(wrapper, output, batch)
     VicaSplat().render_targets(wrapper, output, batch)

@@ -48,12 +48,12 @@ class AdapterContract:
         """The encoder call to check with."""
         raise NotImplementedError
 
-    def test_it_has_a_name_and_recognizes_something(self)) -> None:
+    def test_it_has_a_name_and_recognizes_something(self) -> None:
         adapter = self.example().adapter
         assert adapter.name.isidentifier(), f"name {adapter.name!r} must be a Python identifier"
         assert adapter.fingerprints, "without fingerprints the host is never recognized"
 
-    def test_gaussians_are_activated_and_as_many_as_the_pixels(self)) -> None:
+    def test_gaussians_are_activated_and_as_many_as_the_pixels(self) -> None:
         example = self.example()
         gaussians = example.adapter.gaussians(example.output, example.scenes)
         views = example.adapter.context_views(example.wrapper, example.context, example.output)
@@ -63,7 +63,7 @@ class AdapterContract:
             assert gaussians.num_gaussians == views.num_views * height * width * example.gaussians_per_pixel
         assert ((gaussians.opacities >= 0) & (gaussians.opacities <= 1)).all(), "opacities must be activated"
 
-    def test_views_are_what_the_layer_expects(self)) -> None:
+    def test_views_are_what_the_layer_expects(self) -> None:
         example = self.example()
         views = example.adapter.context_views(example.wrapper, example.context, example.output)
         assert views.images is not None
@@ -79,7 +79,7 @@ class AdapterContract:
         near, far = torch.as_tensor(views.near), torch.as_tensor(views.far)
         assert bool((near > 0).all() and (far > near).all())
 
-    def test_there_and_back_changes_nothing(self)) -> None:
+    def test_there_and_back_changes_nothing(self) -> None:
         example = self.example()
         given = copy.deepcopy(example.output)
         gaussians = example.adapter.gaussians(example.output, example.scenes)
@@ -91,7 +91,7 @@ class AdapterContract:
         for before, now in zip(_tensors(given), _tensors(example.output), strict=True):
             assert torch.equal(before, now), "the encoder's own output must not be changed in place"
 
-    def test_what_is_written_is_read_again(self)) -> None:
+    def test_what_is_written_is_read_again(self) -> None:
         example = self.example()
         gaussians = example.adapter.gaussians(example.output, example.scenes)
         there = (gaussians.opacities > 0).to(gaussians.means)[..., None]  # the others are padding, which stays
@@ -109,7 +109,7 @@ class AdapterContract:
             assert (wanted is None) == (found is None)
             assert wanted is None or torch.allclose(wanted, found, rtol=1e-4, atol=1e-5), name
 
-    def test_gradients_pass_both_ways(self)) -> None:
+    def test_gradients_pass_both_ways(self) -> None:
         example = self.example()
         gaussians = example.adapter.gaussians(example.output, example.scenes)
         leaves = gaussians.map(lambda t: t.detach().clone().requires_grad_())
@@ -119,7 +119,7 @@ class AdapterContract:
         for leaf in leaves.tensors():
             assert leaf.grad is not None and leaf.grad.abs().sum() > 0
 
-    def test_it_works_on_inference_tensors(self)) -> None:
+    def test_it_works_on_inference_tensors(self) -> None:
         with torch.inference_mode():
             example = self.example()
             example.context = copy.deepcopy(example.context)
