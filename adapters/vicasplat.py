@@ -60,9 +60,8 @@ class VicaSplat(PixelSplatFamily):
         changed = super().with_gaussians(output, refined)
         return changed if cameras is None else {**changed, POSES: world_to_camera(cameras).to(output[POSES])}
 
-    def encoder(self, wrapper: Any) -> nn.Module:
+    def attached(self, wrapper: Any) -> None:
         self.evaluated = 25 if wrapper.decoder.cfg.use_gsplat else 16
-        return super().encoder(wrapper)
 
     def pixel_intrinsics(self, wrapper: Any, normalized: Tensor, height: int, width: int) -> Tensor:
         read = scaled_intrinsics if wrapper.decoder.cfg.use_gsplat else symmetric_intrinsics

@@ -19,13 +19,27 @@ OFF = ("", "0", "off", "no", "false", "none")
 
 
 def wanted() -> bool:
-    """Whether this process was started with the flag (any plugin name), a setting of ours, or the variable."""
+    """Whether this process was started with the flag and our name, a setting of ours, or the variable."""
     if ENVIRONMENT in os.environ:
         return True
-    return any(
-        a == FLAG or a.startswith(FLAG + "=") or (a.lstrip("+").startswith(NAME + ".") and "=" in a)
-        for a in getattr(sys, "orig_argv", sys.argv)
-    )
+    words = list(getattr(sys, "orig_argv", sys.argv))
+    names = [a[len(FLAG) + 1 :] for a in words if a.startswith(FLAG + "=")]
+    names += [following for a, following in zip(words, [*words[1:], ""], strict=True) if a == FLAG]
+    settings = (a for a in words if a.lstrip("+").startswith(NAME + ".") and "=" in a)
+    return any(map(_means_ours, names)) or any(True for _ in settings)
+
+
+def _means_ours(name: str) -> bool:
+    """Whether what stands behind the flag is our name, a slip of it, or no name at all.
+
+    Other names belong to other programs. Slips and missing names are refused with one line where it is certain that the
+    program is a host.
+    """
+    if name == NAME or not name or name.startswith("-") or "=" in name:
+        return True
+    import difflib
+
+    return bool(difflib.get_close_matches(name, [NAME], cutoff=0.6))
 
 
 def start() -> None:

@@ -32,8 +32,8 @@ def arm() -> None:
         serve_drop_in(arguments.override_value(sys.argv, "rasterizer") or "auto")
     if not any(isinstance(finder, _PostImportFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _PostImportFinder())
-    if not any(isinstance(finder, _MissingRasterizer) for finder in sys.meta_path):
-        sys.meta_path.append(_MissingRasterizer())
+    if not hasattr(sys.excepthook, "_diff3r_original"):
+        sys.excepthook = _explaining(sys.excepthook)
     for name, change in _TRIGGERS.items():
         if name in sys.modules:
             change(sys.modules[name])
@@ -88,22 +88,34 @@ class _PostImportFinder:
         return spec
 
 
-class _MissingRasterizer:
-    """Asked last, when no rasterizer was found: then a host's command line with a mistake in it has come this far.
+RASTERIZERS = ("diff_gaussian_rasterization", "diff_gauss_pose")
+
+
+def _explaining(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a program that ends without its rasterizer say what is wrong with its command line, if something is.
 
     Hosts import their rasterizer before their main function begins. Without one installed, a misspelled flag would end
-    in a long ModuleNotFoundError about something else.
+    in a long ModuleNotFoundError about something else. A host that only looks for one, or falls back, goes its own way.
     """
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name in ("diff_gaussian_rasterization", "diff_gauss_pose"):
-            arguments.refuse_unknown(sys.argv[1:])
+    @functools.wraps(original)
+    def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if isinstance(error, ModuleNotFoundError) and error.name in RASTERIZERS:
+            try:
+                arguments.refuse_unknown(sys.argv[1:])
+            except SystemExit as refused:
+                sys.stderr.write(f"{refused.code}\n")
+                return
             if arguments.active() and arguments.override_value(sys.argv, "rasterizer") == "host":
-                sys.exit(
-                    f"diff3r: diff3r.rasterizer=host asks for the host's own rasterizer, but {name} is not installed: "
-                    "install it, or leave the setting out to use the drop-in. Nothing was run."
+                sys.stderr.write(
+                    f"diff3r: diff3r.rasterizer=host asks for the host's own rasterizer, but {error.name} is not "
+                    "installed: install it, or leave the setting out to use the drop-in. Nothing was run.\n"
                 )
-        return None
+                return
+        original(kind, error, trace)
+
+    excepthook._diff3r_original = original  # type: ignore[attr-defined]
+    return excepthook
 
 
 def _trigger(name: str) -> Callable[[Change], Change]:

@@ -13,6 +13,17 @@ from diff3r_startup.installation import installed
 
 PACKAGES = ("torch", "gsplat", "lightning", "pytorch-lightning", "hydra-core", "jaxtyping", "beartype", "dacite")
 
+PROCESS_CHANGES = {
+    "hydra.main": "the command line is put in order, and the plugin begins with the main function",
+    "lightning.Trainer.fit, .validate, .test, .predict": "a model that never met the plugin is refused",
+    "LightningModule.__init_subclass__": "a host without Hydra begins once its LightningModule is defined",
+    "torch.nn.Module.__init_subclass__": "a host without Hydra and Lightning begins once its model is defined",
+    "sys.meta_path": "Hydra, Lightning and PyTorch are changed as above once they have been imported",
+    "sys.excepthook": "a program that fails for want of its rasterizer names the mistake in its command line",
+    "sys.path": "the drop-in rasterizer's folder, behind an installed one (diff3r.rasterizer)",
+}
+"""What ``diff3r_startup`` changes in a program that was started with the flag, and why."""
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
@@ -98,8 +109,14 @@ def checkout(folder: Path, name: str) -> bool:
     changes = {name: change.why for name, change in CHANGES.items()} if adapter.lightning else WATCHED
     for method, why in changes.items():
         print(f"    {method}: {why}")
-    noted = "data_shim (notes the batch), " if adapter.lightning else ""
-    print(f"  and on the instance: encoder.{adapter.refined.name} (refines), {noted}load_state_dict (the head)")
+    noted = ", data_shim (notes the batch)" if adapter.lightning else ""
+    print(
+        f"  and on the instance: encoder.{adapter.refined.name} (refines){noted}, load_state_dict (the head), "
+        "named_parameters (leaves the head out)"
+    )
+    print("  and on the host's optimizer: zero_grad (the head's gradients, too), a hook after step (the head's step)")
+    for change, why in PROCESS_CHANGES.items():
+        print(f"  and in the process: {change}: {why}")
     for path in adapter.unrefined:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
     if not adapter.encoder_sees_poses:

@@ -68,7 +68,7 @@ def render_from_others(
     )
     scene = scene.map(others)
     on_black, on_white = (
-        render(scene, single.replace(background=(level,) * 3), backend).reshape(B, V, 3, *_size(views))
+        render(scene, single.replace(background=(level,) * 3), backend).reshape(B, V, 3, *views.image_size)
         for level in (0.0, 1.0)
     )
     return on_black, (1 - (on_white - on_black).mean(2)).clamp(0, 1)
@@ -90,7 +90,3 @@ def cross_view_maps(gaussians: Gaussians, views: Views, backend: str = "auto") -
     color, opacity = render_from_others(gaussians, views, backend)
     residual = color - opacity[:, :, None] * views.images.detach()
     return torch.cat([residual, opacity[:, :, None]], 2)
-
-
-def _size(views: Views) -> tuple[int, int]:
-    return views.image_size

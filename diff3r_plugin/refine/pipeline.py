@@ -148,9 +148,8 @@ def run_rounds(
         (outcome,) = info.outcomes
         if outcome in (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS):
             raise RefineError(
-                f"Round {number + 1} could do nothing ({outcome}): "
-                + (outcome.__doc__ or "").strip()
-                + " Check the scene's scales and quaternions, and the cameras."
+                f"Round {number + 1} could do nothing ({outcome}): {outcome.meaning}. Check the scene's scales and "
+                "quaternions, and the cameras."
             )
         entry = {
             "round": number + 1,

@@ -137,7 +137,8 @@ def test_what_gsplat_renders_is_read_as_it_is():
 @pytest.mark.parametrize("use_gsplat", [False, True])
 def test_vicasplat_renders_with_either_rasterizer(use_gsplat):
     host, adapter = vicasplat(use_gsplat), VicaSplat()
-    adapter.encoder(host)
+    adapter.attached(host)
+    adapter.encoder(vicasplat(not use_gsplat))  # asking for an encoder changes nothing
     views = adapter.context_views(host, stub.context((-1.0, 1.0), (0.4, 0.6)), maps())
     principal, near, coefficients = (0.4, 0.5, 25) if use_gsplat else (0.5, 0.2 * 0.5, 16)
     torch.testing.assert_close(views.intrinsics[..., 0, 2], torch.full((B, V), principal * W))

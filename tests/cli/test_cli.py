@@ -37,7 +37,17 @@ def test_doctor_passes_on_the_miniature_host(checkout, capsys):
     assert main(["doctor", str(checkout)]) == 0
     text = capsys.readouterr().out
     assert "mini_host" in text and "PROBLEM" not in text
-    for expected in ("training_step", "encoder.forward", "render backends", "encoder.to_gaussians"):
+    for expected in (
+        "training_step",
+        "encoder.forward",
+        "render backends",
+        "encoder.to_gaussians",
+        "named_parameters",
+        "zero_grad",
+        "nn.Module.__init_subclass__",
+        "hydra.main",
+        "Trainer.fit",
+    ):
         assert expected in text
 
 

@@ -109,9 +109,36 @@ def test_mistakes_are_one_line_in_a_host_without_its_rasterizer(installed, words
     assert done.returncode == 1 and line.startswith("diff3r: ") and message in line
 
 
-def test_a_program_with_its_own_plugin_option_may_look_for_a_rasterizer(installed):
-    script = "import importlib.util as u; print(u.find_spec('diff_gaussian_rasterization'), u.find_spec('nothing'))"
-    assert installed.run("-c", script).stdout.strip() == "None None"
+PROBE = "import importlib.util as u; print(u.find_spec('diff_gaussian_rasterization'), u.find_spec('nothing'))"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--plugin", "other"],
+        ["--plugin=anything"],
+        ["--plugin"],
+        ["--plugin", "difr3"],
+        ["diff3r.inner_steps=3"],
+        ["--plugin", "diff3r", "diff3r.rasterizer=host"],
+    ],
+)
+def test_looking_for_a_rasterizer_ends_no_program(installed, words):
+    assert installed.run("-c", PROBE, *words).stdout.strip() == "None None"
+
+
+def test_a_host_may_fall_back_when_its_rasterizer_is_missing(installed):
+    script = "try:\n    import diff_gaussian_rasterization\nexcept ImportError as error:\n    print(error.name)"
+    done = installed.run("-c", script, "--plugin", "diff3r", "diff3r.rasterizer=host")
+    assert done.stdout.strip() == "diff_gaussian_rasterization" and "not installed" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--plugin", "other"], ["--plugin=anything"], ["--plugin", "pytest_cov"]])
+def test_another_plugins_name_arms_nothing(installed, words):
+    script = "import sys, json; json.dump([type(f).__name__ for f in sys.meta_path] + list(sys.modules), sys.stdout)"
+    found = json.loads(installed.run("-c", script, *words).stdout)
+    assert "_PostImportFinder" not in found and "diff3r_startup.activation" not in found
 
 
 def test_files_that_the_package_left_behind_are_quiet(installed, tmp_path):

@@ -55,6 +55,17 @@ def test_one_round_on_all_views_is_the_layer_itself(settings):
     assert result.metrics["rounds"][0]["energy_after"] == float(info.energy[-1, 0])
 
 
+def test_a_scene_that_cannot_be_refined_is_named_with_its_fault(settings):
+    from diff3r_plugin.io import read_gaussians, write_npz
+
+    broken = read_gaussians(settings.scene)
+    broken.scales[0, 0, 0] = 1e18  # whose square float32 does not hold
+    write_npz(settings.out.parent / "broken.npz", broken)
+    message = "Round 1 could do nothing \\(invalid_gaussians\\): a Gaussian is not finite"
+    with pytest.raises(RefineError, match=message):
+        refine(replace(settings, scene=settings.out.parent / "broken.npz"))
+
+
 def test_rounds_see_few_views_each_and_all_of_them_in_turn(settings):
     result = refine(replace(settings, views_per_round=2, rounds=4))
     seen = [entry["views"] for entry in result.metrics["rounds"]]

@@ -29,6 +29,7 @@ class Attachment:
 
     def __init__(self, wrapper: Any, context: RunContext) -> None:
         self.wrapper, self.context = wrapper, context
+        context.adapter.attached(wrapper)
         self.refiner = Refiner(wrapper, context)
         heads = {"head": self.refiner.weights.head, "confidence": self.refiner.confidence.head}
         self.head = HeadState(heads, wrapper, context.settings.head_lr_multiplier)

@@ -24,10 +24,12 @@ from diff3r_plugin.plugin.host.run_context import RunContext
 NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
 """Settings that add to the host's loss, which a loop of its own shows to nobody."""
 
+MODEL, LOADER, OPTIMIZER = "__init__", "__iter__ of its data loader", "torch.optim.Optimizer.__init__"
+
 WATCHED = {
-    "__init__": "adds the uncertainty head and replaces encoder.forward on the instance",
-    "__iter__ of its data loader": "a batch begins a step: encoder calls until the next one are refined and reported",
-    "torch.optim.Optimizer.__init__": "the head's optimizer follows the one that holds the model's parameters",
+    MODEL: "adds the uncertainty head and replaces encoder.forward on the instance",
+    LOADER: "a batch begins a step: encoder calls until the next one are refined and reported",
+    OPTIMIZER: "the head's optimizer follows the one that holds the model's parameters",
     "state_dict": "puts the head into the state dict's metadata, and takes it from there",
 }
 """What is changed or watched, and why."""
@@ -45,11 +47,12 @@ def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
                 f"diff3r.{name} adds to the loss of the host, which adapter {context.adapter.name!r} cannot reach: "
                 "its host trains in a loop of its own. Set it to 0."
             )
-    watch, (init, iterate, optimizer, _) = PlainLoops(context), WATCHED.values()
+    watch = PlainLoops(context)
+    model_made = around(announced(watch.model_made, context.report_error))
     return [
-        Patch(model_class, "__init__", around(announced(watch.model_made, context.report_error)), init),
-        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), iterate),
-        Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), optimizer),
+        Patch(model_class, "__init__", model_made, WATCHED[MODEL]),
+        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), WATCHED[LOADER]),
+        Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), WATCHED[OPTIMIZER]),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from diff3r_plugin.plugin.attaching.attachment import Attachment, attachment_of
 from diff3r_plugin.plugin.errors import announced
@@ -197,8 +197,14 @@ def _of_a_copy(token: str, model: nn.Module, weights: list[float], heads: HeadVa
 
 
 def _summed(model: nn.Module) -> list[float]:
-    """Tells whether weights have changed, in whatever way: writing into ``.data`` leaves no other trace."""
-    return [float(parameter.detach().sum(dtype=torch.float64)) for parameter in model.parameters()]
+    """Tells whether weights have changed, in whatever way: writing into ``.data`` leaves no other trace.
+
+    Waits for each device once, whatever the number of parameters.
+    """
+    sums: dict[torch.device, list[Tensor]] = {}
+    for parameter in model.parameters():
+        sums.setdefault(parameter.device, []).append(parameter.detach().sum(dtype=torch.float64))
+    return [number for of_device in sums.values() for number in torch.stack(of_device).tolist()]
 
 
 def _saved(model: nn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:

@@ -117,6 +117,9 @@ class HostAdapter(ABC):
         except (ImportError, AttributeError) as error:
             raise PluginError(f"adapter {self.name!r} needs {path}, which is unavailable: {error}") from error
 
+    def attached(self, wrapper: nn.Module) -> None:  # noqa: B027
+        """Told of a model before anything is asked about it: the place to note what its configuration decides."""
+
     @abstractmethod
     def encoder(self, wrapper: nn.Module) -> nn.Module:
         """The module whose calls are refined; the wrapper itself where there is no other."""

@@ -26,12 +26,6 @@ FIRST_VIEW_WEIGHT = 1e8
 Target cameras are given relative to the first view, so it must stay where it is: scene and cameras moving together
 would leave the energy as it is and the targets wrong."""
 
-DESCRIPTIONS = {
-    "batch": "those of the data",
-    "estimate": "estimated from the prediction, then refined with the scene",
-    "predicted": "predicted by the host, then refined with the scene",
-}
-
 
 def poses_of_stages(settings: PluginSettings, adapter: HostAdapter) -> dict[str, str]:
     """ "batch", "estimate" or "predicted" for each stage of ``diff3r.refine``.

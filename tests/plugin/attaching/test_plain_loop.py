@@ -290,3 +290,30 @@ def test_a_script_without_hydra_of_a_host_that_trains_under_it_has_a_session_of_
     without_hydra.class_defined(sys.modules["network"].Network)
     assert [(settings["inner_steps"], start) for settings, start in begun] == [(3, main)]
     assert sys.argv == ["test.py", "weights.pt"]
+
+
+def test_every_patch_says_what_it_is_for(host, plugged_in):
+    from diff3r_plugin.plugin.attaching import loop_patches
+
+    plugged_in()
+    patches = list(plugged_in.patches)
+    said = {patch.attribute: patch.why for patch in patches if patch.owner is not torch.optim.Optimizer}
+    assert "uncertainty head" in said["__init__"] and "begins a step" in said["__iter__"]
+    (optimizer,) = [patch for patch in patches if patch.owner is torch.optim.Optimizer]
+    assert optimizer.why == loop_patches.WATCHED[loop_patches.OPTIMIZER]
+
+
+def test_changes_of_any_weight_are_seen_with_one_wait_a_device(monkeypatch):
+    from diff3r_plugin.plugin.attaching.plain_loop import _summed
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    before = _summed(model)
+    model[1].bias.data.add_(1)
+    changed = [a != b for a, b in zip(before, _summed(model), strict=True)]
+    assert changed == [False, False, False, True]
+    waits = []
+    for name in ("item", "tolist", "__float__"):
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda t, _o=original, _n=name: waits.append(_n) or _o(t))
+    _summed(model)
+    assert waits == ["tolist"]
