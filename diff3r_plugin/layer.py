@@ -194,7 +194,7 @@ class TTOLayer(nn.Module):
         stuck = (solution.accepted_steps == 0) & (self.solver.steps > 0)
         # Where the energy overflows, the gradient may come out as zero all the same.
         nothing = stuck & solution.stationary_start & solution.energy[0].isfinite()
-        unsolved = stuck & solution.energy[0].isfinite() & _broke_down(solution.pcg_reason_codes)
+        unsolved = stuck & solution.energy[0].isfinite() & _broke_down(solution.solves.reason_codes)
         refined = coordinates.apply(theta, gaussians_in)
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
         # its own, so what was given goes out as it came in.
