@@ -8,6 +8,8 @@ solution that carries the graph of the cameras, and whose value is taken off aga
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
@@ -30,7 +32,7 @@ def images_with_camera_graph(
     refined: Float[Tensor, "B V 4 4"],
     given: Views,
     backend: str,
-    gain: Float[Tensor, "B V 3"] | None = None,
+    slope: Callable[[Tensor], Tensor | None] = lambda rendering: None,
 ) -> Float[Tensor, "B V 3 H W"]:
     """The images, unchanged in value, with the graph by which cameras reach the solution.
 
@@ -40,15 +42,16 @@ def images_with_camera_graph(
         refined: ``world_to_camera`` at the solution, without a graph (as given where poses do not move).
         given: The cameras that the refinement started from, with their graph.
         backend: Render backend.
-        gain: By which each view's camera multiplies what is rendered; one by default.
+        slope: Of a rendering: d image / d rendering, number by number; None where images are the renderings.
     """
     cameras = carried_along(refined, given.world_to_camera)
     if given.intrinsics.requires_grad:
         rendered = _render_with_intrinsics(solution, cameras, given, backend)
     else:
         rendered = render(solution, given.replace(images=None, world_to_camera=cameras), backend)
-    if gain is not None:
-        rendered = gain[..., None, None] * rendered
+    own = slope(rendered.detach())
+    if own is not None:
+        rendered = own * rendered
     return images - (rendered - rendered.detach())
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, get_args
 
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.ranges import (
     PRECONDITIONERS,
     PreconditionerName,
@@ -24,22 +24,6 @@ BACKWARD_MODES = get_args(BackwardModeName)
 RENDERERS = ("gsplat", "native", "torch")
 """``render.NAME_backend`` each, the preferred one first."""
 BACKENDS = ("auto", *RENDERERS)
-VIEW_GROUPS = ("poses", "exposure")
-"""Groups of which each view has its own, not each Gaussian; they stand last in θ."""
-GROUPS = ("means", "covariance", "opacity", "sh_dc", "sh_rest", *VIEW_GROUPS)
-
-DEFAULT_LEARNING_RATES = MappingProxyType(
-    {
-        "means": 0.1,
-        "covariance": 0.02,
-        "opacity": 0.05,
-        "sh_dc": 0.02,
-        "sh_rest": 0.005,
-        "poses": 0.002,
-        "exposure": 0.02,
-    }
-)
-"""Adam's step per group in the dimensionless coordinates; our choice, the paper's is not known."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +44,8 @@ class TTOConfig:
         pcg_tolerance: Relative residual at which PCG stops, forward and backward.
         inner_pcg_iterations: The same within a step of "gauss_newton"; None for ``pcg_iterations``.
         preconditioner: "jacobi", "block_jacobi" or "none".
-        groups: What may move, from means, covariance, opacity, sh_dc, sh_rest, poses.
+        groups: What is optimized, some of :data:`diff3r_plugin.groups.GROUPS`: means, covariance, opacity, sh_dc,
+            sh_rest, poses, exposure.
         backend: "auto", "gsplat", "native" or "torch".
         damping: First Levenberg-Marquardt damping, relative to the diagonal of the matrix, positive.
         learning_rates: Adam's step per group (missing groups take the default).
@@ -84,7 +69,7 @@ class TTOConfig:
     pcg_tolerance: float = 1e-2
     inner_pcg_iterations: int | None = 4
     preconditioner: PreconditionerName = "jacobi"
-    groups: tuple[str, ...] = ("means", "covariance", "opacity", "sh_dc", "sh_rest")
+    groups: tuple[str, ...] = tuple(group.name for group in GROUPS.values() if group.optimized)
     backend: str = "auto"
     damping: float = 1.0
     learning_rates: Mapping[str, float] = field(default_factory=dict)
@@ -124,4 +109,4 @@ class TTOConfig:
 
     def learning_rate(self, group: str) -> float:
         """Adam's step for a group."""
-        return self.learning_rates.get(group, DEFAULT_LEARNING_RATES[group])
+        return self.learning_rates.get(group, GROUPS[group].rate)

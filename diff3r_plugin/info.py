@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from diff3r_plugin.coordinates.exposure import Exposure
+from diff3r_plugin.groups.exposure import Exposure
 from diff3r_plugin.linalg import PCGReason, PCGResult
 from diff3r_plugin.views import Views
 

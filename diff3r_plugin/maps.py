@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.config import VIEW_GROUPS
+from diff3r_plugin.groups import GROUPS
 
 LEAST_FACTOR = 4.0
 """Least ratio of the ends of a logarithmic scale: a map whose values hardly differ has hardly any contrast."""
@@ -62,7 +62,7 @@ def weight_maps(
     """
     maps = {}
     for group, weight in weights.items():
-        if group in VIEW_GROUPS or not isinstance(weight, Tensor) or weight.ndim != 3:
+        if GROUPS[group].of_views or not isinstance(weight, Tensor) or weight.ndim != 3:
             continue
         per_gaussian = weight.detach()[index].float().log().mean(-1)
         if per_gaussian.numel() % (views * height * width) == 0:

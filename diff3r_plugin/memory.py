@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from diff3r_plugin.groups import GROUPS
+
 UNKNOWN_BYTES, GAUSSIAN_BYTES, GAUSSIAN_VIEW_BYTES, PIXEL_VIEW_BYTES, BASE_BYTES = 92, 700, 300, 210, 50 << 20
 """Of a Gauss-Newton step in float32 by the CPU kernels, fitted to the peak of resident memory at nine sizes: 10,000 to
 1,000,000 Gaussians of about a pixel, 1 to 8 views of 256² to 1024² pixels, degrees 0 to 3. Splats of many pixels take
@@ -20,15 +22,15 @@ two linearizations and what waits to be used again."""
 
 
 def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
-    """How many numbers of a Gaussian move.
+    """How many numbers of a Gaussian are optimized.
 
     Example:
         >>> from diff3r_plugin.memory import unknowns_per_gaussian
         >>> unknowns_per_gaussian(("means", "sh_rest"), sh_degree=1)
         12
     """
-    sizes = {"means": 3, "covariance": 6, "opacity": 1, "sh_dc": 3, "sh_rest": 3 * ((sh_degree + 1) ** 2 - 1)}
-    return sum(size for group, size in sizes.items() if group in groups)
+    coefficients = (sh_degree + 1) ** 2
+    return sum(group.numbers(coefficients) for group in GROUPS.values() if group.name in groups and not group.of_views)
 
 
 def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tuple[int, int]) -> int:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.argument_types import kind
-from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.groups import GROUPS
 
 Weight = Float[Tensor, "..."] | float
 
 
-@dataclass(frozen=True, eq=False)
 class ProximalWeights:
     """One positive tensor (or number) per group of unknowns, broadcastable over ``[B, N, d]``.
 
@@ -27,18 +26,15 @@ class ProximalWeights:
     channel of one pixel.
 
     Args:
-        means: ``[B, N, 1 | 3]``.
-        covariance: ``[B, N, 1 | 6]``.
-        opacity: ``[B, N, 1]``.
-        sh_dc: ``[B, N, 1 | 3]``.
-        sh_rest: ``[B, N, 1 | 3 (K - 1)]``.
-        poses: ``[B, V, 1 | 6]``.
-        exposure: ``[B, V, 1 | 6]``.
+        weights: By group (:data:`diff3r_plugin.groups.GROUPS`), numbers or tensors of one weight for all unknowns of an
+            owner or one for each: means ``[B, N, 1 | 3]``, covariance ``[B, N, 1 | 6]``, opacity ``[B, N, 1]``, sh_dc
+            ``[B, N, 1 | 3]``, sh_rest ``[B, N, 1 | 3 (K - 1)]``, poses ``[B, V, 1 | 6]``, exposure ``[B, V, 1 | 6]``;
+            None as if it were not given. Each is an attribute of its name, None for groups without a weight.
 
     Raises:
         TypeError: if a weight is neither a number nor a tensor.
-        ValueError: (when used) for a group that moves but has no weight, a weight that is not positive and finite,
-            or a shape that does not broadcast.
+        ValueError: for an unknown group; when used, for a group that is optimized but has no weight, a weight that is
+            not positive and finite, or a shape that does not broadcast.
 
     Example:
         >>> from diff3r_plugin import ProximalWeights
@@ -46,13 +42,25 @@ class ProximalWeights:
         1.0
     """
 
-    means: Weight | None = None
-    covariance: Weight | None = None
-    opacity: Weight | None = None
-    sh_dc: Weight | None = None
-    sh_rest: Weight | None = None
-    poses: Weight | None = None
-    exposure: Weight | None = None
+    def __init__(self, **weights: Weight | None) -> None:
+        for group, value in weights.items():
+            if group not in GROUPS:
+                raise ValueError(f"Unknown group {group!r} among the weights; known are {', '.join(GROUPS)}.")
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (Real, Tensor))):
+                raise TypeError(f"The weight of {group} must be a number or a tensor, got {kind(value)}.")
+        self._weights = {group: weight for group in GROUPS if (weight := weights.get(group)) is not None}
+
+    def __getattr__(self, group: str) -> Any:
+        if group in GROUPS:
+            return self.__dict__.get("_weights", {}).get(group)
+        raise AttributeError(f"{type(self).__name__} has no group {group!r}; known are {', '.join(GROUPS)}.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{group}={value!r}' for group, value in self._weights.items())})"
+
+    def replace(self, **weights: Weight | None) -> ProximalWeights:
+        """The same weights but for these groups."""
+        return ProximalWeights(**{**self._weights, **weights})
 
     @classmethod
     def of(cls, weights: ProximalWeights | Mapping[str, Tensor | float] | Tensor | float) -> ProximalWeights:
@@ -60,35 +68,26 @@ class ProximalWeights:
         if isinstance(weights, ProximalWeights):
             return weights
         if isinstance(weights, Mapping):
-            unknown = [g for g in weights if g not in GROUPS]
-            if unknown:
-                raise ValueError(f"Unknown group {unknown[0]!r} among the weights; known are {', '.join(GROUPS)}.")
             return cls(**weights)
         if not isinstance(weights, (Real, Tensor)):
             raise TypeError(
                 f"weights must be a number, a tensor, a mapping of groups or ProximalWeights, got {kind(weights)}. "
                 "One weight for each group: {'means': 0.01, 'opacity': 0.1, ...}."
             )
-        return cls(**{g: weights for g in GROUPS})  # type: ignore[arg-type]
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (Real, Tensor))):
-                raise TypeError(f"The weight of {field.name} must be a number or a tensor, got {kind(value)}.")
+        return cls(**dict.fromkeys(GROUPS, weights))
 
     def tensors(self) -> dict[str, Tensor | float]:
         """The groups that have a weight."""
-        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        return dict(self._weights)
 
     def flatten(self, coordinates: Coordinates, like: Tensor) -> Float[Tensor, "B P"]:
         """Λ in the order of θ, in the dtype and on the device of ``like`` ``[B, P]``; differentiable."""
         parts = {}
         for group, (count, size) in coordinates.shapes.items():
-            value = getattr(self, group)
+            value = self._weights.get(group)
             if value is None:
                 raise ValueError(
-                    f"The group {group!r} moves but has no proximal weight; give one, or leave the group out of "
+                    f"The group {group!r} is optimized but has no proximal weight; give one, or leave the group out of "
                     f"TTOConfig.groups."
                 )
             value = torch.as_tensor(value, dtype=like.dtype, device=like.device)

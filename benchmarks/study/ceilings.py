@@ -21,7 +21,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.data.re10k_format import read_split
 from diff3r_plugin.demo.data import TestData
 from diff3r_plugin.evaluation import SavedScene, evaluate
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.render import render
 
@@ -99,7 +99,7 @@ def best_weights(scene: SavedScene, choice: Choice) -> float:
     """The best on the way of descending the targets' own error by a room's weights, one each Gaussian and group."""
     layer = TTOLayer(solver=GaussNewton(steps=choice.steps), backward=Stepwise(), warn_of_fallbacks=False)
     logs = {
-        group: torch.full((1, scene.gaussians.num_gaussians, 1), choice.weights.get(group, DEFAULT_WEIGHTS[group]))
+        group: torch.full((1, scene.gaussians.num_gaussians, 1), choice.weights.get(group, GROUPS[group].weight))
         .log()
         .requires_grad_()
         for group in layer.groups

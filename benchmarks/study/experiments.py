@@ -16,7 +16,7 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo import data
 from diff3r_plugin.demo.data import TestData
 from diff3r_plugin.demo.flag import tto_config
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.groups import GROUPS
 
 HEAD_RATE = "diff3r.head_lr_multiplier=5"
 """A fine-tuning's learning rate is small and its steps are few: at the default multiple the heads would not move."""
@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """Fine-tunings by name: the plugin's words on the command line."""
 
-ALL_GROUPS = "means,covariance,opacity,sh_dc,sh_rest"
+ALL_GROUPS = ",".join(TTOConfig().groups)
 CONFIDENT = ("diff3r.head_lr_multiplier=10", "diff3r.confidence=learned")
 TOLD = (*CONFIDENT, "diff3r.confidence_supervision=0.02", "diff3r.warm_up_steps={warm_up}")
 """The heads learn from what the data knows of its corrupted pixels first, then from the refined scene as well."""
@@ -78,7 +78,7 @@ def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
     scenes = trainings.scenes(None, "val")
     rows = {}
     for scale in settings.grid_scales:
-        weights = {group: scale * DEFAULT_WEIGHTS[group] for group in TTOConfig().groups}
+        weights = {group: scale * GROUPS[group].weight for group in TTOConfig().groups}
         for steps in settings.overfit_steps:
             name = f"weights x {scale:g}, {steps} steps"
             trainings.say(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from jaxtyping import Float
@@ -62,10 +63,8 @@ class InnerProblem:
         theta, views = theta.detach(), self.views.detach()
         refined = self.coordinates.decode_cameras(theta, views).world_to_camera
         scene = self.coordinates.decode(theta)
-        gain = None
-        if "exposure" in self.coordinates.shapes:
-            gain = self.coordinates.decode_exposure(theta).gain
-        return images_with_camera_graph(self.images, scene, refined, self.views, self.backend, gain)
+        slope = partial(self.coordinates.slope_of_images, theta)
+        return images_with_camera_graph(self.images, scene, refined, self.views, self.backend, slope)
 
 
 @dataclass(frozen=True)

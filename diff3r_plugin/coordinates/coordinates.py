@@ -25,14 +25,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.config import GROUPS, VIEW_GROUPS
 from diff3r_plugin.coordinates.cholesky import CholeskyChart
 from diff3r_plugin.coordinates.covariance import CovarianceChart
-from diff3r_plugin.coordinates.exposure import Exposure, decode_exposure
 from diff3r_plugin.coordinates.poses import LocalPose, PoseChart
 from diff3r_plugin.coordinates.scale_rotation import ScaleRotationChart
 from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.groups import GROUPS
+from diff3r_plugin.groups.exposure import Exposure, decode_exposure
 from diff3r_plugin.views import Views
 
 LARGEST_LOGIT = 30.0
@@ -44,9 +44,9 @@ class Coordinates:
 
     Args:
         reference: The scene at θ = 0 (used without its graph).
-        views: Cameras of the reference; needed when poses or exposures move.
-        groups: Names from ``config.GROUPS`` that may move; they stand in θ in that order. ``sh_rest`` is dropped
-            when there are no such coefficients.
+        views: Cameras of the reference; needed when groups of views are optimized.
+        groups: Names from ``groups.GROUPS`` that are optimized; they stand in θ in that order, those that act on images
+            last. ``sh_rest`` is dropped when there are no such coefficients.
 
     Raises:
         ValueError: for an unknown group, or none at all.
@@ -69,20 +69,17 @@ class Coordinates:
         reference = reference.detach()
         self.reference = reference
         B, N, K = reference.batch_size, reference.num_gaussians, reference.harmonics.shape[-1]
-        sizes = {"means": 3, "covariance": 6, "opacity": 1, "sh_dc": 3, "sh_rest": 3 * (K - 1)}
-        self.shapes: dict[str, tuple[int, int]] = {
-            g: (N, sizes[g]) for g in GROUPS if g in groups and sizes.get(g, 0) > 0
-        }
+        self.shapes: dict[str, tuple[int, int]] = {}
         self.pose_chart: PoseChart | None = None
-        if "poses" in groups:
-            if views is None:
-                raise ValueError("To move the group 'poses', Coordinates need the views.")
+        for group in sorted(GROUPS.values(), key=lambda group: group.images is not None):
+            if group.name not in groups or not group.numbers(K):
+                continue
+            if group.of_views and views is None:
+                raise ValueError(f"To optimize the group {group.name!r}, Coordinates need the views.")
+            owners = views.num_views if group.of_views and views is not None else N
+            self.shapes[group.name] = (owners, group.numbers(K))
+        if "poses" in self.shapes and views is not None:
             self.pose_chart = PoseChart(views.world_to_camera.detach())
-            self.shapes["poses"] = (views.num_views, 6)
-        if "exposure" in groups:
-            if views is None:
-                raise ValueError("To move the group 'exposure', Coordinates need the views.")
-            self.shapes["exposure"] = (views.num_views, 6)
         self.num_unknowns = sum(n * d for n, d in self.shapes.values())
 
         chart = CholeskyChart if reference.scales is None else ScaleRotationChart
@@ -103,6 +100,8 @@ class Coordinates:
 
     def join(self, parts: dict[str, Float[Tensor, "B M d"]]) -> Float[Tensor, "B P"]:
         """The inverse of :meth:`split`."""
+        if not self.shapes:  # what is rendered, where every group acts on images
+            return self.reference.means.new_zeros(self.batch_size, 0)
         return torch.cat([parts[g].reshape(self.batch_size, -1) for g in self.shapes], dim=1)
 
     def representable(self, theta: Float[Tensor, "B P"]) -> Bool[Tensor, " B"]:
@@ -147,14 +146,24 @@ class Coordinates:
         return decode_exposure(self.split(theta)["exposure"])
 
     @cached_property
-    def without_exposure(self) -> Coordinates:
-        """The same coordinates for the rendering alone: exposures act on what is rendered."""
-        if "exposure" not in self.shapes:
-            return self
+    def without_last(self) -> Coordinates:
+        """The same coordinates without the last group: one that acts on images has the rendering before it."""
         rendered = copy(self)
-        rendered.shapes = {group: shape for group, shape in self.shapes.items() if group != "exposure"}
+        vars(rendered).pop("without_last", None)
+        *before, _ = self.shapes.items()
+        rendered.shapes = dict(before)
         rendered.num_unknowns = sum(n * d for n, d in rendered.shapes.values())
         return rendered
+
+    def slope_of_images(self, theta: Float[Tensor, "B P"], rendering: Float[Tensor, "B V 3 H W"]) -> Tensor | None:
+        """d image / d rendering at θ, number by number; None where no group acts on what is rendered."""
+        slope = None
+        for group, own in self.split(theta).items():
+            chart = GROUPS[group].images
+            if chart is not None:
+                here = chart.at(own, rendering)
+                slope, rendering = here.slope if slope is None else slope * here.slope, here.image
+        return slope
 
     def encode(self, gaussians: Gaussians) -> Float[Tensor, "B P"]:
         """θ of the reference as a function of the scene it was taken from: zero, with the exact derivative.
@@ -176,9 +185,9 @@ class Coordinates:
             parts["sh_dc"] = moved[..., 0]
         if "sh_rest" in self.shapes:
             parts["sh_rest"] = moved[..., 1:].flatten(2)
-        for group in VIEW_GROUPS:
-            if group in self.shapes:
-                parts[group] = gaussians.means.new_zeros(self.batch_size, *self.shapes[group])
+        for group, shape in self.shapes.items():
+            if GROUPS[group].of_views:
+                parts[group] = gaussians.means.new_zeros(self.batch_size, *shape)
         return self.join(parts)
 
     def apply(self, theta: Float[Tensor, "B P"], gaussians: Gaussians) -> Gaussians:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.heads.weight_head import starting_weights
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def search(
             on_point(point, len(points), total)
         return point
 
-    start = {group: DEFAULT_WEIGHTS[group] for group in config.groups}
+    start = starting_weights(config.groups)
     for scale in scales:
         for count in steps:
             attempt(count, {group: scale * weight for group, weight in start.items()})

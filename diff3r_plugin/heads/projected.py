@@ -35,7 +35,7 @@ class ProjectedHead(WeightHead):
         groups: Which groups need weights.
         feature_channels: Channels of the tapped feature map; 0 for none.
         hidden: Width of the hidden layers.
-        initial_weights: Starting weight per group; missing groups take `weight_head.DEFAULT_WEIGHTS`.
+        initial_weights: Starting weight per group; missing groups take that of their record in `groups.GROUPS`.
 
     Raises:
         ValueError: for an unknown group, or a starting weight that is not positive and finite.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.config import VIEW_GROUPS
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.heads.uncertainty import UncertaintyHead
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.render import render
@@ -55,7 +55,7 @@ class PyramidHead(nn.Module):
         self.grids = tuple(grids)
         self.heads = nn.ModuleList(
             UncertaintyHead(
-                groups if index == 0 else [group for group in groups if group not in VIEW_GROUPS],
+                groups if index == 0 else [group for group in groups if not GROUPS[group].of_views],
                 feature_channels=feature_channels,
                 gaussians_per_pixel=grid.per_pixel,
                 hidden=hidden,
@@ -99,7 +99,7 @@ class PyramidHead(nn.Module):
             parts.append(head(part, seen, features, backend, rendered=_pooled(rendered, grid.stride)).tensors())
             start += count
         joined = {
-            group: parts[0][group] if group in VIEW_GROUPS else torch.cat([part[group] for part in parts], 1)
+            group: parts[0][group] if GROUPS[group].of_views else torch.cat([part[group] for part in parts], 1)
             for group in parts[0]
         }
         return ProximalWeights(**joined)

@@ -35,7 +35,7 @@ class UncertaintyHead(WeightHead):
         gaussians_per_pixel: How many Gaussians a pixel has.
         hidden: Channels of the hidden layers.
         cross_view: Also see where the other views' predictions cover a view, and which color they give it.
-        initial_weights: Starting weight per group; missing groups take `weight_head.DEFAULT_WEIGHTS`.
+        initial_weights: Starting weight per group; missing groups take that of their record in `groups.GROUPS`.
 
     Raises:
         ValueError: for an unknown group, or a starting weight that is not positive and finite.

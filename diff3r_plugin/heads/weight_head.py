@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diff3r_plugin.config import GROUPS, VIEW_GROUPS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.proximal import ProximalWeights
-
-DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "means": 0.01,
-    "covariance": 0.01,
-    "opacity": 0.01,
-    "sh_dc": 0.1,
-    "sh_rest": 0.1,
-    "poses": 100.0,
-    "exposure": 1000.0,
-}
-"""Weights a head starts from; our choice (the paper's initial values and activation are not known)."""
 
 RANGE = 3.0
 """A Gaussian's weights stay within exp(± RANGE) of their group's base."""
@@ -34,18 +23,29 @@ VIEW_RANGE = 6.0
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
+def starting_weights(groups: Iterable[str] = GROUPS) -> dict[str, float]:
+    """What a head starts from for each of these groups.
+
+    Example:
+        >>> from diff3r_plugin.heads.weight_head import starting_weights
+        >>> starting_weights(["means", "sh_dc"])
+        {'means': 0.01, 'sh_dc': 0.1}
+    """
+    return {group: GROUPS[group].weight for group in groups}
+
+
 class WeightHead(nn.Module):
     """Base of the heads: one positive weight per Gaussian and group, exp(base + change).
 
     Args:
         groups: Which groups need weights.
-        initial_weights: Starting weight per group; missing groups take :data:`DEFAULT_WEIGHTS`.
+        initial_weights: Starting weight per group; missing groups take that of their record in ``groups.GROUPS``.
 
     Raises:
         ValueError: for an unknown group, or a starting weight that is not positive and finite.
 
     Attributes:
-        groups: The groups, in the order of :data:`~diff3r_plugin.config.GROUPS`.
+        groups: The groups, in the order of :data:`~diff3r_plugin.groups.GROUPS`.
         gaussian_groups: Those of them that each Gaussian has a weight of its own for.
         view_groups: Those that each view has a weight of its own for.
         log_base: Logarithm of each group's base, learned.
@@ -56,13 +56,13 @@ class WeightHead(nn.Module):
         wrong = [g for g in (*groups, *(initial_weights or {})) if g not in GROUPS]
         if wrong:
             raise ValueError(f"Unknown group {wrong[0]!r}; known are {', '.join(GROUPS)}.")
-        start = {**DEFAULT_WEIGHTS, **(initial_weights or {})}
+        start = {**starting_weights(), **(initial_weights or {})}
         self.groups = tuple(g for g in GROUPS if g in groups)
         bad = {g: start[g] for g in self.groups if not 0 < start[g] < math.inf}
         if bad:
             raise ValueError(f"initial_weights must be positive and finite, got {bad}.")
-        self.gaussian_groups = tuple(g for g in self.groups if g not in VIEW_GROUPS)
-        self.view_groups = tuple(g for g in self.groups if g in VIEW_GROUPS)
+        self.gaussian_groups = tuple(g for g in self.groups if not GROUPS[g].of_views)
+        self.view_groups = tuple(g for g in self.groups if GROUPS[g].of_views)
         self.log_base = nn.Parameter(torch.tensor([math.log(start[g]) for g in self.groups]))
 
     def base_weights(self) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 ``composed`` chains a renderer with the derivative of the coordinates; it works with every backend, and shows what is
 meant. ``fused`` does both within a backend's kernels (``charted``, and one module a backend). A test compares them.
-``exposed`` adds each view's exposure to either.
+``imaged`` adds a group that acts on what is rendered (each view's exposure) to either.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.linearized import charted_gsplat, charted_native
 from diff3r_plugin.linearized.charted import Charted
 from diff3r_plugin.linearized.composed import ComposedLinearization
-from diff3r_plugin.linearized.exposed import ExposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
+from diff3r_plugin.linearized.imaged import ImagedLinearization
 from diff3r_plugin.linearized.protocol import ThetaLinearization
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.views import Views
 
 __all__ = [
     "ComposedLinearization",
-    "ExposedLinearization",
     "FusedLinearization",
+    "ImagedLinearization",
     "ThetaLinearization",
     "linearize_theta",
 ]
@@ -44,11 +45,11 @@ def linearize_theta(
         views: Cameras at θ = 0; they are moved first where poses are among the unknowns.
         backend: As for ``render``. Those of :data:`CHARTED` are fused, unless autograd has to follow.
     """
-    if "exposure" in coordinates.shapes:
-        before = theta[:, : coordinates.first_unknown("exposure")].contiguous()
-        return ExposedLinearization(
-            coordinates, theta, linearize_theta(coordinates.without_exposure, before, views, backend)
-        )
+    last = next(reversed(coordinates.shapes), None)
+    if last is not None and (chart := GROUPS[last].images) is not None:
+        before = theta[:, : coordinates.first_unknown(last)].contiguous()
+        rendering = linearize_theta(coordinates.without_last, before, views, backend)
+        return ImagedLinearization(coordinates, last, chart, theta, rendering)
     name = resolve_backend(backend, theta.device)
     followed = torch.is_grad_enabled() and theta.requires_grad
     if name in CHARTED and theta.dtype in (torch.float32, torch.float64) and not followed:

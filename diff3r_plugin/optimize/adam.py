@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.config import DEFAULT_LEARNING_RATES, GROUPS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.objective import LinearizedObjective, Objective
 from diff3r_plugin.optimize.minimize import LinearSolves, SolverState
 from diff3r_plugin.ranges import require_choice, require_positive, require_share, require_whole
@@ -36,7 +36,7 @@ class Adam:
     Args:
         steps: How many, at least 0; a scene ends earlier when it is stationary.
         learning_rates: Step of each group in the dimensionless coordinates, positive; groups that are not named take
-            the defaults of ``config.DEFAULT_LEARNING_RATES``.
+            those of their records in ``groups.GROUPS``.
         stationarity_tolerance: A scene is done when ‖∇E(θ)‖ / ‖∇E(θ₀)‖ falls below this, in [0, 1).
 
     Raises:
@@ -56,7 +56,7 @@ class Adam:
 
     def start(self, linearized: LinearizedObjective) -> AdamState:
         zeros = torch.zeros_like(linearized.theta).detach()
-        rates = {**DEFAULT_LEARNING_RATES, **self.learning_rates}
+        rates = {group.name: self.learning_rates.get(group.name, group.rate) for group in GROUPS.values()}
         shapes = linearized.objective.coordinates.shapes
         steps = [zeros.new_full((count * size,), rates[group]) for group, (count, size) in shapes.items()]
         return AdamState(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.info import TTOInfo
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.metrics import psnr, ssim
@@ -85,7 +85,7 @@ class FineTuning(LightningModule):
             raise ValueError("FineTuning moves no poses; leave them out of TTOConfig.groups.")
         self.network, self.head, self.layer = network, head, TTOLayer(config)
         self.weights = ProximalWeights.of(
-            {group: (weights or {}).get(group, DEFAULT_WEIGHTS[group]) for group in config.groups}
+            {group: (weights or {}).get(group, GROUPS[group].weight) for group in config.groups}
         )
         self.backend = config.backend
         self.learning_rate, self.head_learning_rate, self.lpips = learning_rate, head_learning_rate, lpips

@@ -10,7 +10,7 @@ from diff3r_plugin import Gaussians, TTOConfig, TTOLayer, Views
 from diff3r_plugin.demo.flag import fixed_weights, learned_weights, tto_config
 from diff3r_plugin.demo.grid import GridPoint, search, search_steps
 from diff3r_plugin.evaluation import SavedScene, evaluate, score
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.render import render
@@ -81,7 +81,7 @@ def test_search_tries_everything_and_keeps_the_best(scene):
     assert len(seen) == 2 * 2 + 3
     assert found.best.psnr == max(point.psnr for point in found.points) > found.psnr_before
     grid = found.points[:4]
-    assert [(p.steps, p.weights["means"] / DEFAULT_WEIGHTS["means"]) for p in grid] == [
+    assert [(p.steps, p.weights["means"] / GROUPS["means"].weight) for p in grid] == [
         (1, 1.0), (2, 1.0), (1, 1e6), (2, 1e6),
     ]  # fmt: skip
     # weights a million times too large hold everything in place

@@ -11,7 +11,8 @@ import yaml
 
 from diff3r_plugin import config, ranges
 from diff3r_plugin.config import TTOConfig
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS, RANGE
+from diff3r_plugin.groups import GROUPS
+from diff3r_plugin.heads.weight_head import RANGE, starting_weights
 from diff3r_plugin.plugin.settings import settings
 from diff3r_plugin.plugin.settings.settings import PluginSettings
 
@@ -22,7 +23,7 @@ CHOICES = {
     "backward_mode": config.BACKWARD_MODES,
     "preconditioner": ranges.PRECONDITIONERS,
     "backend": config.BACKENDS,
-    "groups": config.GROUPS,
+    "groups": tuple(GROUPS),
     "refine": settings.STAGES,
 }
 
@@ -73,7 +74,7 @@ def test_null_is_in_the_range_of_what_may_be_null():
 
 def test_tables_of_groups_are_those_of_the_code():
     steps, weights = PAGE.split("Proximal weights to start from")
-    for part, values in ((steps, config.DEFAULT_LEARNING_RATES), (weights, DEFAULT_WEIGHTS)):
+    for part, values in ((steps, {name: group.rate for name, group in GROUPS.items()}), (weights, starting_weights())):
         shown = {name: float(v) for name, v in re.findall(r"^\| `(\w+)` \| `([\d.]+)` \|$", part, re.MULTILINE)}
         assert shown == dict(values)
     assert f"exp({RANGE:g})" in weights

@@ -7,8 +7,8 @@ from on_device import limit
 from benchmarks.gpu.scenes import clear_scene
 from benchmarks.scenes import predicted_room
 from diff3r_plugin import TTOConfig, TTOLayer
-from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.linearized import ComposedLinearization, FusedLinearization, linearize_theta
 from diff3r_plugin.render import available_backends
 

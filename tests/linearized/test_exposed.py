@@ -8,7 +8,7 @@ from scenes import random_scene
 
 from diff3r_plugin import Gaussians, GaussNewton, Implicit, Stepwise, TTOLayer, Unroll
 from diff3r_plugin.coordinates import Coordinates
-from diff3r_plugin.coordinates.exposure import LARGEST_LOG_GAIN
+from diff3r_plugin.groups.exposure import LARGEST_LOG_GAIN
 from diff3r_plugin.linearized import linearize_theta
 from diff3r_plugin.render import render
 
@@ -40,7 +40,9 @@ def test_images_are_gain_times_rendering_plus_bias(backend):
     torch.testing.assert_close(linearize_theta(coordinates, theta, views, backend).image, gain * rendering + bias)
 
 
-@pytest.mark.parametrize("groups", [GROUPS, ("covariance", "opacity", "sh_rest", "exposure"), ("exposure", "sh_dc")])
+@pytest.mark.parametrize(
+    "groups", [GROUPS, ("covariance", "opacity", "sh_rest", "exposure"), ("exposure", "sh_dc"), ("exposure",)]
+)
 def test_products_are_those_of_the_jacobian(backend, groups):
     coordinates, views, theta = problem(groups)
     here = linearize_theta(coordinates, theta, views, backend)

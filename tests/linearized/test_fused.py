@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import LARGEST_LOGIT, Coordinates
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.linearized import CHARTED, ComposedLinearization, FusedLinearization, linearize_theta
 from diff3r_plugin.render import render
 

@@ -6,8 +6,8 @@ from scenes import refinable_scene
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diff3r_plugin import Gaussians
-from diff3r_plugin.config import GROUPS
 from diff3r_plugin.coordinates import Coordinates
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.objective import Objective
 
@@ -39,7 +39,7 @@ def objective(compiled_backend):
             shape = {"scales": torch.rand(B, N, 3) + 0.1, "quats": torch.randn(B, N, 4)}
             scene = Gaussians(scene.means, None, scene.opacities, scene.harmonics, **shape)
         scene, views = scene.to(torch.float32), views.to(torch.float32)
-        coordinates = Coordinates(scene, views, GROUPS)
+        coordinates = Coordinates(scene, views, tuple(GROUPS))
         zero = torch.zeros(scene.batch_size, coordinates.num_unknowns)
         return Objective(coordinates, views, zero, torch.ones_like(zero), backend=compiled_backend)
 

@@ -8,12 +8,11 @@ knowledge which that host does without, so at test they are used only if somebod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.adapter import HostAdapter
 from diff3r_plugin.plugin.refining.pose_estimation import opencv
@@ -72,9 +71,9 @@ def with_pose_weights(weights: ProximalWeights, settings: PluginSettings, scenes
     """The weights with one for each view's pose, the head's where it predicts one; the first view is held in place."""
     poses = weights.poses
     if poses is None:
-        poses = float(settings.weights.get("poses", DEFAULT_WEIGHTS["poses"]))
+        poses = float(settings.weights.get("poses", GROUPS["poses"].weight))
     if not isinstance(poses, Tensor):
         poses = torch.tensor(poses, dtype=torch.float32)
     held = torch.arange(views, device=poses.device)[:, None] == 0
     size = poses.shape[-1] if poses.ndim else 1
-    return replace(weights, poses=torch.where(held, FIRST_VIEW_WEIGHT, poses.expand(scenes, views, size)))
+    return weights.replace(poses=torch.where(held, FIRST_VIEW_WEIGHT, poses.expand(scenes, views, size)))

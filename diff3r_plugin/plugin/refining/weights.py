@@ -7,12 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.config import VIEW_GROUPS
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.heads.projected import ProjectedHead
 from diff3r_plugin.heads.pyramid import PyramidHead
 from diff3r_plugin.heads.uncertainty import UncertaintyHead
-from diff3r_plugin.heads.weight_head import DEFAULT_WEIGHTS
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.proximal import ProximalWeights
@@ -35,7 +34,7 @@ class Weights:
 
     def __init__(self, context: RunContext, feature_channels: int, grids: tuple[PixelGrid, ...] | None) -> None:
         settings = context.settings
-        start = {group: float(settings.weights.get(group, DEFAULT_WEIGHTS[group])) for group in settings.tto.groups}
+        start = {group: float(settings.weights.get(group, GROUPS[group].weight)) for group in settings.tto.groups}
         self.fixed = ProximalWeights.of(start)
         self.backend = settings.tto.backend
         self.grids = grids
@@ -104,7 +103,7 @@ class Weights:
             gaussians = gaussians.map(lambda t: t.repeat_interleave(repeats, 1))
         weights = self.head(gaussians, views, features, self.backend).tensors()
         for group, weight in weights.items():
-            if group not in VIEW_GROUPS:
+            if not GROUPS[group].of_views:
                 weights[group] = weight[:, ::repeats]
             elif context_views is not None:  # views without Gaussians get what the others have in the mean
                 weights[group] = weight.log().mean(1, keepdim=True).exp().expand(-1, context_views, -1)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, MutableSequence
 from dataclasses import fields
 from typing import Any
 
-from diff3r_plugin.config import GROUPS, TTOConfig
+from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.plugin.errors import PluginError, unknown_name
 from diff3r_plugin.plugin.settings.settings import PluginSettings
 
