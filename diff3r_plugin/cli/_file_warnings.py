@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def said_as(command: str) -> Iterator[list[str]]:
     said: list[str] = []
     usual = warnings.showwarning
 
-    def show(message, category, *place, **more) -> None:
+    def show(message: Any, category: Any, *place: Any, **more: Any) -> None:
         if not issubclass(category, FileWarning):
             usual(message, category, *place, **more)
         elif str(message) not in said:

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import sys
 from ctypes import POINTER, Structure, addressof, byref, c_char_p, c_int, c_size_t, c_uint, c_void_p, sizeof
+from typing import Any
 
 _POINTER, _SIZE = 1, 2
 """CU_LAUNCH_PARAM_BUFFER_POINTER and CU_LAUNCH_PARAM_BUFFER_SIZE."""
@@ -118,7 +119,7 @@ class Driver:
             said = f"{(reason.value or b'unknown error').decode()} ({(name.value or b'?').decode()}, {code})"
             raise DriverError(f"the GPU's driver refuses a kernel of diff3r: {said}.")
 
-    def _call(self, name: str, *arguments) -> None:
+    def _call(self, name: str, *arguments: Any) -> None:
         self.check(self._functions[name](*arguments))
 
 
@@ -131,7 +132,7 @@ class _Current:
     def __enter__(self) -> None:
         self._driver._call("cuCtxPushCurrent_v2", self._driver.context(self._device))
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._driver._call("cuCtxPopCurrent_v2", byref(c_void_p()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from ctypes import Structure
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -50,7 +50,7 @@ class CudaKernels:
         self._modules: dict[tuple[str, int, int], int] = {}
         self._loading = threading.Lock()
 
-    def launch(self, name: str, queue: Queue, first: Structure, *arguments) -> None:
+    def launch(self, name: str, queue: Queue, first: Structure, *arguments: Any) -> None:
         """Queue a kernel and return at once.
 
         Args:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -168,7 +168,7 @@ class Modules:
         return f"diff3r_{unit}_{bases}_{target}_{_source_key(unit)}"
 
 
-def _atomically(compile_to, path: Path) -> None:
+def _atomically(compile_to: Callable[[Path], object], path: Path) -> None:
     made = path.with_name(f"{cache.BUILDING}{os.getpid()}-{path.name}")
     try:
         compile_to(made)

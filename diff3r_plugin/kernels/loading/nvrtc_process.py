@@ -12,6 +12,7 @@ import os
 import sys
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p, create_string_buffer
 from pathlib import Path
+from typing import Any
 
 
 class Nvrtc:
@@ -30,7 +31,7 @@ class Nvrtc:
         self._library = ctypes.CDLL(path)
         self._library.nvrtcGetErrorString.restype = c_char_p
 
-    def call(self, name: str, *arguments) -> None:
+    def call(self, name: str, *arguments: Any) -> None:
         code = getattr(self._library, name)(*arguments)
         if code:
             raise RuntimeError(f"{name}: {self._library.nvrtcGetErrorString(code).decode()} ({code})")
