@@ -30,6 +30,8 @@ class Objective:
         proximal_weights: Λ, ``[B, P]``, positive.
         pixel_weights: w, ``[B, V, H, W]``, not negative; one by default.
         backend: Render backend.
+        displayed: Compare what a screen shows: a rendering brighter than one counts as one, as in PSNR. The Jacobian
+            stays that of the rendering: where the image is darker, the gradient still leads back into the range.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class Objective:
         proximal_weights: Float[Tensor, "B P"],
         pixel_weights: Float[Tensor, "B V H W"] | None = None,
         backend: str = "auto",
+        displayed: bool = False,
     ) -> None:
         if views.images is None:
             raise ValueError("The inner problem compares renderings with images: these Views have no images.")
         self.coordinates, self.views, self.backend = coordinates, views, backend
-        self.images = views.images
+        self.images, self.displayed = views.images, displayed
         self.theta0, self.proximal_weights = theta0, proximal_weights
         if pixel_weights is None:
             pixel_weights = torch.ones_like(views.images[:, :, 0])
@@ -92,7 +95,8 @@ class LinearizedObjective:
     def __init__(self, objective: Objective, theta: Float[Tensor, "B P"]) -> None:
         self.objective, self.theta = objective, theta
         self._render = linearize_theta(objective.coordinates, theta, objective.views, objective.backend)
-        self.residual: Float[Tensor, "B V 3 H W"] = self._render.image - objective.images
+        rendered = self._render.image.clamp(max=1.0) if objective.displayed else self._render.image
+        self.residual: Float[Tensor, "B V 3 H W"] = rendered - objective.images
         proximal = self._render.weighted_distance(objective.proximal_weights, objective.theta0)
         energy = objective._data_energy(self.residual) + 0.5 * proximal
         self.energy: Float[Tensor, " B"] = torch.where(objective.coordinates.representable(theta), energy, torch.inf)

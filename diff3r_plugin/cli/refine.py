@@ -49,8 +49,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--groups", metavar="A,B,..", help="optimized groups (default: means,covariance,opacity,sh_dc,sh_rest)")
     add("--weights", metavar="GROUP=W,..", help="proximal weight of all groups or of some (default: 0.1)")
     add("--views-per-round", type=int, default=8, metavar="N", help="views that a round sees at most (default: 8)")
-    add("--rounds", type=int, metavar="N", help="default: 1 where a round sees all views, else and from points 10")
-    add("--steps", type=int, default=4, metavar="N", help="Gauss-Newton steps of a round (default: 4)")
+    add("--rounds", type=int, metavar="N",
+        help="default: 1 where a round sees all views; else, and from points, until validation ends it")  # fmt: skip
+    add("--steps", type=int, metavar="N", help="Gauss-Newton steps of a round (default: 4 in a single round, else 2)")
+    add("--max-gaussians", type=int, metavar="N",
+        help="grow to at most so many (default: from points, by what the images can tell; else not)")  # fmt: skip
+    add("--validation", type=int, metavar="N",
+        help="context views that tell when to end and which round was best (default: a tenth)")  # fmt: skip
+    add("--robust", type=float, metavar="R", help="residual, in [0, 1], from which pixels count less (default: never)")
     add("--damping", type=float, default=1.0, help="first Levenberg-Marquardt damping of a round (default: 1)")
     add("--sh-degree", type=int, default=1, metavar="D", help="with --points: degree of the harmonics (default: 1)")
     add("--near", type=float, default=0.01, help="nothing nearer is drawn, world units (default: 0.01)")
@@ -117,6 +123,10 @@ def settings_of(args: argparse.Namespace) -> RefineSettings:
         downscale=args.downscale,
         views_per_round=args.views_per_round,
         rounds=args.rounds,
+        steps=args.steps,
+        max_gaussians=args.max_gaussians,
+        validation=args.validation,
+        robust=args.robust,
         weights=weights,
         sh_degree=args.sh_degree,
         near=args.near,
@@ -126,7 +136,7 @@ def settings_of(args: argparse.Namespace) -> RefineSettings:
         memory_gib=args.memory,
         device=args.device,
         pictures=args.pictures,
-        tto=TTOConfig(inner_steps=args.steps, groups=groups, damping=args.damping, backend=args.backend),
+        tto=TTOConfig(groups=groups, damping=args.damping, backend=args.backend),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from diff3r_plugin.io import read_npz, write_npz
 from diff3r_plugin.refine.settings import RefineError
 from diff3r_plugin.strict_json import strict, write_json
 
-RECORDED = {"round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "damping", "seconds"}
+RECORDED = {
+    *("round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "damping", "gaussians"),
+    *("validation_psnr", "seconds"),
+}
 """What the record of a round holds."""
 
 
@@ -24,10 +27,18 @@ class Checkpoint:
     Args:
         scene: As the last round left it.
         rounds: What is recorded of each finished round.
+        best: The scene after the round of the highest ``validation_psnr``; None where none was validated.
     """
 
     scene: Gaussians
     rounds: list[dict[str, Any]]
+    best: Gaussians | None = None
+
+    @property
+    def best_round(self) -> int | None:
+        """Number of the round of the highest ``validation_psnr``, from 1; the first of equals."""
+        scores = [(entry["validation_psnr"], -entry["round"]) for entry in self.rounds if _validated(entry)]
+        return -max(scores)[1] if scores else None
 
 
 class Checkpoints:
@@ -51,11 +62,16 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
-        name = _scene_name(len(checkpoint.rounds))
+        name, best = _scene_name(len(checkpoint.rounds)), checkpoint.best_round
+        names = [name, self.record.name]
         write_npz(self.folder / name, checkpoint.scene)
+        if best is not None and checkpoint.best is not None:
+            names.append(_best_name(best))
+            if not (self.folder / names[-1]).is_file():
+                write_npz(self.folder / names[-1], checkpoint.best)
         write_json(self.record, {"identity": self.identity, "scene": name, "rounds": checkpoint.rounds})
         for file in self.folder.iterdir():
-            if file.name not in (name, self.record.name):
+            if file.name not in names:
                 file.unlink()
 
     def load(self) -> Checkpoint:
@@ -80,8 +96,18 @@ class Checkpoints:
                     f"The run in {self.folder.parent} has {key}={there}, this one {here}. Resume with the "
                     "same, or give another --out."
                 )
-        return Checkpoint(read_npz(self.folder / name), rounds)
+        found = Checkpoint(read_npz(self.folder / name), rounds)
+        best = found.best_round
+        return found if best is None else replace(found, best=read_npz(self.folder / _best_name(best)))
+
+
+def _validated(entry: Mapping[str, Any]) -> bool:
+    return entry["validation_psnr"] is not None
 
 
 def _scene_name(rounds: int) -> str:
     return f"round_{rounds:05d}.npz"
+
+
+def _best_name(rounds: int) -> str:
+    return f"best_{rounds:05d}.npz"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,6 +29,9 @@ from diff3r_plugin.io.world_frames import moved, origin_for, shift
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.refine.split import chosen_frames, held_out
 from diff3r_plugin.views import Views
+
+CACHE_BYTES = 1 << 28
+"""Of images as numbers, which are read from their files once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +156,10 @@ def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
         seen += int((inside & (there[:, 2] > settings.near) & (there[:, 2] < settings.far)).any())
     if not seen:
         raise RefineError(
-            f"No camera of {settings.cameras} has the center of a Gaussian in view: scene and cameras are of different "
-            "worlds. Give the cameras that the scene was made with (of a transforms.json with an applied_transform, "
-            "try --world original; of nerfstudio's splats, --world dataparser_transforms.json), or check near and far."
+            f"No camera of {settings.cameras} has the center of a Gaussian in view: scene and cameras are in "
+            "different coordinate frames. Give the cameras that the scene was made with (of a transforms.json with an "
+            "applied_transform, try --world original; of nerfstudio's splats, --world dataparser_transforms.json), or "
+            "check near and far."
         )
 
 
@@ -170,3 +176,42 @@ def pixel_weights(
     """How much each pixel of :func:`loaded` counts, by masks; None where none of these images has one."""
     weights = images.subset(numbers).pixel_weights(inputs.size)
     return None if weights is None else weights.to(settings.device)
+
+
+class StoredImages:
+    """Implements :class:`~diff3r_plugin.refine.sources.ViewSource` with the files of the context images.
+
+    Images that were loaded are kept as long as all of them fit into CACHE_BYTES; further ones are read each time.
+
+    Args:
+        inputs: What was read.
+        settings: How images become views, and on which device.
+    """
+
+    def __init__(self, inputs: Inputs, settings: RefineSettings) -> None:
+        self._inputs, self._settings = inputs, settings
+        self._kept: dict[int, Views] = {}
+        self._left = CACHE_BYTES // (12 * inputs.size[0] * inputs.size[1])
+        self.names, self.image_size = inputs.context.names, inputs.size
+        self.world_to_camera = inputs.context.world_to_camera
+        scales = [inputs.size[1] / size[1] for size in inputs.context.sizes]
+        matrices = inputs.context.intrinsics[:, 0, 0].tolist()
+        self.focal = max(focal * scale for focal, scale in zip(matrices, scales, strict=True))
+
+    def load(self, numbers: Sequence[int]) -> tuple[Views, Float[Tensor, "1 V H W"] | None]:
+        new = [number for number in numbers if number not in self._kept]
+        read = {number: self._one(number) for number in new}
+        for number in new[: max(0, self._left - len(self._kept))]:
+            self._kept[number] = read[number]
+        views = [read[number] if number in read else self._kept[number] for number in numbers]
+        joined = views[0].replace(
+            **{
+                name: torch.cat([getattr(view, name) for view in views], 1)
+                for name in ("world_to_camera", "intrinsics", "images", "near", "far")
+            }
+        )
+        weights = pixel_weights(self._inputs.context, list(numbers), self._inputs, self._settings)
+        return joined.to(self._settings.device), weights
+
+    def _one(self, number: int) -> Views:
+        return loaded(self._inputs.context, [number], self._inputs, self._settings).to("cpu")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,18 @@ import torch
 
 from diff3r_plugin import __version__
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.info import Outcome
 from diff3r_plugin.io import write_npz, write_ply
-from diff3r_plugin.layer import TTOLayer
-from diff3r_plugin.optimize.gauss_newton import LARGEST_DAMPING
-from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.refine.checkpoint import Checkpoint, Checkpoints
-from diff3r_plugin.refine.inputs import Inputs, loaded, pixel_weights, read_inputs
+from diff3r_plugin.refine.inputs import Inputs, StoredImages, read_inputs
 from diff3r_plugin.refine.pictures import write_pictures
-from diff3r_plugin.refine.plan import Plan, make_plan
+from diff3r_plugin.refine.plan import make_plan
 from diff3r_plugin.refine.plausibility import tell_of_doubt
 from diff3r_plugin.refine.progress import Progress
+from diff3r_plugin.refine.rounds import make_schedule, run_rounds
 from diff3r_plugin.refine.scoring import mean_scores, score_views
-from diff3r_plugin.refine.settings import ROUNDS_OF_MANY, RefineError, RefineSettings
-from diff3r_plugin.refine.split import views_of_round
+from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.strict_json import write_json
-
-RAISE, FAILURES = 8.0, 3
-"""Of the damping after a round in which no step lowered the energy; after so many in a row it begins anew."""
 
 NOT_IDENTITY = ("out", "rounds", "memory_gib", "device", "pictures")
 """Settings that a resumed run may change: they do not change what its rounds do."""
@@ -74,8 +66,8 @@ def refine(
     """
     progress = progress or Progress(None)
     inputs = read_inputs(settings)
-    many = len(inputs.context) > settings.views_per_round or settings.scene is None
-    plan = make_plan(inputs, settings, ROUNDS_OF_MANY if many else 1)
+    schedule = make_schedule(settings, inputs.scene, len(inputs.context), inputs.size, settings.scene is None)
+    plan = make_plan(inputs, settings, schedule)
     identity = {key: value for key, value in settings.record().items() if key not in NOT_IDENTITY}
     checkpoints = Checkpoints(settings.out, {**identity, "inputs": inputs.fingerprint(), "version": __version__})
     if checkpoints.exists() and not resume:
@@ -86,11 +78,19 @@ def refine(
     before = {kind: score_views(inputs.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
     if settings.scene is not None:
         tell_of_doubt(inputs, settings, before["context"])
+
+    def told(state: Checkpoint) -> None:
+        checkpoints.save(state)
+        progress.round(state.rounds[-1])
+        if after_round is not None:
+            after_round(len(state.rounds))
+
     try:
-        state = run_rounds(started, inputs, plan, settings, checkpoints, progress, after_round)
+        state = run_rounds(started, StoredImages(inputs, settings), plan.schedule, settings, told)
     finally:
         progress.close()
-    after = {kind: score_views(state.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
+    refined = state.scene if state.best is None else state.best
+    after = {kind: score_views(refined, images, inputs, settings) for kind, images in _kinds(inputs).items()}
     metrics = {
         "version": __version__,
         "torch": torch.__version__,
@@ -98,6 +98,9 @@ def refine(
         "threads": torch.get_num_threads(),
         "settings": settings.record(),
         "gaussians": inputs.scene.num_gaussians,
+        "gaussians_after": refined.num_gaussians,
+        "best_round": state.best_round,
+        "validation": [inputs.context.names[i] for i in plan.schedule.validation],
         "sh_degree": inputs.scene.sh_degree,
         "image_size": list(inputs.size),
         "memory_estimate_gib": plan.needed / (1 << 30),
@@ -113,60 +116,11 @@ def refine(
         "rounds": state.rounds,
         "refine_seconds": sum(entry["seconds"] for entry in state.rounds),
     }
-    write_scene(settings.out, state.scene, inputs)
-    write_pictures(inputs, state.scene, settings)
+    write_scene(settings.out, refined, inputs)
+    write_pictures(inputs, refined, settings)
     write_json(settings.out / "metrics.json", metrics)
     progress.end(metrics)
-    return RefineResult(state.scene, metrics)
-
-
-def run_rounds(
-    state: Checkpoint,
-    inputs: Inputs,
-    plan: Plan,
-    settings: RefineSettings,
-    checkpoints: Checkpoints,
-    progress: Progress,
-    after_round: Callable[[int], None] | None,
-) -> Checkpoint:
-    """The rounds that are still to do, each with its checkpoint.
-
-    Raises:
-        RefineError: if the layer can do nothing with the scene or the views.
-    """
-    weights = ProximalWeights.of(settings.all_weights())
-    for number in range(len(state.rounds), plan.rounds):
-        chosen = views_of_round(len(inputs.context), settings.views_per_round, number, settings.seed)
-        started = time.perf_counter()
-        damping = first_damping(settings.tto.damping, state.rounds)
-        layer = TTOLayer(replace(settings.tto, damping=damping), warn_of_fallbacks=False)
-        views = loaded(inputs.context, chosen, inputs, settings)
-        with torch.no_grad():
-            scene, info = layer(
-                state.scene.to(views.device), views, weights, pixel_weights(inputs.context, chosen, inputs, settings)
-            )
-        (outcome,) = info.outcomes
-        if outcome in (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS):
-            raise RefineError(
-                f"Round {number + 1} could do nothing ({outcome}): {outcome.meaning}. Check the scene's scales and "
-                "quaternions, and the cameras."
-            )
-        entry = {
-            "round": number + 1,
-            "views": [inputs.context.names[i] for i in chosen],
-            "outcome": str(outcome),
-            "energy_before": float(info.energy[0, 0]),
-            "energy_after": float(info.energy[-1, 0]),
-            "accepted_steps": int(info.accepted_steps[0]),
-            "damping": damping,
-            "seconds": time.perf_counter() - started,
-        }
-        state = Checkpoint(scene, [*state.rounds, entry])
-        checkpoints.save(state)
-        progress.round(entry)
-        if after_round is not None:
-            after_round(number + 1)
-    return state
+    return RefineResult(refined, metrics)
 
 
 def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
@@ -176,29 +130,6 @@ def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
         scene = scene.to(torch.float64)
         scene = replace(scene, means=scene.means + torch.tensor(inputs.origin, dtype=torch.float64))
     write_npz(folder / "refined.npz", scene)
-
-
-def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
-    """The damping that the next round begins with: raised by every round whose steps all failed, lowered by others.
-
-    A round begins anew, and would fail anew with the damping that the one before failed with. It follows from what is
-    recorded of the rounds alone, so that a resumed run agrees.
-
-    Example:
-        >>> from diff3r_plugin.refine.pipeline import first_damping
-        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2), (0, 0, 0))]
-        [1.0, 64.0, 32.0, 1.0]
-    """
-    damping, failures = given, 0
-    for entry in rounds:
-        failures = 0 if entry["accepted_steps"] else failures + 1
-        if failures == FAILURES:  # it is not the length of the steps that fails: with more damping it would for good
-            damping, failures = given, 0
-        elif failures:
-            damping = min(damping * RAISE, LARGEST_DAMPING)
-        else:
-            damping = max(damping / 2, given)
-    return damping
 
 
 def _kinds(inputs: Inputs) -> dict[str, Any]:

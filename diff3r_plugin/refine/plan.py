@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from diff3r_plugin.memory import available_bytes, refinement_bytes, unknowns_per_gaussian
+from diff3r_plugin.memory import available_bytes, largest_scene, refinement_bytes, unknowns_per_gaussian
 from diff3r_plugin.refine.inputs import Inputs
+from diff3r_plugin.refine.rounds import Schedule
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.refine.split import largest_round
 
@@ -19,25 +20,25 @@ class Plan:
     """What will be done.
 
     Args:
-        rounds: How many.
+        schedule: What the rounds do.
         views_per_round: Context views of the largest.
         needed: Bytes at the peak, estimated.
         limit: Bytes that may be used; None if unknown.
     """
 
-    rounds: int
+    schedule: Schedule
     views_per_round: int
     needed: int
     limit: int | None
 
 
-def make_plan(inputs: Inputs, settings: RefineSettings, default_rounds: int) -> Plan:
-    """Count rounds and memory.
+def make_plan(inputs: Inputs, settings: RefineSettings, schedule: Schedule) -> Plan:
+    """Count memory. A scene that grows by itself grows to what fits; one that was told how far to grow has to fit.
 
     Args:
         inputs: What was read.
         settings: What was asked for.
-        default_rounds: Where the settings name no number of rounds.
+        schedule: What the rounds do.
 
     Raises:
         RefineError: if it does not fit, with the numbers and the setting that makes it fit.
@@ -47,9 +48,13 @@ def make_plan(inputs: Inputs, settings: RefineSettings, default_rounds: int) -> 
     else:
         free = available_bytes(settings.device)
         limit = None if free is None else round(USABLE * free)
-    count, (height, width) = inputs.scene.num_gaussians, inputs.size
+    height, width = inputs.size
     unknowns = unknowns_per_gaussian(settings.tto.groups, inputs.scene.sh_degree)
-    views = largest_round(len(inputs.context), settings.views_per_round)
+    views = largest_round(len(schedule.fitted), settings.views_per_round)
+    if limit is not None and settings.max_gaussians is None:
+        fitting = largest_scene(limit, unknowns, views, inputs.size)
+        schedule = replace(schedule, gaussians=max(inputs.scene.num_gaussians, min(schedule.gaussians, fitting)))
+    count = schedule.gaussians
 
     def needs(views: int, shrink: int = 1) -> int:
         return refinement_bytes(count, unknowns, views, (height // shrink, width // shrink))
@@ -67,11 +72,11 @@ def make_plan(inputs: Inputs, settings: RefineSettings, default_rounds: int) -> 
         else:
             cure = (
                 "No number of views and no size of images changes that; move fewer --groups, give a scene of fewer "
-                "Gaussians, or more --memory."
+                "Gaussians (or a smaller --max-gaussians), or more --memory."
             )
         of_what = "" if settings.memory_gib is not None else f" ({USABLE:.0%} of what is free; --memory says otherwise)"
         raise RefineError(
             f"Refining {count} Gaussians (degree {inputs.scene.sh_degree}) on {views} images of {width} x {height} at "
             f"once takes about {needs(views) / GIB:.2f} GiB, and {limit / GIB:.2f} GiB may be used{of_what}. {cure}"
         )
-    return Plan(settings.rounds or default_rounds, views, needs(views), limit)
+    return Plan(schedule, views, needs(views), limit)

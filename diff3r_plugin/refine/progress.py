@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from diff3r_plugin.refine.inputs import Inputs
 from diff3r_plugin.refine.plan import Plan
+from diff3r_plugin.refine.rounds import MOST_ROUNDS
 
 
 class Progress:
@@ -20,31 +21,41 @@ class Progress:
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
         self._bar: Any = None
-        self._rounds = 0
+        self._rounds, self._open = 0, False
 
     def begin(self, inputs: Inputs, plan: Plan, done: int) -> None:
         """Before the first round."""
         height, width = inputs.size
-        self._rounds = plan.rounds
+        self._open = plan.schedule.rounds == MOST_ROUNDS
+        self._rounds = plan.schedule.rounds
+        growing = plan.schedule.gaussians > inputs.scene.num_gaussians
+        validation = len(plan.schedule.validation)
         self._say(
             f"{inputs.scene.num_gaussians} Gaussians (degree {inputs.scene.sh_degree}), {len(inputs.context)} context "
-            f"and {len(inputs.held_out)} held-out images of {width} x {height}; {plan.rounds} rounds of "
-            f"{plan.views_per_round} views, about {plan.needed / (1 << 30):.2f} GiB"
+            f"and {len(inputs.held_out)} held-out images of {width} x {height}; "
+            + (f"rounds until {validation} views gain no more" if self._open else f"{self._rounds} rounds")
+            + f", {plan.views_per_round} views each"
+            + (f", growing to at most {plan.schedule.gaussians} Gaussians" if growing else "")
+            + f"; about {plan.needed / (1 << 30):.2f} GiB"
             + (f"; {done} rounds are done already" if done else "")
         )
         if self.stream is not None and self.stream.isatty() and importlib.util.find_spec("tqdm"):
             from tqdm import tqdm
 
-            self._bar = tqdm(total=plan.rounds, initial=min(done, plan.rounds), unit="round", file=self.stream)
+            total = None if self._open else self._rounds
+            self._bar = tqdm(total=total, initial=min(done, self._rounds), unit="round", file=self.stream)
 
     def round(self, entry: Mapping[str, Any]) -> None:
         """After each."""
         energies = f"energy {entry['energy_before']:.4g} -> {entry['energy_after']:.4g}"
+        if entry["validation_psnr"] is not None:
+            energies += f"  {entry['gaussians']} Gaussians  validation {entry['validation_psnr']:.2f} dB"
         if self._bar is not None:
             self._bar.set_postfix_str(energies, refresh=False)
             self._bar.update()
         else:
-            self._say(f"round {entry['round']}/{self._rounds}  {energies}  {entry['seconds']:.1f} s")
+            of = "" if self._open else f"/{self._rounds}"
+            self._say(f"round {entry['round']}{of}  {energies}  {entry['seconds']:.1f} s")
 
     def close(self) -> None:
         """After the last round, or where an error ended them: what follows begins a line of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,85 @@ from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.ranges import require_choice, require_positive, require_whole
 
 DEFAULT_WEIGHT = 0.1
-ROUNDS_OF_MANY = 10
-"""Rounds where a round sees some of the views only, or where the scene is points yet."""
+ROUNDS_OF_MANY = 30
+"""Rounds where a round sees some of the views only, or where the scene is points yet, and no view tells when to end."""
 
 
 class RefineError(Exception):
     """A refinement that cannot be done as it was asked for; the message says what to change."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RoundSettings:
+    """How a scene is refined in rounds, wherever its views come from.
+
+    A *round* is Gauss-Newton steps on some of the context views, held near where the round began.
+
+    Args:
+        views_per_round: Context views that one round sees, at most.
+        rounds: How many; None for one where a round sees all views. Otherwise and from points: until the validation
+            views gain no more, or 30 without any.
+        steps: Gauss-Newton steps of a round; None for those of ``tto`` in a single round, and half as many in one of
+            many: the next one sees other views.
+        weights: Proximal weight for each group that differs from 0.1.
+        max_gaussians: The scene grows to at most so many; None: from points, until three numbers of the images are left
+            for each unknown, and a given scene not at all.
+        validation: Context views that no round sees, which tell when to end and which round was best; None for one in
+            ten of at least ten where there are many rounds.
+        robust: Residual (images in [0, 1]) from which pixels count less (Geman and McClure); None: all count alike.
+        seed: Of the order of the views, and of which Gaussians divide.
+        tto: Settings of each round's solver.
+
+    Raises:
+        ValueError: with the value, what was expected, and the setting's name.
+    """
+
+    views_per_round: int = 8
+    rounds: int | None = None
+    steps: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    max_gaussians: int | None = None
+    validation: int | None = None
+    robust: float | None = None
+    seed: int = 0
+    tto: TTOConfig = field(default_factory=TTOConfig)
+
+    def __post_init__(self) -> None:
+        require_whole("views_per_round", self.views_per_round, 1)
+        for name, least in (("rounds", 1), ("steps", 0), ("max_gaussians", 1), ("validation", 0)):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name), least)
+        if self.robust is not None:
+            require_positive("robust", self.robust)
+        if "poses" in self.tto.groups:
+            raise ValueError("groups has 'poses', but the cameras of a stand-alone refinement stay as they are.")
+        if "exposure" in self.tto.groups:
+            raise ValueError("groups has 'exposure', but a stand-alone refinement takes the images as they are.")
+        unknown = [group for group in self.weights if group not in self.tto.groups]
+        if unknown:
+            raise ValueError(
+                f"weights has {unknown[0]!r}, which does not move; moving are {', '.join(self.tto.groups)}."
+            )
+        for group, weight in self.weights.items():
+            require_positive(f"weights.{group}", weight)
+
+    def all_weights(self) -> dict[str, float]:
+        """The weight of each group that moves."""
+        return {group: float(self.weights.get(group, DEFAULT_WEIGHT)) for group in self.tto.groups}
+
+    def layer(self, many: bool) -> TTOConfig:
+        """The settings of a round's solver, of one of many or of a single one."""
+        own = self.tto.inner_steps
+        steps = self.steps if self.steps is not None else (own + 1) // 2 if many else own
+        return replace(self.tto, inner_steps=steps)
+
+
 @dataclass(frozen=True)
-class RefineSettings:
+class RefineSettings(RoundSettings):
     """What :func:`~diff3r_plugin.refine.refine` does.
 
-    A *round* is one call of :class:`~diff3r_plugin.TTOLayer` on some of the context views; its proximal term holds the
-    scene near where the round began. One round on all views is the layer itself.
+    One round on all views is what :class:`~diff3r_plugin.TTOLayer` does. Further arguments, by name: those of
+    :class:`RoundSettings`.
 
     Args:
         scene: Gaussians, ``.ply`` or ``.npz``; None to start from the points of the COLMAP model.
@@ -42,18 +107,13 @@ class RefineSettings:
             (what the cameras' file calls its test or validation images), "none", or numbers or names, comma-separated;
             "auto" is "file" where it names some, else "every:8".
         downscale: Images are made smaller by this factor.
-        views_per_round: Context views that one round sees, at most.
-        rounds: How many; None for one where a round sees all views, ten otherwise and from points.
-        weights: Proximal weight for each group that differs from 0.1.
         sh_degree: Degree of the spherical harmonics of a scene that starts from points.
         near: Gaussians at depths <= near are not drawn, world units.
         far: Gaussians at depths >= far are not drawn, world units.
         background: Color behind all Gaussians, and behind transparent pixels.
-        seed: Of the order of the views.
         memory_gib: How much memory the refinement may take; None for most of what is free.
         device: "cpu", or a CUDA device.
         pictures: Views, held-out ones first, whose renderings are written beside the image.
-        tto: Settings of each round; ``inner_steps`` are the steps of one.
 
     Raises:
         ValueError: with the value, what was expected, and the setting's name.
@@ -68,24 +128,18 @@ class RefineSettings:
     frames: str = "all"
     hold_out: str = "auto"
     downscale: int = 1
-    views_per_round: int = 8
-    rounds: int | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
     sh_degree: int = 1
     near: float = 0.01
     far: float = 1e10
     background: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    seed: int = 0
     memory_gib: float | None = None
     device: str = "cpu"
     pictures: int = 4
-    tto: TTOConfig = field(default_factory=TTOConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("downscale", 1), ("views_per_round", 1), ("pictures", 0), ("sh_degree", 0)):
+        super().__post_init__()
+        for name, least in (("downscale", 1), ("pictures", 0), ("sh_degree", 0)):
             require_whole(name, getattr(self, name), least)
-        if self.rounds is not None:
-            require_whole("rounds", self.rounds, 1)
         if self.sh_degree > 4:
             raise ValueError(f"sh_degree={self.sh_degree} must be 0 to 4.")
         if not self.world.lower().endswith(".json"):
@@ -100,19 +154,6 @@ class RefineSettings:
             raise ValueError(f"device={self.device!r}, but PyTorch finds no CUDA device here; use 'cpu'.")
         if self.memory_gib is not None:
             require_positive("memory", self.memory_gib)
-        if "poses" in self.tto.groups:
-            raise ValueError("groups has 'poses', but the cameras of a stand-alone refinement stay as they are.")
-        unknown = [group for group in self.weights if group not in self.tto.groups]
-        if unknown:
-            raise ValueError(
-                f"weights has {unknown[0]!r}, which does not move; moving are {', '.join(self.tto.groups)}."
-            )
-        for group, weight in self.weights.items():
-            require_positive(f"weights.{group}", weight)
-
-    def all_weights(self) -> dict[str, float]:
-        """The weight of each group that moves."""
-        return {group: float(self.weights.get(group, DEFAULT_WEIGHT)) for group in self.tto.groups}
 
     def record(self) -> dict[str, Any]:
         """All of it, defaults included, as files of results have it."""

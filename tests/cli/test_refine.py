@@ -33,7 +33,7 @@ def test_it_says_what_it_does_and_what_came_out(words, capsys):
         (["--cameras", "nowhere"], "no such file or folder"),
         (["--frames", "77"], "names '77'"),
         (["--memory", "0.001"], "GiB may be used"),
-        (["--steps", "-1"], "inner_steps=-1"),
+        (["--steps", "-1"], "steps=-1"),
         (["--backend", "opengl"], "backend='opengl' is not one of"),
     ],
 )

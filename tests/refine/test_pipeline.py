@@ -13,8 +13,8 @@ import torch
 from diff3r_plugin import TTOConfig, TTOLayer
 from diff3r_plugin.io import read_npz, read_ply, read_posed_images
 from diff3r_plugin.refine import RefineError, RefineSettings, refine
-from diff3r_plugin.refine.pipeline import FAILURES
 from diff3r_plugin.refine.progress import Progress
+from diff3r_plugin.refine.rounds import FAILURES
 
 BACKGROUND = (0.1, 0.2, 0.3)
 
@@ -93,7 +93,10 @@ def test_a_scene_can_start_from_the_points_of_a_model(tmp_path):
     folder = refine_files.write_colmap(tmp_path / "model")
     settings = RefineSettings(None, str(folder), tmp_path / "out", hold_out="every:3", background=BACKGROUND)
     metrics = refine(settings).metrics
-    assert metrics["gaussians"] == 60 and len(metrics["rounds"]) == 10
+    assert metrics["gaussians"] == 60 and len(metrics["rounds"]) == 30
+    # 4 images of 24 x 32 pixels, 22 unknowns of a Gaussian of degree 1, three numbers for each.
+    assert 60 < metrics["gaussians_after"] <= 3 * 24 * 32 * 4 // (3 * 22)
+    assert metrics["rounds"][19]["gaussians"] == 60
     assert metrics["after"]["held_out"]["psnr"] > metrics["before"]["held_out"]["psnr"] + 5
 
 

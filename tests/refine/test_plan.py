@@ -1,5 +1,7 @@
 """What fits into memory, and which setting makes it fit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,7 +10,8 @@ from diff3r_plugin.io import PosedImages
 from diff3r_plugin.memory import refinement_bytes
 from diff3r_plugin.refine import RefineError, RefineSettings
 from diff3r_plugin.refine.inputs import Inputs
-from diff3r_plugin.refine.plan import make_plan
+from diff3r_plugin.refine.plan import Plan, make_plan
+from diff3r_plugin.refine.rounds import make_schedule
 
 GIB = 1 << 30
 
@@ -26,9 +29,14 @@ def settings(tmp_path, memory: float) -> RefineSettings:
     return RefineSettings(None, "p", tmp_path, memory_gib=memory)
 
 
+def planned(tmp_path, memory: float, given: Inputs, **more) -> Plan:
+    asked = replace(settings(tmp_path, memory), **more)
+    return make_plan(given, asked, make_schedule(asked, given.scene, len(given.context), given.size, False))
+
+
 def cure(tmp_path, memory: float, count: int, size: tuple[int, int]) -> str:
     with pytest.raises(RefineError) as caught:
-        make_plan(inputs(count, 16, size), settings(tmp_path, memory), 1)
+        planned(tmp_path, memory, inputs(count, 16, size))
     return str(caught.value)
 
 
@@ -50,6 +58,22 @@ def test_scenes_that_no_such_setting_makes_fit_are_told_so(tmp_path):
 
 
 def test_what_fits_is_planned(tmp_path):
-    plan = make_plan(inputs(1000, 10, (64, 64)), settings(tmp_path, 1.0), 7)
-    assert (plan.rounds, plan.views_per_round) == (7, 5)
+    plan = planned(tmp_path, 1.0, inputs(1000, 10, (64, 64)), rounds=7, validation=0)
+    assert (plan.schedule.rounds, plan.views_per_round) == (7, 5)
     assert plan.needed <= plan.limit == GIB
+
+
+def test_a_scene_that_grows_by_itself_grows_to_what_fits(tmp_path):
+    given = inputs(1000, 16, (512, 512))
+    asked = settings(tmp_path, 1.0)
+    schedule = make_schedule(asked, given.scene, 16, given.size, from_points=True)
+    plan = make_plan(given, asked, schedule)
+    assert 1000 < plan.schedule.gaussians <= schedule.gaussians
+    assert plan.needed <= plan.limit
+    little = make_plan(given, replace(asked, memory_gib=0.5), schedule)
+    assert 1000 < little.schedule.gaussians < plan.schedule.gaussians and little.needed <= little.limit
+
+
+def test_a_scene_that_was_told_how_far_to_grow_has_to_fit(tmp_path):
+    with pytest.raises(RefineError, match=r"Refining 5000000 Gaussians .* \(or a smaller --max-gaussians\)"):
+        planned(tmp_path, 1.0, inputs(1000, 16, (64, 64)), max_gaussians=5_000_000)
