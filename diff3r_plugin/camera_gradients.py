@@ -86,6 +86,8 @@ def _render_with_intrinsics(
         far=rearrange(views.far, "b v -> (b v) 1"),
         image_size=views.image_size,
         background=views.background,
+        antialiased=views.antialiased,
+        dilation=views.dilation,
     )
     return rearrange(render(single, each, backend), "(b v) 1 c h w -> b v c h w", v=V)
 

@@ -14,6 +14,10 @@ from torch import Tensor
 from diff3r_plugin.argument_types import batch_hint, kind, require_device, require_tensor
 
 
+DILATION = 0.3
+"""Usual low-pass filter of 3D Gaussian splatting, px²."""
+
+
 @dataclass(frozen=True, eq=False, init=False)
 class Views:
     """V pinhole cameras for each of B scenes, and optionally their images.
@@ -26,10 +30,14 @@ class Views:
         far: Gaussians at depths >= far are not drawn; a number or ``[B, V]``, world units. Kept as ``[B, V]``.
         image_size: (H, W); taken from ``images`` when they are given.
         background: Color behind all Gaussians, ``[3]`` tensor or three numbers. Kept as a tensor.
+        antialiased: Opacities are multiplied by √(det Σ / det(Σ + dilation I)), Σ a Gaussian's covariance in the image
+            (Mip-Splatting's screen-space filter; gsplat's ``rasterize_mode="antialiased"``).
+        dilation: What is added to both diagonal entries of Σ, px², >= 0 (gsplat's ``eps2d``).
 
     Raises:
         TypeError: if something is no tensor, or does not hold floating-point numbers.
-        ValueError: if a shape or a device does not fit the others, or there is neither ``images`` nor ``image_size``.
+        ValueError: if a shape or a device does not fit the others, there is neither ``images`` nor ``image_size``, or
+            ``dilation`` is negative or not finite.
 
     Example:
         >>> import torch
@@ -47,6 +55,8 @@ class Views:
     far: Float[Tensor, "B V"]
     image_size: tuple[int, int]
     background: Float[Tensor, " 3"]
+    antialiased: bool
+    dilation: float
 
     # Written out because it takes more than the fields hold: numbers, and cameras without images.
     def __init__(
@@ -58,6 +68,8 @@ class Views:
         far: float | Float[Tensor, "B V"] = 1e10,
         image_size: tuple[int, int] | None = None,
         background: tuple[float, float, float] | Float[Tensor, " 3"] = (0.0, 0.0, 0.0),
+        antialiased: bool = False,
+        dilation: float = DILATION,
     ) -> None:
         given = {"world_to_camera": world_to_camera, "intrinsics": intrinsics, "images": images}
         for name, tensor in given.items():
@@ -96,6 +108,8 @@ class Views:
             "far": _per_view("far", far, world_to_camera),
             "image_size": (int(height), int(width)),
             "background": color,
+            "antialiased": _flag(antialiased),
+            "dilation": _dilation(dilation),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the class is frozen
@@ -145,6 +159,8 @@ class Views:
             function(self.far),
             self.image_size,
             function(self.background),
+            self.antialiased,
+            self.dilation,
         )
 
     def detach(self) -> Views:
@@ -154,6 +170,22 @@ class Views:
     def to(self, *args: Any, **kwargs: Any) -> Views:
         """``torch.Tensor.to`` on every tensor; gradients pass through it as they do there."""
         return self.map(lambda t: t.to(*args, **kwargs))
+
+
+def _flag(antialiased: object) -> bool:
+    """Whether splats are dimmed by what the dilation adds to their area, checked."""
+    if not isinstance(antialiased, bool):
+        raise TypeError(f"antialiased must be True or False, got {antialiased!r}.")
+    return antialiased
+
+
+def _dilation(dilation: object) -> float:
+    """What is added to both diagonal entries of covariances in the image, checked."""
+    if isinstance(dilation, bool) or not isinstance(dilation, Real):
+        raise TypeError(f"dilation must be a number of px², got {kind(dilation)}.")
+    if not 0 <= float(dilation) < float("inf"):
+        raise ValueError(f"dilation must be a finite number >= 0 (px²; 0.3 is usual), got {dilation!r}.")
+    return float(dilation)
 
 
 def _row_hint(world_to_camera: Tensor) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.render import render
-from diff3r_plugin.render.semantics import COLOR_OFFSET, DILATION, FRUSTUM_MARGIN
+from diff3r_plugin.render.semantics import COLOR_OFFSET, FRUSTUM_MARGIN
 from diff3r_plugin.render.spherical_harmonics import SH_C0, from_e3nn_order
 from diff3r_plugin.views import Views
 
@@ -188,8 +188,8 @@ def _radii(scene: Gaussians, views: Views) -> Int[Tensor, " N"]:
     to_y = (fy / z)[:, None] * (rotation[1] - slope_y[:, None] * rotation[2])
     covariances = scene.covariance_matrices[0]
     through_x, through_y = (covariances @ to_x[..., None])[..., 0], (covariances @ to_y[..., None])[..., 0]
-    xx = (to_x * through_x).sum(-1) + DILATION
-    yy = (to_y * through_y).sum(-1) + DILATION
+    xx = (to_x * through_x).sum(-1) + views.dilation
+    yy = (to_y * through_y).sum(-1) + views.dilation
     xy = (to_x * through_y).sum(-1)
     largest = 0.5 * (xx + yy) + (0.25 * (xx - yy) ** 2 + xy**2).sqrt()
     return torch.where(visible & (largest > 0), (3 * largest.clamp_min(0).sqrt()).ceil(), 0).nan_to_num(0, 0, 0).int()

@@ -55,7 +55,7 @@ class ChartedRendering(Protocol):
         ...
 
     def gram_diagonal(self, pixel_weights: Float[Tensor, "B V H W"]) -> Float[Tensor, "B P"]:
-        """The diagonal of JᵀWJ."""
+        """The diagonal of JᵀWJ, for views that are not antialiased (whose dimming its short sums leave out)."""
         ...
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
@@ -109,7 +109,7 @@ def decode(
     # Decoding reads no camera.
     given = dict(zip(INPUTS[:4], own, strict=True))
     kernel(
-        Inputs(B, 0, N, K, 0, 0, *(given[name].data_ptr() if name in given else None for name in INPUTS)),
+        Inputs(B, 0, N, K, 0, 0, *(given[name].data_ptr() if name in given else None for name in INPUTS), 0.0, 0),
         Vector(*out, None),
     )
     return scene

@@ -71,7 +71,11 @@ class FusedLinearization:
         return product
 
     def gram_diagonal(self, pixel_weights: Float[Tensor, "B V H W"]) -> Float[Tensor, "B P"]:
-        out = self._render.gram_diagonal(self._render.scene.pixel_weights(pixel_weights))
+        scene = self._render.scene
+        weights = scene.pixel_weights(pixel_weights)
+        if scene.antialiased:
+            return LocalCoordinates(self._coordinates, self._theta).gram_diagonal(self._render.gram(weights))
+        out = self._render.gram_diagonal(weights)
         if self._poses is not None:
             out[:, self._last] = 0
         return out

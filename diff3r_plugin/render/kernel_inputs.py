@@ -40,6 +40,7 @@ class KernelInputs:
         self.batch, self.gaussians = gaussians.batch_size, gaussians.num_gaussians
         self.bases, self.views = gaussians.harmonics.shape[-1], views.num_views
         self.height, self.width = views.image_size
+        self.dilation, self.antialiased = views.dilation, views.antialiased
         if not (0 <= self.height < 2**19 and 0 <= self.width < 2**19):
             raise ValueError(f"image_size {views.image_size} must be two numbers from 0 to {2**19 - 1}.")
         given: dict[str, Tensor] = {
@@ -74,7 +75,8 @@ class KernelInputs:
     def structure_of_inputs(self) -> Inputs:
         """The C structure that points at the tensors."""
         sizes = (self.batch, self.views, self.gaussians, self.bases, self.height, self.width)
-        return Inputs(*sizes, *(self.tensors[name].data_ptr() for name in INPUTS))
+        pointers = (self.tensors[name].data_ptr() for name in INPUTS)
+        return Inputs(*sizes, *pointers, self.dilation, int(self.antialiased))
 
     def ready(self, value: Tensor, name: str) -> Tensor:
         """The same numbers, contiguous, in the right dtype, outside of any graph."""

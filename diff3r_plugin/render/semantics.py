@@ -3,9 +3,6 @@
 The native kernels carry the same constants under the same names (``kernels/``), and a test compares the two.
 """
 
-DILATION = 0.3
-"""Added to both diagonal entries of the projected covariance, in px² (the low-pass filter of 3D Gaussian splatting)."""
-
 ALPHA_CAP = 0.99
 """Largest alpha of one splat at one pixel: 0.99 in the hosts' rasterizers and gsplat's main, 0.999 in gsplat 1.5.x."""
 

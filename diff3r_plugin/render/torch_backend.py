@@ -22,7 +22,6 @@ from diff3r_plugin.render.semantics import (
     ALPHA_CAP,
     ALPHA_SKIP,
     COLOR_OFFSET,
-    DILATION,
     FRUSTUM_MARGIN,
     TRANSMITTANCE_STOP,
 )
@@ -90,11 +89,8 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
     )
     to_pixels = jacobian @ rotations[:, :, None]
     covariances2d = to_pixels @ covariances[:, None] @ to_pixels.mT
-    xx, xy, yy = (
-        covariances2d[..., 0, 0] + DILATION,
-        covariances2d[..., 0, 1],
-        covariances2d[..., 1, 1] + DILATION,
-    )
+    sharp = covariances2d[..., 0, 0], covariances2d[..., 0, 1], covariances2d[..., 1, 1]
+    xx, xy, yy = sharp[0] + views.dilation, sharp[1], sharp[2] + views.dilation
     determinants = xx * yy - xy * xy
     visible = in_range & (determinants > 0) & (xx > 0)
     determinants = torch.where(visible, determinants, 1)
@@ -107,7 +103,18 @@ def project_unsorted(gaussians: Gaussians, views: Views) -> tuple[Splats, Float[
     colors = (einsum(harmonics, basis, "b n c k, b v n k -> b v n c") + COLOR_OFFSET).clamp_min(0)
 
     opacities = torch.where(visible, opacities[:, None], 0)
+    if views.antialiased:
+        opacities = opacities * _dimming(*sharp, determinants)
     return Splats(means2d, conics, opacities, colors), depths.detach()
+
+
+def _dimming(
+    xx: Float[Tensor, "B V N"], xy: Float[Tensor, "B V N"], yy: Float[Tensor, "B V N"], dilated: Float[Tensor, "B V N"]
+) -> Float[Tensor, "B V N"]:
+    """√(det Σ / det(Σ + dilation I)), by which antialiased splats of covariance Σ are dimmed; 0 where Σ has no area."""
+    ratio = (xx * yy - xy * xy) / dilated
+    positive = ratio > 0  # NaN is not
+    return torch.where(positive, torch.where(positive, ratio, 1).sqrt(), 0)
 
 
 def composite(splats: Splats, views: Views) -> Float[Tensor, "B V 3 H W"]:

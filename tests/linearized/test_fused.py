@@ -49,8 +49,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("form", "degree", "groups"), CASES, ids=lambda x: "-".join(x) if isinstance(x, tuple) else x)
-def test_every_product_is_that_of_the_composed_linearization(compiled_backend, form, degree, groups):
+@pytest.mark.parametrize("formation", [{}, {"antialiased": True, "dilation": 0.1}], ids=["classic", "antialiased"])
+def test_every_product_is_that_of_the_composed_linearization(compiled_backend, form, degree, groups, formation):
     g, views = _scene(form, degree)
+    views = views.replace(**formation)
     coordinates = Coordinates(g, views, groups)
     theta = torch.where(coordinates.encode(g) == 0, 0.2, 0.0) * torch.randn(2, coordinates.num_unknowns).double()
     theta = theta.nan_to_num()

@@ -1,12 +1,14 @@
 """What every backend must do: the same test body over all of them."""
 
+import math
+
 import pytest
 import torch
 from on_device import CROSSING, NAME, close, limit
 from scenes import inner, moved, random_scene, random_tangent
 
 from benchmarks.gpu.scenes import clear_scene
-from diff3r_plugin import Gaussians
+from diff3r_plugin import Gaussians, Views
 from diff3r_plugin.render import linearize, render
 
 SHAPES = [
@@ -33,8 +35,7 @@ def assert_same_scene(a: Gaussians, b: Gaussians, tolerance: float) -> None:
         assert relative(x, y) < tolerance
 
 
-def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_views):
-    scene, views = scene_and_views
+def assert_agrees_with_the_oracle(backend, scene, views) -> None:
     ours, oracle = linearize(scene, views, backend), linearize(scene, views, "torch")
     tangent, cotangent = random_tangent(scene), torch.randn_like(views.images)
     camera_tangent = torch.randn_like(views.world_to_camera)
@@ -52,6 +53,49 @@ def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_vi
     ours_gram, oracle_gram = ours.gram(weights), oracle.gram(weights)
     assert relative(ours_gram.core, oracle_gram.core) < small
     assert relative(ours_gram.sh_rest, oracle_gram.sh_rest) < small
+
+
+def test_agrees_with_the_oracle_in_values_and_all_products(backend, scene_and_views):
+    assert_agrees_with_the_oracle(backend, *scene_and_views)
+
+
+@pytest.mark.parametrize("dilation", [0.0, 0.1, 10.0])
+@pytest.mark.parametrize("antialiased", [True, False], ids=["antialiased", "classic"])
+def test_agrees_with_the_oracle_in_every_image_formation(backend, antialiased, dilation):
+    scene, views = (clear_scene if backend == NAME else random_scene)(**SHAPES[2])
+    assert_agrees_with_the_oracle(backend, scene, views.replace(antialiased=antialiased, dilation=dilation))
+
+
+def _flat(variances) -> tuple[Gaussians, Views]:
+    """One Gaussian that faces the camera, its center that of a pixel; variances along x and y in px² as given."""
+    scene, views = random_scene(gaussians=1, views=1, size=(9, 9), degree=0)
+    covariance = torch.diag_embed(torch.tensor([*variances, 0.0]).double())[None, None]
+    focal = torch.tensor([[2.0, 0, 4.5], [0, 2, 4.5], [0, 0, 1]]).double()
+    views = views.replace(world_to_camera=torch.eye(4).double()[None, None], intrinsics=focal[None, None])
+    means = torch.tensor([[[0.0, 0, 2]]]).double()
+    return Gaussians(means, covariance, torch.full((1, 1), 0.7).double(), scene.harmonics), views
+
+
+def test_the_dilation_widens_a_splat_and_antialiasing_dims_it(backend):
+    scene, views = _flat((0.5, 0.2))
+    color = (scene.harmonics[0, 0, :, 0] * 0.28209479177387814 + 0.5).clamp_min(0)
+    for antialiased, dimming in ((False, 1.0), (True, (0.5 * 0.2 / (0.9 * 0.6)) ** 0.5)):
+        image = render(scene, views.replace(antialiased=antialiased, dilation=0.4), backend)[0, 0]
+        for column, row in ((4, 4), (5, 4), (4, 5)):
+            alpha = 0.7 * dimming * math.exp(-0.5 * ((column - 4) ** 2 / 0.9 + (row - 4) ** 2 / 0.6))
+            expected = alpha * color + (1 - alpha) * views.background
+            torch.testing.assert_close(image[:, row, column], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variances", [(0.0, 0.5), (0.0, 0.0)])
+def test_an_antialiased_splat_without_area_is_not_drawn(backend, variances):
+    scene, views = _flat(variances)
+    lin = linearize(scene, views.replace(antialiased=True), backend)
+    torch.testing.assert_close(lin.image, views.background[:, None, None].expand_as(lin.image))
+    gradient = lin.vjp(torch.ones_like(lin.image))
+    assert all((t == 0).all() for t in gradient.tensors())
+    assert (lin.gram(torch.ones_like(lin.image[:, :, 0])).core == 0).all()
+    assert (lin.jvp(random_tangent(scene)) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -145,7 +145,7 @@ DIFF3R_DEFINE(f32, float)
 DIFF3R_DEFINE(f64, double)
 
 int32_t diff3r_constants(double* out, int32_t capacity) {
-    const double values[] = {DILATION, ALPHA_CAP, ALPHA_SKIP, TRANSMITTANCE_STOP, FRUSTUM_MARGIN, COLOR_OFFSET};
+    const double values[] = {ALPHA_CAP, ALPHA_SKIP, TRANSMITTANCE_STOP, FRUSTUM_MARGIN, COLOR_OFFSET};
     const int32_t count = int32_t(sizeof(values) / sizeof(values[0]));
     for (int32_t i = 0; i < count && i < capacity; ++i) out[i] = values[i];
     return count;

@@ -48,15 +48,14 @@ DIFF3R_INLINE void load_symmetric(const Scene<T>& scene, const T* array, int64_t
 
 template <class T> DIFF3R_INLINE void load_camera(const Scene<T>& scene, int64_t image, Camera<Pack<T>>& camera) {
     Camera<T> one;
-    set_lens(one, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
+    set_lens(one, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height), scene.dilation,
+             scene.antialiased);
     const T* matrix = scene.world_to_camera + 16 * image;
     for (int i = 0; i < 3; ++i) {
         for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = Pack<T>(matrix[4 * i + j]);
         camera.translation[i] = Pack<T>(matrix[4 * i + 3]);
     }
-    camera.fx = one.fx, camera.fy = one.fy, camera.cx = one.cx, camera.cy = one.cy;
-    camera.x_low = one.x_low, camera.x_high = one.x_high, camera.y_low = one.y_low, camera.y_high = one.y_high;
-    camera.near_plane = one.near_plane, camera.far_plane = one.far_plane;
+    copy_lens(one, camera);
 }
 
 // Which of the pack's Gaussians are rendered in an image.

@@ -40,7 +40,7 @@ void project_pack(Linearization<T>& lin, int64_t image, const Camera<Pack<T>>& c
     const auto sound = both(p.visible, is_finite(opacity + color[0] + color[1] + color[2]));
 
     for (int l = 0; l < count; ++l) {
-        const T depth = p.point[2][l], o = opacity[l];
+        const T depth = p.point[2][l], o = p.antialiased ? opacity[l] * p.dimming[l] : opacity[l];
         int32_t& tiles = lin.tile_counts[image_first + l];
         tiles = 0;
         lin.lit[image_first + l] = 0;

@@ -53,6 +53,7 @@ template <class T, class Tangent> void splat_jvp(const Linearization<T>& lin, co
                 P number[padded<T>(ROW)];
                 const P footprint[] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], moved.opacity};
                 footprint_tangent(p.a.v, p.b.v, p.c.v, opacity, footprint, number);
+                if (p.antialiased) number[0] = number[0] + log_dimming_tangent(p);
                 color_jvp(scene.bases, direction, moved.harmonics, still, number + 6);
                 P lit[3];
                 load_lit(lin, at, count, lit);

@@ -37,7 +37,8 @@ template <class T> struct DeviceScene : Inputs<T> {
 template <int N> struct Bases { static constexpr int count = N; };
 
 template <class T> __device__ __forceinline__ void load_camera(const DeviceScene<T>& scene, int64_t image, Camera<T>& camera) {
-    set_lens(camera, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height));
+    set_lens(camera, scene.intrinsics + 9 * image, scene.near_planes[image], scene.far_planes[image], T(scene.width), T(scene.height), scene.dilation,
+             scene.antialiased);
     const T* matrix = scene.world_to_camera + 16 * image;
     for (int i = 0; i < 3; ++i) {
         for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = matrix[4 * i + j];

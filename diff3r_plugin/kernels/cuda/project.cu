@@ -20,7 +20,7 @@ template <class T, int BASES> __device__ __forceinline__ void project(const Devi
     offset_from_camera(mean, camera, offset);
     normalize(offset, direction);
     harmonic_basis(BASES, direction[0], direction[1], direction[2], basis);
-    const T opacity = scene.opacities[n];
+    const T opacity = p.antialiased ? scene.opacities[n] * p.dimming : scene.opacities[n];
     T sum = opacity;
     for (int c = 0; c < 3; ++c) {
         color[c] = T(COLOR_OFFSET);

@@ -39,6 +39,7 @@ __device__ __forceinline__ void push_tangent(const DeviceScene<T>& scene, const 
         const T moved[6] = {p.x.d[0], p.y.d[0], p.a.d[0], p.b.d[0], p.c.d[0], row[Row<BASES>::opacity]};
         T number[6], color[3];
         footprint_tangent(p.a.v, p.b.v, p.c.v, scene.opacities[block.n], moved, number);
+        if (p.antialiased) number[0] += log_dimming_tangent(p);
         color_jvp<T>(BASES, direction, row + Row<BASES>::harmonics, scene.harmonics + 3 * BASES * block.n, color);
         for (int j = 0; j < 6; ++j) out[SPLAT_NUMBERS * at + j] = number[j];
         for (int c = 0; c < 3; ++c) out[SPLAT_NUMBERS * at + 6 + c] = flags >> c & 1 ? color[c] : T(0);

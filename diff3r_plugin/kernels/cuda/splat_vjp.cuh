@@ -34,7 +34,7 @@ __device__ __forceinline__ void pull_cotangent(const DeviceScene<T>& scene, cons
             if (arriving == MOMENTS)
                 footprint_cotangent(one.projection.a, one.projection.b, one.projection.c, given, splat);
             else
-                for (int k = 0; k < 6; ++k) splat[k] = k == 5 ? seen.opacity * given[k] : given[k];
+                for (int k = 0; k < 6; ++k) splat[k] = k == 5 ? scene.splat_opacities[at] * given[k] : given[k];
             for (int c = 0; c < 3; ++c) splat[6 + c] = given[6 + c];
             const GaussianSums<T> sums{mean, covariance, &opacity, row + Row<BASES>::harmonics};
             if (camera_sums)  // one call with a pointer that may be null would keep `camera` out of registers

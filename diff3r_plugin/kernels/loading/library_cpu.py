@@ -22,7 +22,6 @@ _RECYCLED_FROM = 2**21
 """Bytes from which on results are put into recycled memory."""
 
 CONSTANT_NAMES = (
-    "DILATION",
     "ALPHA_CAP",
     "ALPHA_SKIP",
     "TRANSMITTANCE_STOP",

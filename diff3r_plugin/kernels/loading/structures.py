@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_int64, c_void_p
+from ctypes import Structure, c_double, c_int64, c_void_p
 
 INPUTS = (
     "means",
@@ -24,6 +24,8 @@ class Inputs(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("batch", "views", "gaussians", "bases", "height", "width")),
         *((name, c_void_p) for name in INPUTS),
+        ("dilation", c_double),
+        ("antialiased", c_int64),
     )
 
 

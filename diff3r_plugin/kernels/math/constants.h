@@ -3,7 +3,6 @@
 
 namespace diff3r {
 
-constexpr double DILATION = 0.3;             // px², on both diagonal entries of the projected covariance
 constexpr double ALPHA_CAP = 0.99;           // largest alpha of one splat at one pixel
 constexpr double ALPHA_SKIP = 1.0 / 255.0;   // smaller alphas are not rendered
 // A splat that would bring a pixel below this ends it. Just above 1e-4, which two saturated splats hit exactly.

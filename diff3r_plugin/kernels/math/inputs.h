@@ -20,6 +20,8 @@ struct Diff3rInputs {
     const void* near_planes;      // [B, V]
     const void* far_planes;       // [B, V]
     const void* background;       // [3]
+    double dilation;              // px², on both diagonal entries of the projected covariance
+    int64_t antialiased;          // 1: opacities are dimmed by what the dilation adds to a splat's area
 };
 
 // A tangent (read) or a cotangent (written), shaped like the scene. world_to_camera may be null.
@@ -38,6 +40,8 @@ template <class T> struct Inputs {
     int64_t batch, views, gaussians, height, width;
     int bases;
     const T *means, *covariances, *opacities, *harmonics, *world_to_camera, *intrinsics, *near_planes, *far_planes, *background;
+    T dilation;
+    bool antialiased;
 
     DIFF3R_INLINE explicit Inputs(const Diff3rInputs& s)
         : batch(s.batch), views(s.views), gaussians(s.gaussians), height(s.height), width(s.width), bases(int(s.bases)),
@@ -45,7 +49,7 @@ template <class T> struct Inputs {
           opacities(static_cast<const T*>(s.opacities)), harmonics(static_cast<const T*>(s.harmonics)),
           world_to_camera(static_cast<const T*>(s.world_to_camera)), intrinsics(static_cast<const T*>(s.intrinsics)),
           near_planes(static_cast<const T*>(s.near_planes)), far_planes(static_cast<const T*>(s.far_planes)),
-          background(static_cast<const T*>(s.background)) {}
+          background(static_cast<const T*>(s.background)), dilation(T(s.dilation)), antialiased(s.antialiased != 0) {}
     DIFF3R_INLINE int64_t images() const { return batch * views; }
     DIFF3R_INLINE int64_t tiles_x() const { return (width + TILE - 1) / TILE; }
     DIFF3R_INLINE int64_t tiles_y() const { return (height + TILE - 1) / TILE; }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "constants.h"
+#include "dual.h"
 #include "scalar.h"
 
 namespace diff3r {
@@ -14,9 +15,11 @@ template <class S> struct Camera {
     Real<S> fx, fy, cx, cy;
     Real<S> x_low, x_high, y_low, y_high;  // bounds of X/Z and Y/Z in the perspective Jacobian
     Real<S> near_plane, far_plane;
+    Real<S> dilation;   // px², on both diagonal entries of the projected covariance
+    bool antialiased;   // splats are dimmed by what the dilation adds to their area
 };
 
-template <class R> DIFF3R_INLINE void set_lens(Camera<R>& camera, const R* intrinsics, R near_plane, R far_plane, R width, R height) {
+template <class R> DIFF3R_INLINE void set_lens(Camera<R>& camera, const R* intrinsics, R near_plane, R far_plane, R width, R height, R dilation, bool antialiased) {
     camera.fx = intrinsics[0];
     camera.cx = intrinsics[2];
     camera.fy = intrinsics[4];
@@ -29,6 +32,16 @@ template <class R> DIFF3R_INLINE void set_lens(Camera<R>& camera, const R* intri
     camera.y_high = (height - camera.cy) / camera.fy + margin_y;
     camera.near_plane = near_plane;
     camera.far_plane = far_plane;
+    camera.dilation = dilation;
+    camera.antialiased = antialiased;
+}
+
+// All of a camera but [R|t], in numbers of another type.
+template <class S, class From> DIFF3R_INLINE void copy_lens(const From& from, Camera<S>& to) {
+    to.fx = from.fx, to.fy = from.fy, to.cx = from.cx, to.cy = from.cy;
+    to.x_low = from.x_low, to.x_high = from.x_high, to.y_low = from.y_low, to.y_high = from.y_high;
+    to.near_plane = from.near_plane, to.far_plane = from.far_plane;
+    to.dilation = from.dilation, to.antialiased = from.antialiased;
 }
 
 // Everything that the projection of one Gaussian computes on its way and that its transpose needs again.
@@ -46,6 +59,9 @@ template <class S> struct Projection {
     S a, b, c;                   // conic: exponent = (a dx² + c dy²) / 2 + b dx dy
     MaskOf<S> inside_x, inside_y;
     MaskOf<S> visible;           // in front of the camera, finite and not degenerate
+    bool antialiased;            // what follows is set only then
+    S dimming;                   // k = √(det Σ / det(Σ + dilation I)) with Σ the covariance in the image
+    S log_dimming[3];            // d ln k by xx, xy, yy of Σ
 };
 
 template <class S> DIFF3R_INLINE S dot3(const S* a, const S* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
@@ -54,6 +70,26 @@ template <class S> DIFF3R_INLINE void symmetric_times(const S* m, const S* x, S*
     out[0] = m[0] * x[0] + m[1] * x[1] + m[2] * x[2];
     out[1] = m[1] * x[0] + m[3] * x[1] + m[4] * x[2];
     out[2] = m[2] * x[0] + m[4] * x[1] + m[5] * x[2];
+}
+
+// `inverse`: of the dilated determinant. A splat without area is dimmed to nothing.
+template <class S> DIFF3R_INLINE void dim(const S& xx, const S& yy, const S& inverse, Projection<S>& p) {
+    using R = Real<S>;
+    const S one(R(1)), nothing(R(0));
+    const S determinant = xx * yy - p.cov_xy * p.cov_xy, ratio = determinant * inverse;
+    const auto area = both(value(determinant) > R(0), value(ratio) > R(0));
+    p.dimming = select(area, square_root(select(area, ratio, one)), nothing);
+    const S sharp = select(area, one / select(area, determinant, one), nothing);
+    p.log_dimming[0] = R(0.5) * (yy * sharp - p.a);
+    p.log_dimming[1] = -(p.cov_xy * sharp) - p.b;
+    p.log_dimming[2] = R(0.5) * (xx * sharp - p.c);
+}
+
+// The tangent of ln k.
+template <class S> DIFF3R_INLINE S log_dimming_tangent(const Projection<Dual<S>>& p) {
+    const S nothing(Real<S>(0)), one(Real<S>(1));
+    const auto shows = value(p.dimming) > Real<S>(0);
+    return select(shows, p.dimming.d[0] / select(shows, p.dimming.v, one), nothing);
 }
 
 template <class S> DIFF3R_INLINE void project(const S* mean, const S* covariance, const Camera<S>& camera, Projection<S>& p) {
@@ -80,14 +116,17 @@ template <class S> DIFF3R_INLINE void project(const S* mean, const S* covariance
     }
     symmetric_times(covariance, p.image_x, p.spread_x);
     symmetric_times(covariance, p.image_y, p.spread_y);
-    p.cov_xx = dot3(p.image_x, p.spread_x) + R(DILATION);
+    const S sharp_xx = dot3(p.image_x, p.spread_x), sharp_yy = dot3(p.image_y, p.spread_y);
+    p.cov_xx = sharp_xx + camera.dilation;
     p.cov_xy = dot3(p.image_x, p.spread_y);
-    p.cov_yy = dot3(p.image_y, p.spread_y) + R(DILATION);
+    p.cov_yy = sharp_yy + camera.dilation;
     const S determinant = p.cov_xx * p.cov_yy - p.cov_xy * p.cov_xy;
     const S inverse = R(1) / determinant;
     p.a = p.cov_yy * inverse;
     p.b = -(p.cov_xy * inverse);
     p.c = p.cov_xx * inverse;
+    p.antialiased = camera.antialiased;
+    if (p.antialiased) dim(sharp_xx, sharp_yy, inverse, p);
 
     const auto depth = value(p.point[2]);
     p.visible = both(both(depth > camera.near_plane, depth < camera.far_plane), value(determinant) > R(0));
@@ -117,18 +156,23 @@ DIFF3R_INLINE RowMove<S> row_move(const Real<S>& focal, const S& coordinate, con
     return {inverse_depth * slope, -(inverse_depth * inverse_depth * (focal * dot3(axis, row) + coordinate * slope))};
 }
 
-// (dx, dy, da, db, dc) of the 2D splat back to the Gaussian and the camera.
+// (dx, dy, da, db, dc) of the 2D splat, and of the logarithm of its dimming, back to the Gaussian and the camera.
 template <class S>
 DIFF3R_INLINE void project_transposed(const S* mean, const Camera<S>& camera, const Projection<S>& p, const S& dx, const S& dy,
-                                      const S& da, const S& db, const S& dc, bool with_camera, ProjectionCotangent<S>& out) {
+                                      const S& da, const S& db, const S& dc, const S& dimmed, bool with_camera, ProjectionCotangent<S>& out) {
     using R = Real<S>;
     // conic = inverse(cov): d cov = -conic G conic with G the symmetric matrix [[da, db/2], [db/2, dc]].
     const S half = R(0.5) * db;
     const S g00 = p.a * da + p.b * half, g01 = p.a * half + p.b * dc;
     const S g10 = p.b * da + p.c * half, g11 = p.b * half + p.c * dc;
-    const S cov_xx = -(g00 * p.a + g01 * p.b);
-    const S cov_xy = -(g00 * p.b + g01 * p.c + g10 * p.a + g11 * p.b);
-    const S cov_yy = -(g10 * p.b + g11 * p.c);
+    S cov_xx = -(g00 * p.a + g01 * p.b);
+    S cov_xy = -(g00 * p.b + g01 * p.c + g10 * p.a + g11 * p.b);
+    S cov_yy = -(g10 * p.b + g11 * p.c);
+    if (p.antialiased) {
+        cov_xx = cov_xx + dimmed * p.log_dimming[0];
+        cov_xy = cov_xy + dimmed * p.log_dimming[1];
+        cov_yy = cov_yy + dimmed * p.log_dimming[2];
+    }
 
     const S* u = p.image_x;
     const S* w = p.image_y;

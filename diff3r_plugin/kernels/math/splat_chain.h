@@ -32,6 +32,9 @@ template <class S> DIFF3R_INLINE void keep_visible(const MaskOf<S>& visible, Pro
     S* const numbers[] = {&p.inverse_depth, &p.slope_x, &p.slope_y, &p.cov_yy, &p.a, &p.b, &p.c};
     for (S* vector : vectors) keep_visible(visible, vector, 3);
     for (S* number : numbers) keep_visible(visible, number, 1);
+    if (!p.antialiased) return;
+    keep_visible(visible, &p.dimming, 1);
+    keep_visible(visible, p.log_dimming, 3);
 }
 
 // A camera on dual numbers: moved(i, j) is the tangent of an entry of [R|t]; the lens stands still.
@@ -42,9 +45,7 @@ template <class S, class Moved> DIFF3R_INLINE Camera<Dual<S>> moving_camera(cons
         for (int j = 0; j < 3; ++j) camera.rotation[3 * i + j] = D::with_tangent(still.rotation[3 * i + j], moved(i, j));
         camera.translation[i] = D::with_tangent(still.translation[i], moved(i, 3));
     }
-    camera.fx = still.fx, camera.fy = still.fy, camera.cx = still.cx, camera.cy = still.cy;
-    camera.x_low = still.x_low, camera.x_high = still.x_high, camera.y_low = still.y_low, camera.y_high = still.y_high;
-    camera.near_plane = still.near_plane, camera.far_plane = still.far_plane;
+    copy_lens(still, camera);
     return camera;
 }
 
@@ -88,7 +89,7 @@ DIFF3R_INLINE void gaussian_vjp(const Seen<S>& seen, const Camera<S>& camera, co
     using R = Real<S>;
     const S one(R(1));
     ProjectionCotangent<S> back{};
-    project_transposed(seen.mean, camera, p, splat[0], splat[1], splat[2], splat[3], splat[4], camera_sums != nullptr, back);
+    project_transposed(seen.mean, camera, p, splat[0], splat[1], splat[2], splat[3], splat[4], splat[5], camera_sums != nullptr, back);
     *sums.opacity = *sums.opacity + splat[5] / select(seen.visible, seen.opacity, one);
     for (int j = 0; j < 6; ++j) sums.covariance[j] = sums.covariance[j] + back.covariance[j];
 
@@ -228,8 +229,8 @@ template <class S> DIFF3R_INLINE void color_by_mean(const Seen<S>& seen, const C
     }
 }
 
-// The derivative of a splat's x, y, a, b, c and colors (rows; that of the opacity is one) with respect to mean and
-// covariance (columns; an off-diagonal number moves two entries of the matrix), and the SH basis at its direction.
+// The derivative of a splat's x, y, a, b, c, opacity (only where it is dimmed; in units of the Gaussian's own, by which
+// its derivative is one) and colors (rows) with respect to mean and covariance (columns; an off-diagonal number moves two entries of the matrix), and the SH basis at its direction.
 template <class S> struct SplatDerivative {
     S rows[SPLAT_NUMBERS][MOVES];
     S basis[MAX_BASES];
@@ -238,11 +239,12 @@ template <class S> struct SplatDerivative {
     DIFF3R_INLINE SplatDerivative(const Seen<S>& seen, const Camera<S>& camera, const Projection<S>& p) {
         using R = Real<S>;
         DIFF3R_UNROLL
-        for (int r = 0; r < 5; ++r) {
-            S seed[5];
-            for (int j = 0; j < 5; ++j) seed[j] = S(R(j == r));
+        for (int r = 0; r < GEOMETRY; ++r) {
+            if (r == 5 && !p.antialiased) break;
+            S seed[GEOMETRY];
+            for (int j = 0; j < GEOMETRY; ++j) seed[j] = j == r ? (j == 5 ? seen.opacity : S(R(1))) : S(R(0));
             ProjectionCotangent<S> back{};
-            project_transposed(seen.mean, camera, p, seed[0], seed[1], seed[2], seed[3], seed[4], false, back);
+            project_transposed(seen.mean, camera, p, seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], false, back);
             for (int j = 0; j < 3; ++j) rows[r][j] = back.mean[j];
             for (int j = 0; j < 6; ++j) rows[r][3 + j] = (j == 0 || j == 3 || j == 5) ? back.covariance[j] : R(2) * back.covariance[j];
         }
@@ -276,16 +278,19 @@ DIFF3R_INLINE void gaussian_gram(const Seen<S>& seen, const Camera<S>& camera, c
         for (int r = 0; r < GEOMETRY; ++r) {
             shape[r] = geometry[r][0] * rows[0][j];
             for (int q = 1; q < 5; ++q) shape[r] = shape[r] + geometry[r][q] * rows[q][j];
+            if (p.antialiased) shape[r] = shape[r] + geometry[r][5] * rows[5][j];
             for (int c = 0; c < 3 && j < 3; ++c) shape[r] = shape[r] + cross[r][c] * rows[6 + c][j];
         }
         for (int c = 0; c < 3; ++c) {
             color[c] = light * rows[6 + c][j];
             for (int q = 0; q < 5; ++q) color[c] = color[c] + cross[q][c] * rows[q][j];
+            if (p.antialiased) color[c] = color[c] + cross[5][c] * rows[5][j];
         }
         DIFF3R_UNROLL
         for (int i = 0; i <= j; ++i) {
             S total = rows[0][i] * shape[0];
             for (int q = 1; q < 5; ++q) total = total + rows[q][i] * shape[q];
+            if (p.antialiased) total = total + rows[5][i] * shape[5];
             for (int c = 0; c < 3 && i < 3; ++c) total = total + rows[6 + c][i] * color[c];
             core[j * CORE + i] = core[j * CORE + i] + total;
         }

@@ -104,6 +104,8 @@ def selected(views: Views, index: Int[Tensor, "B C"]) -> Views:
         chosen(views.far),
         views.image_size,
         views.background,
+        views.antialiased,
+        views.dilation,
     )
 
 
