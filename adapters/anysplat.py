@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import MODEL_WRAPPER, PixelSplatFamily, scaled_intrinsics, world_to_camera
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter, hookimpl
 from diff3r_plugin.training.similarity import in_frame_of
 
 ENCODER = "src/model/encoder/anysplat.py"
@@ -48,8 +48,8 @@ class AnySplat(PixelSplatFamily):
     def alignment(self, encoder: nn.Module) -> None:
         return None
 
-    def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        return arguments[0] if arguments else named["image"]
+    def context_of(self, call: Call) -> Any:
+        return call.arguments[0] if call.arguments else call.named["image"]
 
     # ---------------------------------------------------------------- the scene
 
@@ -59,7 +59,9 @@ class AnySplat(PixelSplatFamily):
     def with_scene(self, output: Any, scene: Any) -> Any:
         return dataclasses.replace(output, gaussians=scene)
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         changed = super().with_gaussians(output, refined)
         if cameras is None:
             return changed
@@ -73,7 +75,7 @@ class AnySplat(PixelSplatFamily):
         """In [0, 1]; its validation hands the encoder images in [-1, 1], where those are expected."""
         return context if context.min() >= -1e-3 else context * 0.5 + 0.5
 
-    def context_views(self, wrapper: Any, context: Tensor, output: Any) -> Views:
+    def context_views(self, wrapper: Any, context: Tensor, output: Any, call: Call = NO_CALL) -> Views:
         poses = output.pred_context_pose
         return self._views(wrapper, poses["extrinsic"], poses["intrinsic"], self.context_images(context))
 
@@ -85,7 +87,7 @@ class AnySplat(PixelSplatFamily):
     def given_poses(self, wrapper: Any, context: Tensor) -> Tensor | None:
         return None  # the encoder is not given any
 
-    def target_views(self, wrapper: Any, batch: Any, output: Any) -> Views:
+    def target_views(self, wrapper: Any, batch: Any, output: Any, call: Call = NO_CALL) -> Views:
         """Those of the data, placed among the predicted cameras."""
         target = batch["target"]
         views = self._views(wrapper, target["extrinsics"], target["intrinsics"], target["image"])
@@ -98,10 +100,10 @@ class AnySplat(PixelSplatFamily):
         ends = (cameras.near, cameras.far, cameras.image_size)
         return wrapper.model.decoder.forward(output.gaussians, extrinsics, cameras.intrinsics / size, *ends).color
 
-    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+    def render_targets(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         return self.rendered(wrapper, output, self.target_views(wrapper, batch, output))
 
-    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+    def render_context(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         return self.rendered(wrapper, output, self.context_views(wrapper, batch["context"]["image"], output))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_plugin import Gaussians
-from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_depthsplat.py"
 
@@ -49,10 +49,12 @@ class DepthSplat(PixelSplatFamily):
     def refinable(self, output: Any) -> bool:
         return self.scene(output) is not None  # train_depth_only predicts no Gaussians
 
-    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int, call: Call = NO_CALL) -> Gaussians:
         return super().gaussians(_last(self.scene(output), scenes), scenes)
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         scene, count = self.scene(output), refined.batch_size
         final = super().with_gaussians(_last(scene, count), refined)
         if len(scene.means) > count:

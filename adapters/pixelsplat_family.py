@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, HostAdapter
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter
 from diff3r_plugin.plugin.host.adapter import Metric
 from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_order
 
@@ -38,6 +38,7 @@ class PixelSplatFamily(HostAdapter):
     scale_invariant: bool = True
     evaluated: int = 16
     along_rays = True
+    draws = "decoder.forward"
     unrefined = ("render_video_generic", "encoder_visualizer.visualize")
     fingerprints: tuple[str, ...] = (MODEL_WRAPPER, "src/main.py", "src/model/types.py", DECODER)
     expectations: tuple[Expectation, ...] = (
@@ -68,7 +69,7 @@ class PixelSplatFamily(HostAdapter):
         """The same kind of output with another scene."""
         return scene
 
-    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int, call: Call = NO_CALL) -> Gaussians:
         scene = self.scene(output)
         harmonics = scene.harmonics[..., : self.evaluated]
         return Gaussians(
@@ -78,7 +79,9 @@ class PixelSplatFamily(HostAdapter):
             self._turned(harmonics, to_standard=True),
         )
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         scene = self.scene(output)
         harmonics = self._turned(refined.harmonics, to_standard=False)
         untouched = scene.harmonics[..., self.evaluated :]  # never rendered, so never refined
@@ -104,7 +107,7 @@ class PixelSplatFamily(HostAdapter):
         """The context images in [0, 1]."""
         return context["image"]
 
-    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any, call: Call = NO_CALL) -> Views:
         images = self.context_images(context)
         height, width = images.shape[-2:]
         near = context["near"]
@@ -141,10 +144,10 @@ class PixelSplatFamily(HostAdapter):
     def target_images(self, batch: Any) -> Float[Tensor, "B V 3 H W"]:
         return batch["target"]["image"]
 
-    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+    def render_targets(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Float[Tensor, "B V 3 H W"]:
         return self.rendered(wrapper, output, batch["target"])
 
-    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+    def render_context(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Float[Tensor, "B V 3 H W"]:
         return self.rendered(wrapper, output, batch["context"])
 
     def rendered(self, wrapper: Any, output: Any, cameras: Any) -> Float[Tensor, "B V 3 H W"]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily, world_to_camera
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter, Tap, hookimpl
 
 ENCODER = "src/model/encoder/encoder_spfsplat.py"
 VGGT_TAP = Tap(("gaussian_param_head.scratch.output_conv2",), "input", "(b v) c h w")
@@ -50,11 +50,11 @@ class SPFSplat(PixelSplatFamily):
         """V2's variant on VGGT has one head for all views, of another build."""
         return VGGT_TAP if hasattr(getattr(encoder, "gaussian_param_head", None), "scratch") else self.tap
 
-    def batch_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        parts = batch if isinstance(batch, list) else [batch]
-        target = named.get("target")
+    def batch_of_call(self, call: Call) -> Any:
+        parts = call.batch if isinstance(call.batch, list) else [call.batch]
+        target = call.named.get("target")
         return {
-            "context": self.context_of(arguments, named),
+            "context": self.context_of(call),
             "target": parts[0]["target"] if target is None else target,
             "scene": [name for part in parts for name in part["scene"]],
         }
@@ -62,12 +62,14 @@ class SPFSplat(PixelSplatFamily):
     def scene(self, output: Any) -> Any:
         return output["gaussians"]
 
-    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int, call: Call = NO_CALL) -> Gaussians:
         scene = self.scene(output)
-        harmonics = super().gaussians(output, scenes).harmonics
+        harmonics = super().gaussians(output, scenes, call).harmonics
         return Gaussians.from_scales(scene.means, scene.scales, scene.rotations, scene.opacities, harmonics)
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         scene = self.scene(output)
         with_covariances = dataclasses.replace(scene, scales=refined.scales, rotations=refined.quats)
         plain = Gaussians(refined.means, scene.covariances, refined.opacities, refined.harmonics)
@@ -84,19 +86,19 @@ class SPFSplat(PixelSplatFamily):
 
     # ---------------------------------------------------------------- predicted cameras
 
-    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any, call: Call = NO_CALL) -> Views:
         return super().context_views(wrapper, _placed(wrapper, context, output, of_context=True), output)
 
     def given_poses(self, wrapper: nn.Module, context: Any) -> Tensor | None:
         return world_to_camera(context["extrinsics"]) if "extrinsics" in context else None
 
-    def target_views(self, wrapper: nn.Module, batch: Any, output: Any) -> Views:
+    def target_views(self, wrapper: nn.Module, batch: Any, output: Any, call: Call = NO_CALL) -> Views:
         return super().context_views(wrapper, _placed(wrapper, batch["target"], output, of_context=False), output)
 
-    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+    def render_targets(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Float[Tensor, "B V 3 H W"]:
         return self.rendered(wrapper, output, _placed(wrapper, batch["target"], output, of_context=False))
 
-    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Float[Tensor, "B V 3 H W"]:
+    def render_context(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Float[Tensor, "B V 3 H W"]:
         return self.rendered(wrapper, output, _placed(wrapper, batch["context"], output, of_context=True))
 
 

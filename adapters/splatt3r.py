@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from diff3r_adapters.pixelsplat_family import RASTERIZER_NEAR, symmetric_intrinsics, world_to_camera
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, HostAdapter, Tap, hookimpl
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter, Tap, hookimpl
 from diff3r_plugin.render.spherical_harmonics import from_e3nn_order, to_e3nn_order
 
 DECODER = "src/pixelsplat_src/decoder_splatting_cuda.py"
@@ -48,13 +48,13 @@ class Splatt3R(HostAdapter):
     def encoder(self, wrapper: nn.Module) -> nn.Module:
         return wrapper
 
-    def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        return [*arguments, *named.values()]
+    def context_of(self, call: Call) -> Any:
+        return [*call.arguments, *call.named.values()]
 
-    def context_views(self, wrapper: Any, context: Any, output: Any) -> Views:
+    def context_views(self, wrapper: Any, context: Any, output: Any, call: Call = NO_CALL) -> Views:
         return self._views(wrapper, context, context[0])
 
-    def target_views(self, wrapper: Any, batch: Any, output: Any) -> Views:
+    def target_views(self, wrapper: Any, batch: Any, output: Any, call: Call = NO_CALL) -> Views:
         return self._views(wrapper, batch["target"], batch["context"][0])
 
     def _views(self, wrapper: Any, views: Any, first: Any) -> Views:
@@ -72,7 +72,7 @@ class Splatt3R(HostAdapter):
             background=wrapper.decoder.background_color,
         )
 
-    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int, call: Call = NO_CALL) -> Gaussians:
         return Gaussians(
             _of_both(output, "means"),
             _of_both(output, "covariances"),
@@ -80,7 +80,9 @@ class Splatt3R(HostAdapter):
             from_e3nn_order(_of_both(output, "sh")),
         )
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         size = (2, *output[0]["means"].shape[1:3])
         changed = {
             "means": refined.means,
@@ -97,10 +99,10 @@ class Splatt3R(HostAdapter):
     def target_images(self, batch: Any) -> Tensor:
         return torch.stack([view["original_img"] for view in batch["target"]], 1)
 
-    def render_targets(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+    def render_targets(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         return wrapper.decoder(batch, *output, self.target_images(batch).shape[-2:])[0]
 
-    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+    def render_context(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         return self.render_targets(wrapper, output, {**batch, "target": batch["context"]})
 
     def scores_folder(self, wrapper: Any, config: Any) -> Path:

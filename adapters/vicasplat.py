@@ -14,7 +14,7 @@ from diff3r_adapters.pixelsplat_family import (
     world_to_camera,
 )
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import Expectation, HostAdapter, hookimpl
+from diff3r_plugin.plugin import NO_CALL, Call, Expectation, HostAdapter, hookimpl
 
 ENCODER = "src/model/encoder/vicasplat.py"
 POSES, INTRINSICS = "gaussian_camera_extrins", "gaussian_camera_intrins"
@@ -56,7 +56,9 @@ class VicaSplat(PixelSplatFamily):
         shaped = {name: getattr(scene, name).reshape(getattr(given, name).shape) for name in LENGTHS}
         return {**output, "gaussians": dataclasses.replace(given, **shaped)}
 
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         changed = super().with_gaussians(output, refined)
         return changed if cameras is None else {**changed, POSES: world_to_camera(cameras).to(output[POSES])}
 
@@ -70,16 +72,16 @@ class VicaSplat(PixelSplatFamily):
     def near_plane(self, wrapper: Any, near: Tensor) -> Tensor:
         return near if wrapper.decoder.cfg.use_gsplat else super().near_plane(wrapper, near)
 
-    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any, call: Call = NO_CALL) -> Views:
         return super().context_views(wrapper, _placed(context, output), output)
 
-    def render_context(self, wrapper: Any, output: Any, batch: Any) -> Tensor:
+    def render_context(self, wrapper: Any, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         return self.rendered(wrapper, output, _placed(batch["context"], output))
 
     def given_poses(self, wrapper: nn.Module, context: Any) -> Tensor | None:
         return world_to_camera(context["extrinsics"]) if "extrinsics" in context else None
 
-    def target_views(self, wrapper: nn.Module, batch: Any, output: Any) -> Views:
+    def target_views(self, wrapper: nn.Module, batch: Any, output: Any, call: Call = NO_CALL) -> Views:
         target = {**batch["target"], "image": 2 * batch["target"]["image"] - 1}
         return super().context_views(wrapper, target, output)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -137,6 +137,10 @@ class Gaussians:
         covariances = self.with_covariances().covariances
         assert covariances is not None
         return covariances
+
+    def replace(self, **changes: Any) -> Gaussians:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
         """Apply ``function`` to every tensor that is present."""

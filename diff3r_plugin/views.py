@@ -13,7 +13,6 @@ from torch import Tensor
 
 from diff3r_plugin.argument_types import batch_hint, kind, require_device, require_tensor
 
-
 DILATION = 0.3
 """Usual low-pass filter of 3D Gaussian splatting, px²."""
 

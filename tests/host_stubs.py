@@ -56,5 +56,8 @@ def context(
     }
 
 
-def wrapper(**decoder: Any) -> SimpleNamespace:
-    return SimpleNamespace(decoder=SimpleNamespace(**{"background_color": torch.zeros(3), **decoder}))
+def wrapper(per_pixel: int = 1, **decoder: Any) -> SimpleNamespace:
+    return SimpleNamespace(
+        encoder=SimpleNamespace(cfg=SimpleNamespace(gaussians_per_pixel=per_pixel, num_surfaces=1)),
+        decoder=SimpleNamespace(**{"background_color": torch.zeros(3), **decoder}),
+    )

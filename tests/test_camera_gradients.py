@@ -12,10 +12,11 @@ BACKEND = available_backends("cpu")[0]
 CAMERAS = ("world_to_camera", "intrinsics")
 
 
-def problem():
+def problem(**formation):
     """A scene whose images come from where it nearly is: residuals are small, so the Gauss-Newton form is exact."""
     truth, views = random_scene(gaussians=4, size=(8, 10), degree=1, seed=3)
     truth = Gaussians(truth.means, truth.covariances, truth.opacities * 0.8, truth.harmonics * 0.4)
+    views = views.replace(**formation)
     views = views.replace(images=render(truth, views, "torch"))
     return Gaussians(truth.means + 4e-4, truth.covariances, truth.opacities, truth.harmonics), views
 
@@ -59,9 +60,13 @@ def central_difference(loss, views, name, index, step=1e-5):
 
 
 @pytest.mark.parametrize("names", [CAMERAS, ("world_to_camera",)], ids=["poses and intrinsics", "poses"])
-@pytest.mark.parametrize("groups", [GROUPS, (*GROUPS, "poses")], ids=["poses stay", "poses move"])
-def test_cameras_get_their_gradients(groups, names):
-    start, views = problem()
+@pytest.mark.parametrize(
+    ("groups", "formation"),
+    [(GROUPS, {}), ((*GROUPS, "poses"), {}), (GROUPS, dict(antialiased=True, dilation=0.1))],
+    ids=["poses stay", "poses move", "antialiased"],
+)
+def test_cameras_get_their_gradients(groups, formation, names):
+    start, views = problem(**formation)
     cameras, refine = tracked(views, names), layer(groups)
     loss_of(start, cameras, refine).backward()
     entries = {"world_to_camera": [(0, 0, 0, 3), (0, 1, 2, 3)], "intrinsics": [(0, 0, 0, 0), (0, 1, 1, 2)]}

@@ -88,6 +88,8 @@ def test_rotations_are_rotations():
         (dict(image_size=(4, 4)), "disagrees"),
         (dict(near=torch.zeros(3)), r"near must be a number or have shape \[1, 2\]"),
         (dict(background=torch.zeros(4)), "three numbers"),
+        (dict(dilation=-0.1), r"dilation must be a finite number >= 0 .*got -0.1"),
+        (dict(dilation=float("nan")), "dilation must be a finite number"),
     ],
 )
 def test_views_name_what_does_not_fit(changes, message):
@@ -125,3 +127,20 @@ def test_weights_are_flattened_in_the_order_of_theta():
 def test_settings_are_checked_where_they_are_made(changes, message):
     with pytest.raises(ValueError, match=message):
         TTOConfig(**changes)
+
+
+def test_views_keep_their_image_formation():
+    views = Views(torch.eye(4)[None, None], torch.eye(3)[None, None], image_size=(2, 2), antialiased=True, dilation=1)
+    for same in (views.detach(), views.to(torch.float64), views.replace(near=0.5)):
+        assert same.antialiased is True and same.dilation == 1.0
+    for wrong in (dict(antialiased=1), dict(dilation="0.3"), dict(dilation=True)):
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            views.replace(**wrong)
+
+
+def test_gaussians_are_replaced_field_by_field():
+    scene = Gaussians(**tensors())
+    dimmer = scene.replace(opacities=0.5 * scene.opacities)
+    assert dimmer.means is scene.means and torch.equal(dimmer.opacities, 0.5 * scene.opacities)
+    with pytest.raises(ValueError, match="opacities must have shape"):
+        scene.replace(opacities=scene.opacities[:, :1])

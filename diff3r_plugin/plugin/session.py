@@ -60,6 +60,12 @@ class Session:
                 f"{' at ' + self.adapter.verified_commits[0] if self.adapter.verified_commits else ''}; "
                 "diff3r doctor shows the same list."
             )
+        if stale := self.adapter.without_call():
+            raise PluginError(
+                f"adapter {self.adapter.name!r} is written for another version of this plugin: {', '.join(stale)} must "
+                "take one more parameter, call=NO_CALL (diff3r_plugin.plugin.NO_CALL); context_of and batch_of_call "
+                "take it alone."
+            )
         poses = poses_of_stages(self.settings, self.adapter)
         patches_of = wrapper_patches if self.adapter.lightning else loop_patches
         for patch in patches_of(self.context, wrapper or self.adapter.wrapper_class()):

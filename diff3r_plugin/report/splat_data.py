@@ -33,6 +33,7 @@ class SplatData:
         focal: (fx, fy), px.
         center: Principal point, px.
         background: Color behind all Gaussians.
+        dilation, antialiased: Image formation, as in `Views`.
     """
 
     before: str
@@ -43,6 +44,8 @@ class SplatData:
     focal: tuple[float, float]
     center: tuple[float, float]
     background: tuple[float, float, float]
+    dilation: float
+    antialiased: bool
 
     @classmethod
     def of(cls, before: Gaussians, after: Gaussians, camera: Views) -> SplatData:
@@ -62,6 +65,8 @@ class SplatData:
             focal=(float(matrix[0, 0]), float(matrix[1, 1])),
             center=(float(matrix[0, 2]), float(matrix[1, 2])),
             background=tuple(camera.background.tolist()),
+            dilation=camera.dilation,
+            antialiased=camera.antialiased,
         )
 
 

@@ -53,6 +53,9 @@ class Batch:
 
 
 def _joined(parts: Sequence[Views]) -> Views:
+    formations = {(part.antialiased, part.dilation) for part in parts}
+    if len(formations) > 1:
+        raise ValueError(f"Views of one batch are rendered alike, got (antialiased, dilation) {sorted(formations)}.")
     return Views(
         torch.cat([part.world_to_camera for part in parts]),
         torch.cat([part.intrinsics for part in parts]),
@@ -60,4 +63,6 @@ def _joined(parts: Sequence[Views]) -> Views:
         torch.cat([part.near for part in parts]),
         torch.cat([part.far for part in parts]),
         background=parts[0].background,
+        antialiased=parts[0].antialiased,
+        dilation=parts[0].dilation,
     )

@@ -32,12 +32,12 @@ class TestTransPlat(AdapterContract):
 
 class TestPixelSplatWithThreeSamples(AdapterContract):
     def example(self):
-        return Example(PixelSplat(), stub.wrapper(), stub.context(), stub.host_gaussians(per_pixel=3), stub.B, 3)
+        return Example(PixelSplat(), stub.wrapper(3), stub.context(), stub.host_gaussians(per_pixel=3), stub.B)
 
 
 class TestZPressorWithOneCenterOfTwoViews(AdapterContract):
     def example(self):
-        return Example(ZPressorMVSplat(), stub.wrapper(), stub.context(), stub.host_gaussians(views=1), stub.B, None)
+        return Example(ZPressorMVSplat(), stub.wrapper(), stub.context(), stub.host_gaussians(views=1), stub.B)
 
 
 class TestZPressorDepthSplatWithIntermediateDepths(AdapterContract):
@@ -45,7 +45,7 @@ class TestZPressorDepthSplatWithIntermediateDepths(AdapterContract):
         scene = stub.host_gaussians(2 * stub.B, coefficients=9, views=1)
         noted = WithNotes(**vars(scene), extra_info={"center_views": torch.zeros(stub.B, 1, dtype=torch.long)})
         output = {"gaussians": noted, "depths": torch.rand(2 * stub.B, 1, 6, 8)}
-        return Example(ZPressorDepthSplat(), stub.wrapper(), stub.context(), output, stub.B, None)
+        return Example(ZPressorDepthSplat(), stub.wrapper(), stub.context(), output, stub.B)
 
 
 @dataclass

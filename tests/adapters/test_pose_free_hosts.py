@@ -81,12 +81,12 @@ def vicasplat(use_gsplat: bool = False) -> SimpleNamespace:
 
 
 def wrapper_of_anysplat():
-    return SimpleNamespace(model=SimpleNamespace(decoder=SimpleNamespace(background_color=torch.ones(3))))
+    return SimpleNamespace(model=SimpleNamespace(encoder=None, decoder=SimpleNamespace(background_color=torch.ones(3))))
 
 
 class TestAnySplat(AdapterContract):
     def example(self):
-        return Example(AnySplat(), wrapper_of_anysplat(), stub.context()["image"], voxels(), B, None)
+        return Example(AnySplat(), wrapper_of_anysplat(), stub.context()["image"], voxels(), B)
 
 
 class TestVicaSplat(AdapterContract):
@@ -98,7 +98,7 @@ class TestEcoSplat(AdapterContract):
     def example(self):
         wrapper = stub.wrapper()
         wrapper.training = False
-        return Example(EcoSplat(), wrapper, stub.context(), pruned(), B, None)
+        return Example(EcoSplat(), wrapper, stub.context(), pruned(), B)
 
 
 @pytest.mark.parametrize("adapter", [AnySplat(), EcoSplat()], ids=lambda a: a.name)

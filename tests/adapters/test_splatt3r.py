@@ -7,6 +7,7 @@ import torch
 from family_decoder import family_decoder, load_rasterizer
 
 from diff3r_adapters.splatt3r import Splatt3R
+from diff3r_plugin.plugin import Call
 from diff3r_plugin.plugin.host.contract import AdapterContract, Example
 from diff3r_plugin.render import render
 
@@ -43,13 +44,13 @@ def predictions(seed: int = 0):
 class TestSplatt3R(AdapterContract):
     def example(self):
         wrapper = SimpleNamespace(decoder=SimpleNamespace(background_color=torch.zeros(3)))
-        return Example(Splatt3R(), wrapper, views(), predictions(), stub.B)
+        return Example(Splatt3R(), wrapper, views(), predictions(), stub.B, Call(wrapper, tuple(views())))
 
 
 def test_both_arguments_are_the_context_however_they_are_given():
     first, second = views()
-    assert Splatt3R().context_of((first, second), {}) == [first, second]
-    assert Splatt3R().context_of((first,), {"view2": second}) == [first, second]
+    assert Splatt3R().context_of(Call(None, (first, second))) == [first, second]
+    assert Splatt3R().context_of(Call(None, (first,), {"view2": second})) == [first, second]
 
 
 def test_cameras_stand_in_the_frame_of_the_first_view_and_render_as_the_decoder_does():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.plugin import HostAdapter
+from diff3r_plugin.plugin import Call, HostAdapter
 from diff3r_plugin.plugin.host.contract import AdapterContract, Example
 
 PAGE = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def adapters() -> dict[str, type[HostAdapter]]:
     found = {}
     for block in BLOCKS:
         names: dict[str, object] = {"__name__": "example"}
-        if "diff3r_plugin.plugin.contract" in block:  # a test, not an adapter
+        if "diff3r_plugin.plugin.host.contract" in block:  # a test, not an adapter
             continue
         exec(compile(block, "docs/adapters.md", "exec"), names)
         made = [v for v in names.values() if inspect.isclass(v) and v.__module__ == "example"]
@@ -44,13 +44,13 @@ def poses() -> torch.Tensor:
 
 
 OUTPUTS = {
-    "pose_predicting": lambda: ({"gaussians": stub.host_gaussians(), "poses": poses()}, 1),
-    "two_grids": lambda: (grids(), None),
-    "one_call_a_target": lambda: (stub.host_gaussians(), 1),
-    "centers": lambda: (stub.host_gaussians(views=1), None),
-    "list_of_scenes": lambda: (scenes_of_two_sizes(), None),
-    "with_mean": lambda: (stub.host_gaussians(), 1),
-    "merging": lambda: (stub.HostGaussians(**{n: v[:, :31] for n, v in vars(stub.host_gaussians()).items()}), None),
+    "pose_predicting": lambda: {"gaussians": stub.host_gaussians(), "poses": poses()},
+    "two_grids": lambda: grids(),
+    "one_call_a_target": lambda: stub.host_gaussians(),
+    "centers": lambda: stub.host_gaussians(views=1),
+    "list_of_scenes": lambda: scenes_of_two_sizes(),
+    "with_mean": lambda: stub.host_gaussians(),
+    "merging": lambda: stub.HostGaussians(**{n: v[:, :31] for n, v in vars(stub.host_gaussians()).items()}),
 }
 
 
@@ -76,8 +76,7 @@ def test_every_kind_of_host_has_its_example():
 def test_it_keeps_the_contract(name, check):
     class Contract(AdapterContract):
         def example(self):
-            output, per_pixel = OUTPUTS[name]()
-            return Example(ADAPTERS[name](), stub.wrapper(), stub.context(), output, stub.B, per_pixel)
+            return Example(ADAPTERS[name](), stub.wrapper(), stub.context(), OUTPUTS[name](), stub.B)
 
     getattr(Contract(), check)()
 
@@ -88,7 +87,7 @@ def test_the_grids_and_their_absence_are_declared():
 
 
 def test_refined_cameras_go_back_into_the_output_and_targets_keep_those_of_the_data():
-    adapter, (output, _) = ADAPTERS["pose_predicting"](), OUTPUTS["pose_predicting"]()
+    adapter, output = ADAPTERS["pose_predicting"](), OUTPUTS["pose_predicting"]()
     moved = torch.linalg.inv(poses()).roll(1, 1)
     written = adapter.with_gaussians(output, adapter.gaussians(output, stub.B), moved)
     torch.testing.assert_close(written["poses"], torch.linalg.inv(moved))
@@ -100,8 +99,12 @@ def test_refined_cameras_go_back_into_the_output_and_targets_keep_those_of_the_d
 def test_a_call_is_about_the_target_it_is_given():
     adapter = ADAPTERS["one_call_a_target"]()
     batch = {"context": 1, "target": 2, "scene": ["a"]}
-    assert adapter.batch_of_call(batch, (1, 0), {"target": 3}) == {"context": 1, "target": 3, "scene": ["a"]}
-    assert adapter.batch_of_call(batch, (1, 0), {}) == batch
+    assert adapter.batch_of_call(Call(None, (1, 0), {"target": 3}, batch)) == {
+        "context": 1,
+        "target": 3,
+        "scene": ["a"],
+    }
+    assert adapter.batch_of_call(Call(None, (1, 0), {}, batch)) == batch
 
 
 def test_a_mean_of_the_encoder_is_named_once_there_is_one():

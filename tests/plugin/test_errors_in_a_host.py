@@ -11,14 +11,14 @@ import pytest
 import torch
 from plugin import stub_host
 
-from diff3r_plugin.plugin import PluginError, session
+from diff3r_plugin.plugin import NO_CALL, PluginError, session
 from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.proximal import ProximalWeights
 
 
 def too_few_scenes(attachment):
     adapter, right = attachment.context.adapter, attachment.context.adapter.gaussians
-    adapter.gaussians = lambda output, scenes: right(output, scenes).map(lambda t: t[:1])
+    adapter.gaussians = lambda output, scenes, call: right(output, scenes).map(lambda t: t[:1])
 
 
 def other_resolution(attachment):
@@ -39,7 +39,7 @@ def no_images(attachment):
 def quaternions_missing(attachment):
     adapter, right = attachment.context.adapter, attachment.context.adapter.gaussians
 
-    def gaussians(output, scenes):
+    def gaussians(output, scenes, call=NO_CALL):
         scene = right(output, scenes)
         return dataclasses.replace(scene, covariances=None, scales=torch.ones_like(scene.means))
 
@@ -126,7 +126,7 @@ def test_a_prediction_that_nobody_sees_later_on_does_not_end_the_training(tmp_pa
         model = wrapper_class()
         adapter, right = attachment_of(model).context.adapter, attachment_of(model).context.adapter.gaussians
 
-        def gaussians(output, scenes):
+        def gaussians(output, scenes, call=NO_CALL):
             scene = right(output, scenes)
             return scene if model.global_step == 0 else dataclasses.replace(scene, means=scene.means - 100)
 

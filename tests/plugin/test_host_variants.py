@@ -16,7 +16,7 @@ from plugin.stub_host import StubAdapter, StubEncoder
 
 from diff3r_adapters.hisplat import HiSplat
 from diff3r_plugin.alignment import PixelGrid
-from diff3r_plugin.plugin import ViewChoice
+from diff3r_plugin.plugin import NO_CALL, ViewChoice
 from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 
 
@@ -165,10 +165,10 @@ class ThreefoldEncoder(StubEncoder):
 class IntermediateAdapter(StubAdapter):
     """DepthSplat in training: scenes of intermediate depths first, the final ones last."""
 
-    def gaussians(self, output, scenes):
+    def gaussians(self, output, scenes, call=NO_CALL):
         return super().gaussians(last(output, scenes), scenes)
 
-    def with_gaussians(self, output, refined, cameras=None):
+    def with_gaussians(self, output, refined, cameras=None, call=NO_CALL):
         final = super().with_gaussians(last(output, refined.batch_size), refined)
         joined = {n: torch.cat([v[: -refined.batch_size], vars(final)[n]]) for n, v in vars(output).items()}
         return dataclasses.replace(output, **joined)

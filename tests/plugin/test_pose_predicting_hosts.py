@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diff3r_adapters.pixelsplat_family import PixelSplatFamily
 from diff3r_adapters.spfsplat import SPFSplat
 from diff3r_plugin.metrics import psnr
-from diff3r_plugin.plugin import PluginError
+from diff3r_plugin.plugin import Call, PluginError
 from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.render import render
 
@@ -147,7 +147,7 @@ def test_the_poses_of_the_data_on_request(tmp_path, source):
 def test_a_list_of_batches_is_one_batch_of_scenes():
     context, target = {"image": torch.zeros(2, 2, 3, 6, 8)}, {"image": torch.zeros(2, 1, 3, 6, 8)}
     batches = [{"scene": ["a"], "target": None}, {"scene": ["b"], "target": None}]
-    found = Adapter().batch_of_call(batches, (context, 0), {"target": target})
+    found = Adapter().batch_of_call(Call(None, (context, 0), {"target": target}, batches))
     assert found["scene"] == ["a", "b"] and found["context"] is context and found["target"] is target
 
 

@@ -13,6 +13,7 @@ from diff3r_plugin.plugin.head_training.head_state import HeadState
 from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.encoder_calls import EncoderCalls
 from diff3r_plugin.plugin.refining.refiner import Refiner
+from diff3r_plugin.plugin.refining.stage_counts import StageCounts
 from diff3r_plugin.plugin.scoring.reporting import Reporter
 
 
@@ -37,6 +38,7 @@ class Attachment:
         if context.settings.base_search_every:
             self.base_search = BaseSearch(wrapper, context, self.refiner.weights.head)
         self.calls = EncoderCalls(wrapper, context, self.refiner)
+        self.stages = StageCounts(context, self.calls.method.name)
         self.reporter = Reporter(wrapper, context, self.head, self.refiner)
         self.patches = Patches()
         for patch in self._instance_patches():
@@ -48,14 +50,14 @@ class Attachment:
 
     def _instance_patches(self) -> list[Patch]:
         calls, adapter = self.calls, self.context.adapter
-        encoder = adapter.encoder(self.wrapper)
-        if not callable(getattr(encoder, adapter.refined.name, None)):
+        encoder, refined = adapter.encoder(self.wrapper), calls.method
+        if not callable(getattr(encoder, refined.name, None)):
             raise PluginError(
-                f"the encoder {type(encoder).__name__} has no method {adapter.refined.name!r}, which adapter "
+                f"the encoder {type(encoder).__name__} has no method {refined.name!r}, which adapter "
                 f"{adapter.name!r} says is the one that is refined."
             )
         patches = [
-            Patch(encoder, adapter.refined.name, calls.refining, f"refines the {adapter.refined.side} of the encoder"),
+            Patch(encoder, refined.name, calls.refining, f"refines the {refined.side} of the encoder"),
             Patch(self.wrapper, "load_state_dict", self._loading, "takes the head from a bare state dict, too"),
         ]
         if not self.head.carried:  # a copy has this change from its model
@@ -65,6 +67,9 @@ class Attachment:
             patches.append(
                 Patch(self.wrapper, "data_shim", calls.noting_the_batch, "notes the batch the host works with")
             )
+        owner, method = _owner(self.wrapper, adapter.draws)
+        if adapter.draws and callable(getattr(owner, method, None)):
+            patches.append(Patch(owner, method, calls.noting_images, "notes what the host's test renders"))
         for path in () if self.context.settings.refine_extra else adapter.unrefined:
             owner, method = _owner(self.wrapper, path)
             if callable(getattr(owner, method, None)):  # hosts build some of these only on request
@@ -76,8 +81,9 @@ class Attachment:
         adapter = self.context.adapter
         for encoder in adapter.encoder_copies(self.wrapper):
             if not any(patch.owner is encoder for patch in self.patches):
-                why = f"refines the {adapter.refined.side} of a copy of the encoder, in validation and test"
-                self.patches.apply(Patch(encoder, adapter.refined.name, self.calls.refining_a_copy(encoder), why))
+                method = self.calls.method
+                why = f"refines the {method.side} of a copy of the encoder, in validation and test"
+                self.patches.apply(Patch(encoder, method.name, self.calls.refining_a_copy(encoder), why))
 
     def _loading(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def load_state_dict(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -37,11 +37,12 @@ def _step(stage: str, context: RunContext, original: Original, self: Any, batch:
         return original(self, batch, *args, **kwargs)
     if stage == "test" and attachment.reporter.leaves_out(batch):
         return None
-    step = Step(stage, batch)
+    step, warming_up = Step(stage, batch), attachment.calls.warming_up(stage)
     if stage != "train":
         attachment.take_in_copies()
     with attachment.calls.within(step):
         result = original(self, batch, *args, **kwargs)
+        attachment.stages.add(step, warming_up)
         with attachment.calls.left_alone():
             attachment.reporter.report(step)
             if stage == "train":
@@ -53,9 +54,17 @@ def _step(stage: str, context: RunContext, original: Original, self: Any, batch:
     return with_parameters(result, attachment.head.trained_parameters) if stage == "train" else result
 
 
+def _on_stage_end(stage: str, context: RunContext, original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
+    attachment = attachment_of(self)
+    if attachment is not None:
+        attachment.stages.end(stage)
+    return original(self, *args, **kwargs)
+
+
 def _on_test_end(context: RunContext, original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
     attachment = attachment_of(self)
     if attachment is not None:  # first: nothing is lost when the host's own end of the test fails
+        attachment.stages.end("test")
         attachment.reporter.finish_test()
     return original(self, *args, **kwargs)
 
@@ -102,6 +111,8 @@ CHANGES = {
         partial(_step, "test"),
         "encoder calls inside are refined; scores before and after are recorded; an interrupted test is resumed",
     ),
+    "on_train_end": Change(partial(_on_stage_end, "train"), "says if no step was refined"),
+    "on_validation_end": Change(partial(_on_stage_end, "val"), "says if no step was refined"),
     "on_test_end": Change(_on_test_end, "writes diff3r_scores.json and .csv and prints the table"),
     "configure_optimizers": Change(_configure_optimizers, "gives the head an optimizer that follows the host's"),
     "on_save_checkpoint": Change(_on_save_checkpoint, "puts the head under the checkpoint's own key 'diff3r'"),

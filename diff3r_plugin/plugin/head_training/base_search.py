@@ -87,7 +87,9 @@ class BaseSearch:
                 _Remembered(
                     refinement.gaussians,
                     refinement.views,
-                    self.context.adapter.target_views(self.wrapper, call.batch, refinement.before).detach(),
+                    self.context.adapter.target_views(
+                        self.wrapper, call.batch, refinement.before, refinement.call
+                    ).detach(),
                     weights,
                     None if refinement.confidence is None else refinement.confidence.detach(),
                     self.head.base_weights(),

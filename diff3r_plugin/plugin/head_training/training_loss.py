@@ -37,7 +37,7 @@ def with_unrefined_loss(result: Any, weight: float, adapter: HostAdapter, wrappe
 
     def plus_error(loss: Tensor) -> Tensor:
         for call in step.calls:
-            rendered = adapter.render_targets(wrapper, call.refinement.before, call.batch)
+            rendered = adapter.render_targets(wrapper, call.refinement.before, call.batch, call.refinement.call)
             error = ((rendered - adapter.target_images(call.batch)) ** 2).mean()
             loss = loss + weight / len(step.calls) * error.to(loss)
         return loss

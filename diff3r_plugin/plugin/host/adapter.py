@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from diff3r_plugin.alignment import PixelGrid
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.host.call import NO_CALL, Call
 from diff3r_plugin.plugin.host.checkout import Checkout, Expectation
 from diff3r_plugin.plugin.host.chosen_views import ViewChoice
 from diff3r_plugin.plugin.host.feature_tap import Tap
@@ -43,6 +45,10 @@ class HostAdapter(ABC):
             batches of ``loader`` are the steps.
         loader: ``module:class`` of what a loop without Lightning draws its batches from, by iterating over it.
         refined: The method of `encoder` whose calls are refined, by what it returns or by what it is given.
+        mutable: Parameters of that method whose arguments `with_gaussians` writes to (a dictionary that the host's
+            encoder notes cameras in, and its losses read).
+        draws: Method of the wrapper, by its dotted path, whose images the host's test judges ("decoder.forward"): the
+            end of a test compares them with what was refined. Empty: nothing is compared.
         tap: Where the uncertainty head reads features; None: it sees images and initial Gaussians instead.
         chosen_views: Where the encoder says which context views its Gaussians stand on; None: all of them.
         along_rays: Whether every Gaussian lies on the ray through its pixel, which is then checked once a stage.
@@ -64,12 +70,20 @@ class HostAdapter(ABC):
     lightning: bool = True
     loader: str = "torch.utils.data:DataLoader"
     refined: RefinedMethod = RefinedMethod()
+    mutable: tuple[str, ...] = ()
+    draws: str = ""
     tap: Tap | None = None
     chosen_views: ViewChoice | None = None
     along_rays: bool = False
     encoder_sees_poses: bool = True
     predicts_poses: bool = False
     unrefined: tuple[str, ...] = ()
+
+    @classmethod
+    def without_call(cls) -> list[str]:
+        """Methods of an adapter that cannot be given the call which an output came from."""
+        takers = ("context_views", "gaussians", "with_gaussians", "target_views", "render_targets", "render_context")
+        return [name for name in takers if "call" not in inspect.signature(getattr(cls, name)).parameters]
 
     @classmethod
     def recognizes(cls, checkout: Checkout) -> bool:
@@ -139,13 +153,13 @@ class HostAdapter(ABC):
         """`tap`, or another one where a host has encoders of several kinds."""
         return self.tap
 
-    def context_of(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """The context views among the arguments of an encoder call."""
-        return arguments[0] if arguments else named["context"]
+    def refined_of(self, encoder: nn.Module) -> RefinedMethod:
+        """`refined`, or another method where the host's configuration decides which one carries the scene."""
+        return self.refined
 
-    def context_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """The context views of an encoder call: those `context_of` finds, or those of the batch if it is given none."""
-        return self.context_of(arguments, named)
+    def context_of(self, call: Call) -> Any:
+        """The context views of a call: its first argument, or the one named "context"; others are in ``call.batch``."""
+        return call.arguments[0] if call.arguments else call.named["context"]
 
     def alignment(self, encoder: nn.Module) -> tuple[PixelGrid, ...] | None:
         """The pixel grids that the Gaussians stand on, in the order of the Gaussians; None: they stand on no grid.
@@ -154,19 +168,28 @@ class HostAdapter(ABC):
         """
         return (PixelGrid(per_pixel=self.gaussians_per_pixel(encoder)),)
 
-    def batch_of_call(self, batch: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """The part of a batch that one encoder call is about, in the form of a batch.
+    def batch_of_call(self, call: Call) -> Any:
+        """The part of the step's batch that one call is about, in the form of a batch.
 
         The batch itself, unless a host calls its encoder several times a step, or gathers its batch within the step.
         """
-        return batch
+        return call.batch
 
     @abstractmethod
-    def context_views(self, wrapper: nn.Module, context: Any, output: Any) -> Views:
-        """Cameras and images of the context views; images in [0, 1], intrinsics in pixels.
+    def context_views(self, wrapper: nn.Module, context: Any, output: Any, call: Call = NO_CALL) -> Views:
+        """Cameras and images of the context views, and the image formation of the host's renderer.
 
-        Cameras that the host predicts are taken from the encoder's ``output``, with their graph.
+        Images in [0, 1], intrinsics in pixels. Cameras that the host predicts are taken from the encoder's ``output``
+        (or from an argument that it writes to), with their graph.
         """
+
+    def poses_source(self, call: Call) -> str | None:
+        """Whose poses the prediction of a call lies among, for hosts that change it from call to call.
+
+        "batch": those of the data, which are then held; "predicted"; None: as ``diff3r.context_poses`` says for the
+        stage. Asked where that setting is "auto".
+        """
+        return None
 
     def given_poses(self, wrapper: nn.Module, context: Any) -> Tensor | None:
         """For hosts that predict poses: ``world_to_camera`` of the context in the data; None where it has none."""
@@ -177,15 +200,25 @@ class HostAdapter(ABC):
         return True
 
     @abstractmethod
-    def gaussians(self, output: Any, scenes: int) -> Gaussians:
+    def gaussians(self, output: Any, scenes: int, call: Call = NO_CALL) -> Gaussians:
         """The ``scenes`` scenes in an encoder's output that are to be refined, with their graph."""
 
+    def visible(self, call: Call, gaussians: Gaussians) -> Tensor | None:
+        """Which Gaussians the host's decoder keeps, ``[B, N]`` bool; None: all of them.
+
+        For decoders that drop some (by their opacity, say) before they render: those are neither rendered nor moved.
+        """
+        return None
+
     @abstractmethod
-    def with_gaussians(self, output: Any, refined: Gaussians, cameras: Tensor | None = None) -> Any:
+    def with_gaussians(
+        self, output: Any, refined: Gaussians, cameras: Tensor | None = None, call: Call = NO_CALL
+    ) -> Any:
         """The same kind of output with another scene; what the plugin does not refine is carried over.
 
         ``cameras``: refined ``world_to_camera`` of the context views, None where they did not move. A host that
-        predicts poses gets them where its decoder and losses read them; others need not look at them.
+        predicts poses gets them where its decoder and losses read them; others need not look at them. Arguments that
+        `mutable` names may be written to: they are the host's own for the final result, and copies for every other.
         """
 
     def corrupted_pixels(self, batch: Any) -> Tensor | None:
@@ -196,17 +229,22 @@ class HostAdapter(ABC):
     def target_images(self, batch: Any) -> Tensor:
         """Ground truth of the target views, ``[B, V, 3, H, W]`` in [0, 1]."""
 
-    def target_views(self, wrapper: nn.Module, batch: Any, output: Any) -> Views:
+    def target_views(self, wrapper: nn.Module, batch: Any, output: Any, call: Call = NO_CALL) -> Views:
         """Cameras and images of the target views, as ``context_views`` gives those of the context."""
-        return self.context_views(wrapper, batch["target"], output).replace(images=self.target_images(batch))
+        views = self.context_views(wrapper, batch["target"], output, call)
+        return views.replace(images=self.target_images(batch))
 
     @abstractmethod
-    def render_targets(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor:
+    def render_targets(self, wrapper: nn.Module, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor:
         """The target views as the host's own decoder renders them, ``[B, V, 3, H, W]``."""
 
-    def render_context(self, wrapper: nn.Module, output: Any, batch: Any) -> Tensor | None:
+    def render_context(self, wrapper: nn.Module, output: Any, batch: Any, call: Call = NO_CALL) -> Tensor | None:
         """The context views as the host's own decoder renders them, ``[B, V, 3, H, W]``; None: it cannot."""
         return None
+
+    def drawn_images(self, drawn: Any) -> Tensor:
+        """The images in what `draws` returned, ``[B, V, 3, H, W]``."""
+        return drawn.color
 
     def scene_names(self, batch: Any) -> list[str]:
         """Names of the scenes of a batch: those under "scene"; where there are none, made from the target images."""

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.host.adapter import HostAdapter
+from diff3r_plugin.plugin.host.call import Call
+from diff3r_plugin.views import Views
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Example:
         context: What the encoder was given.
         output: What it returned.
         scenes: How many scenes the context holds.
-        gaussians_per_pixel: What the host predicts for each pixel of the context views; None where they stand on no
-            grid, or not on all views.
+        call: How the host called its encoder (or the method that is refined); None: ``encoder(context, 0)`` in a test
+            whose batch is ``{"context": context}``.
     """
 
     adapter: HostAdapter
@@ -38,7 +40,27 @@ class Example:
     context: Any
     output: Any
     scenes: int
-    gaussians_per_pixel: int | None = 1
+    call: Call | None = None
+
+    @property
+    def made(self) -> Call:
+        """The call, made up where it was not given."""
+        if self.call is not None:
+            return self.call
+        return Call(self.wrapper, (self.context, 0), {}, {"context": self.context}, "test", ("context", "global_step"))
+
+    def gaussians(self, output: Any = None) -> Gaussians:
+        """The scenes in an output of the call, by default in the example's."""
+        return self.adapter.gaussians(self.output if output is None else output, self.scenes, self.made)
+
+    def views(self) -> Views:
+        """The context views of the call."""
+        context = self.adapter.context_of(self.made)
+        return self.adapter.context_views(self.wrapper, context, self.output, self.made)
+
+    def written(self, refined: Gaussians) -> Any:
+        """The example's output with another scene."""
+        return self.adapter.with_gaussians(self.output, refined, None, self.made.with_copies(self.adapter.mutable))
 
 
 class AdapterContract:
@@ -55,17 +77,17 @@ class AdapterContract:
 
     def test_gaussians_are_activated_and_as_many_as_the_pixels(self) -> None:
         example = self.example()
-        gaussians = example.adapter.gaussians(example.output, example.scenes)
-        views = example.adapter.context_views(example.wrapper, example.context, example.output)
+        gaussians, views = example.gaussians(), example.views()
         assert gaussians.batch_size == example.scenes == views.batch_size
-        if example.gaussians_per_pixel is not None:
-            height, width = views.image_size
-            assert gaussians.num_gaussians == views.num_views * height * width * example.gaussians_per_pixel
+        grids = example.adapter.alignment(example.adapter.encoder(example.wrapper))
+        if grids is not None and example.adapter.chosen_views is None:
+            expected = sum(grid.count(views.num_views, *views.image_size) for grid in grids)
+            assert gaussians.num_gaussians == expected, "alignment() must count the Gaussians that there are"
         assert ((gaussians.opacities >= 0) & (gaussians.opacities <= 1)).all(), "opacities must be activated"
 
     def test_views_are_what_the_layer_expects(self) -> None:
         example = self.example()
-        views = example.adapter.context_views(example.wrapper, example.context, example.output)
+        views = example.views()
         assert views.images is not None
         assert views.images.min() >= 0 and views.images.max() <= 1, "images must lie in [0, 1]"
         height, width = views.image_size
@@ -82,8 +104,7 @@ class AdapterContract:
     def test_there_and_back_changes_nothing(self) -> None:
         example = self.example()
         given = copy.deepcopy(example.output)
-        gaussians = example.adapter.gaussians(example.output, example.scenes)
-        back = example.adapter.with_gaussians(example.output, gaussians)
+        back = example.written(example.gaussians())
         assert type(back) is type(example.output), "callers distinguish the kinds of output"
         for before, after in zip(_tensors(given), _tensors(back), strict=True):
             assert before.shape == after.shape and before.dtype == after.dtype
@@ -93,7 +114,7 @@ class AdapterContract:
 
     def test_what_is_written_is_read_again(self) -> None:
         example = self.example()
-        gaussians = example.adapter.gaussians(example.output, example.scenes)
+        gaussians = example.gaussians()
         there = (gaussians.opacities > 0).to(gaussians.means)[..., None]  # the others are padding, which stays
         moved = Gaussians(
             gaussians.means + 0.5 * there,
@@ -103,7 +124,7 @@ class AdapterContract:
             None if gaussians.scales is None else gaussians.scales * (1 + there),
             gaussians.quats,
         )
-        read = example.adapter.gaussians(example.adapter.with_gaussians(example.output, moved), example.scenes)
+        read = example.gaussians(example.written(moved))
         for name in ("means", "covariances", "opacities", "harmonics", "scales", "quats"):
             wanted, found = getattr(moved, name), getattr(read, name)
             assert (wanted is None) == (found is None)
@@ -111,23 +132,35 @@ class AdapterContract:
 
     def test_gradients_pass_both_ways(self) -> None:
         example = self.example()
-        gaussians = example.adapter.gaussians(example.output, example.scenes)
+        gaussians = example.gaussians()
         leaves = gaussians.map(lambda t: t.detach().clone().requires_grad_())
-        written = example.adapter.with_gaussians(example.output, leaves)
-        read = example.adapter.gaussians(written, example.scenes)
+        read = example.gaussians(example.written(leaves))
         torch.stack([t.sum() for t in read.tensors()]).sum().backward()
         for leaf in leaves.tensors():
             assert leaf.grad is not None and leaf.grad.abs().sum() > 0
+
+    def test_what_the_decoder_keeps_is_told_for_every_gaussian(self) -> None:
+        example = self.example()
+        gaussians = example.gaussians()
+        kept = example.adapter.visible(example.made, gaussians)
+        if kept is not None:
+            assert kept.dtype == torch.bool and kept.shape == gaussians.opacities.shape
+            assert kept.any(), "a decoder that keeps nothing renders nothing"
+
+    def test_the_source_of_its_poses_is_one_it_has(self) -> None:
+        example = self.example()
+        source = example.adapter.poses_source(example.made)
+        assert source in (None, "batch", "predicted")
+        assert source != "predicted" or example.adapter.predicts_poses
 
     def test_it_works_on_inference_tensors(self) -> None:
         with torch.inference_mode():
             example = self.example()
             example.context = copy.deepcopy(example.context)
         with torch.inference_mode(False), torch.no_grad():
-            views = example.adapter.context_views(example.wrapper, example.context, example.output)
-            gaussians = example.adapter.gaussians(example.output, example.scenes).map(torch.clone)
-            written = example.adapter.with_gaussians(example.output, gaussians)
-            read = example.adapter.gaussians(written, example.scenes)
+            views = example.views()
+            gaussians = example.gaussians().map(torch.clone)
+            read = example.gaussians(example.written(gaussians))
         assert views.batch_size == example.scenes
         torch.testing.assert_close(read.means, gaussians.means)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from diff3r_plugin.plugin.errors import announced
+from diff3r_plugin.plugin.host.call import Call
 from diff3r_plugin.plugin.host.host_loop import loop_of
 from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.refiner import Refiner
@@ -28,6 +30,8 @@ class EncoderCalls:
 
     def __init__(self, wrapper: nn.Module, context: RunContext, refiner: Refiner) -> None:
         self.wrapper, self.context, self.refiner = wrapper, context, refiner
+        self.method = context.adapter.refined_of(context.adapter.encoder(wrapper))
+        self.parameters: tuple[str, ...] = ()
         self._steps: list[Step] = []  # the innermost last
         self._left_alone = 0
 
@@ -50,7 +54,7 @@ class EncoderCalls:
             self._left_alone -= 1
 
     def refining(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """The encoder's `HostAdapter.refined`, with a refined scene where one is wanted."""
+        """The encoder's method that carries its scene, with a refined one where that is wanted."""
         return self._refining(method, self.refiner, ("train", "val", "test"))
 
     def refining_a_copy(self, encoder: nn.Module) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -58,10 +62,11 @@ class EncoderCalls:
         return partial(self._refining, refiner=self.refiner.of_a_copy(encoder), stages=("val", "test"))
 
     def _refining(self, method: Callable[..., Any], refiner: Refiner, stages: tuple[str, ...]) -> Callable[..., Any]:
-        refined = self.context.adapter.refined.refining(method, partial(self._refined, refiner, stages))
+        self.parameters = tuple(inspect.signature(method).parameters)
+        refined = self.method.refining(method, partial(self._refined, refiner, stages))
 
         def refining_method(*args: Any, **kwargs: Any) -> Any:
-            if self.context.adapter.refined.side == "output":
+            if self.method.side == "output":
                 refiner.before_encoder()
                 return refined(*args, **kwargs)
             try:  # features were read on the way here
@@ -80,17 +85,18 @@ class EncoderCalls:
             return output
         if step.stage not in stages or not self._wanted(step.stage, output):
             return output
-        encoder_context = adapter.context_of_call(step.batch, args, kwargs)
-        if self._warming_up(step.stage):
+        call = Call(self.wrapper, args, kwargs, step.batch, step.stage, self.parameters)
+        if self.warming_up(step.stage):
             if self.context.settings.confidence_supervision:
-                step.confidence = refiner.confidence_alone(output, encoder_context)
+                step.confidence = refiner.confidence_alone(output, call)
             return output
-        batch = adapter.batch_of_call(step.batch, args, kwargs)
+        with refiner.reader.reading(output):
+            batch = adapter.batch_of_call(call)
         if torch.is_grad_enabled():
-            refinement = refiner(output, encoder_context, step.stage)
+            refinement = refiner(output, call)
         else:  # evaluation runs in inference mode, whose tensors cannot take part in the solver
             with torch.inference_mode(False), torch.no_grad():
-                refinement = refiner(output, encoder_context, step.stage)
+                refinement = refiner(output, call)
         step.calls.append(RefinedCall(refinement, batch))
         return refinement.after
 
@@ -102,6 +108,17 @@ class EncoderCalls:
                 return method(*args, **kwargs)
 
         return unrefined
+
+    def noting_images(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method that renders for the host's metrics; a step of a test learns what it gave."""
+
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            drawn = method(*args, **kwargs)
+            if self._steps and not self._left_alone and self._steps[-1].stage == "test":
+                self._steps[-1].drawn.append(self.context.adapter.drawn_images(drawn).detach())
+            return drawn
+
+        return noting
 
     def noting_the_batch(self, data_shim: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The host's ``data_shim``, of which the step learns the result: that is what the host works with."""
@@ -117,5 +134,6 @@ class EncoderCalls:
     def _wanted(self, stage: str, output: Any) -> bool:
         return stage in self.context.settings.refine and self.context.adapter.refinable(output)
 
-    def _warming_up(self, stage: str) -> bool:
+    def warming_up(self, stage: str) -> bool:
+        """Whether calls are not refined yet (``diff3r.warm_up_steps``)."""
         return stage == "train" and loop_of(self.wrapper).step < self.context.settings.warm_up_steps

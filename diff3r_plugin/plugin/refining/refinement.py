@@ -12,7 +12,9 @@ from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
+from diff3r_plugin.plugin.host.call import NO_CALL, Call
 from diff3r_plugin.plugin.refining.pose_estimation import PoseEstimate, pose_errors
+from diff3r_plugin.plugin.refining.pruned import Pruned
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.views import Views
 
@@ -35,6 +37,9 @@ class Refinement:
         poses: What became of the poses where they were estimated; None where those of the data were used.
         given_cameras: ``world_to_camera`` of the context views in the data, NaN where it has none.
         predicted: Whether the context cameras come from the encoder's output.
+        pruned: What of the prediction is rendered; None: all of it.
+        call: The call of the host, mutable arguments as the host's method left them.
+        call_after: The same, mutable arguments as the refined scene left them.
     """
 
     before: Any
@@ -50,6 +55,9 @@ class Refinement:
     poses: PoseEstimate | None
     given_cameras: Float[Tensor, "B V 4 4"]
     predicted: bool = False
+    pruned: Pruned | None = None
+    call: Call = NO_CALL
+    call_after: Call = NO_CALL
 
     @property
     def host_cameras(self) -> Float[Tensor, "B V 4 4"]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +14,11 @@ from torch import Tensor, nn
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.errors import PluginError
+from diff3r_plugin.plugin.host.call import Call
 from diff3r_plugin.plugin.host.chosen_views import ChosenViews
 from diff3r_plugin.plugin.host.feature_tap import FeatureTap, usable
 from diff3r_plugin.plugin.host.run_context import RunContext
+from diff3r_plugin.plugin.refining.call_reader import CallReader
 from diff3r_plugin.plugin.refining.context_poses import poses_of_stages, with_pose_weights
 from diff3r_plugin.plugin.refining.pixel_confidence import PixelConfidence
 from diff3r_plugin.plugin.refining.pose_estimation import estimate_poses
@@ -47,6 +45,7 @@ class Refiner:
         settings, adapter = context.settings, context.adapter
         self.wrapper, self.adapter, self.settings = wrapper, adapter, settings
         self.poses = poses_of_stages(settings, adapter)
+        self.reader = CallReader(wrapper, adapter, settings.context_poses)
         # a warning at every training step would bury everything else: the reporter gives it now and then
         config = replace(settings.tto, stationarity_warning=None)
         with_poses = replace(config, groups=tuple(dict.fromkeys((*config.groups, "poses"))))
@@ -90,22 +89,21 @@ class Refiner:
         if self.tap is not None:
             self.tap.forget()
 
-    def __call__(self, output: Any, context: Any, stage: str) -> Refinement:
-        """Refine one output of the encoder in a stage of the host (train, val, test).
+    def __call__(self, output: Any, call: Call) -> Refinement:
+        """Refine what one call of a host's method gave.
 
         Raises:
             PluginError: for what the layer or the head refuses: images outside [0, 1], shapes that disagree, ...
         """
         started = time.perf_counter()
-        adapter = self.adapter
-        with self._naming_the_adapter():
-            gaussians, tracked = self._read(output, context)  # cameras that the host predicts keep their graph
+        stage, original = call.stage, call.with_copies(self.adapter.mutable)
+        with self.reader.naming_the_adapter():
+            gaussians, tracked, pruned = self.reader.read(
+                output, original
+            )  # cameras that the host predicts keep their graph
             views = tracked.detach()
-            given: Tensor | None = views.world_to_camera
-            if adapter.predicts_poses:
-                given = adapter.given_poses(self.wrapper, context)
-            given = torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
-            poses, source = None, self.poses[stage]
+            given = self.reader.given_poses(views, output, original)
+            poses, source = None, self.reader.poses_source(output, original) or self.poses[stage]
             if source == "batch":
                 views = views.replace(world_to_camera=given)
             elif source == "estimate":
@@ -124,11 +122,12 @@ class Refiner:
                 placed = tracked if poses is None else views.replace(world_to_camera=poses.or_nan())
             layer = self.layer if source == "batch" else self.layer_with_poses
             refined, info = layer(gaussians, placed, weights, confidence)
+            cameras = info.views.world_to_camera if source == "predicted" else None
+            after = self.reader.written(output, refined, pruned, cameras, call)
         seconds = time.perf_counter() - started
-        cameras = info.views.world_to_camera if source == "predicted" else None
         return Refinement(
             before=output,
-            after=adapter.with_gaussians(output, refined, cameras),
+            after=after,
             gaussians=gaussians.detach(),
             refined=refined.detach(),
             views=views,
@@ -140,16 +139,19 @@ class Refiner:
             poses=poses,
             given_cameras=given,
             predicted=source == "predicted",
+            pruned=pruned,
+            call=original,
+            call_after=call,
         )
 
-    def confidence_alone(self, output: Any, context: Any) -> Float[Tensor, "B V H W"] | None:
+    def confidence_alone(self, output: Any, call: Call) -> Float[Tensor, "B V H W"] | None:
         """How much each context pixel is trusted, without refining anything; None where that is not learned.
 
         Raises:
             PluginError: as a refinement.
         """
-        with self._naming_the_adapter():
-            gaussians, views = self._read(output, context)
+        with self.reader.naming_the_adapter():
+            gaussians, views, _ = self.reader.read(output, call.with_copies(self.adapter.mutable))
             views = views.detach()
             return self.confidence(gaussians, views, self._features(self.chosen.of(views)))[0]
 
@@ -165,56 +167,19 @@ class Refiner:
         layer = TTOLayer(config, validate=False, warn_of_fallbacks=False)
         refined, info = layer(refinement.gaussians, views, refinement.weights, refinement.confidence)
         cameras = info.views.world_to_camera if refinement.predicted else None
+        call = refinement.call.with_copies(self.adapter.mutable)  # the host's own hold the final result
         return replace(
             refinement,
-            after=self.adapter.with_gaussians(refinement.before, refined, cameras),
+            after=self.reader.written(refinement.before, refined, refinement.pruned, cameras, call),
+            call_after=call,
             refined=refined.detach(),
             info=info,
             seconds=time.perf_counter() - started,
         )
 
-    def _read(self, output: Any, context: Any) -> tuple[Gaussians, Views]:
-        """The prediction and the context views with their images, as the adapter reads them."""
-        with self._reading(output):
-            views = self.adapter.context_views(self.wrapper, context, output)
-            gaussians = self.adapter.gaussians(output, views.batch_size).map(usable)
-        if views.images is None:
-            raise ValueError("context_views gave no images.")
-        return gaussians, views.replace(images=usable(views.images))
-
     def _features(self, seen: Views) -> Float[Tensor, "B V C h w"] | None:
         """What the tap has seen of these views."""
         return None if self.tap is None else usable(self.tap.take(seen.batch_size, seen.num_views, *seen.image_size))
-
-    @contextmanager
-    def _naming_the_adapter(self) -> Iterator[None]:
-        """Turn what the layer refuses into an error that ends the run with one line.
-
-        All of it is the same in every step, so it shows in the first one, before the host's optimizer has moved.
-        """
-        try:
-            yield
-        except (TypeError, ValueError) as error:
-            raise PluginError(
-                f"what adapter {self.adapter.name!r} makes of this host cannot be refined: {error}"
-            ) from error
-
-    @contextmanager
-    def _reading(self, output: Any) -> Iterator[None]:
-        """Turn what an adapter stumbles over in another host's output into an error that says so.
-
-        A near relative of a host has its files and signatures, and yet returns something else.
-        """
-        try:
-            yield
-        except (AttributeError, TypeError, KeyError, IndexError) as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            raise PluginError(
-                f"adapter {self.adapter.name!r} cannot read what this host's encoder returned, {described(output)}: "
-                f"{type(error).__name__}: {error} ({place.filename}:{place.lineno}). Is this "
-                f"{self.adapter.repository}, or a relative of it? A host that answers "
-                "differently needs its own adapter: diff3r adapters new NAME."
-            ) from error
 
     def _check(self, gaussians: Gaussians, views: Views, stage: str) -> None:
         """Every call: conventions. The first of a stage: that the cameras see something of the scenes, too.
@@ -248,19 +213,3 @@ class Refiner:
         known = (check, stage) in self._checked
         self._checked.add((check, stage))
         return not known
-
-
-def described(output: Any) -> str:
-    """What an encoder returned, in a few words: its type, and what is in it.
-
-    >>> from diff3r_plugin.plugin.refining.refiner import described
-    >>> described(({"a": 1}, 2))
-    'a tuple of dict, int'
-    >>> described({"gaussians": 1, "depths": 2})
-    'a dict with gaussians, depths'
-    """
-    if isinstance(output, dict):
-        return f"a dict with {', '.join(map(str, output)) or 'nothing'}"
-    if isinstance(output, (tuple, list)):
-        return f"a {type(output).__name__} of {', '.join(type(item).__name__ for item in output) or 'nothing'}"
-    return f"a {type(output).__module__}.{type(output).__qualname__}"

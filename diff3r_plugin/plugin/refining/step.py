@@ -32,12 +32,14 @@ class Step:
         stage: "train", "val" or "test".
         batch: The batch the step was given; once the host's data shim has run, what that made of it.
         calls: The encoder calls that were refined, in their order; some hosts make several a step.
+        drawn: Images that the host itself rendered meanwhile (``HostAdapter.draws``), at test.
         confidence: Of the context pixels, where a call was not refined but the confidence head learns from it.
     """
 
     stage: str
     batch: Any
     calls: list[RefinedCall] = field(default_factory=list)
+    drawn: list[Float[Tensor, "B V 3 H W"]] = field(default_factory=list)
     confidence: Float[Tensor, "B V H W"] | None = None
 
     def takes_in(self, model: nn.Module) -> bool:

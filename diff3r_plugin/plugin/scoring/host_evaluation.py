@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin.info import Outcome
+from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.head_training.head_state import HeadState
 from diff3r_plugin.plugin.host.host_loop import loop_of
 from diff3r_plugin.plugin.host.run_context import RunContext
@@ -26,6 +27,7 @@ from diff3r_plugin.plugin.scoring.measurements import context_psnr, renderer_agr
 from diff3r_plugin.plugin.scoring.score_lines import ScoreLines
 from diff3r_plugin.plugin.scoring.scores import EvaluationRecord
 from diff3r_plugin.plugin.scoring.step_sweep import swept
+from diff3r_plugin.plugin.scoring.use_check import UseCheck
 
 POOR_AGREEMENT = 40.0
 """dB below which our renderings and the host's do not mean the same scene."""
@@ -52,6 +54,7 @@ class HostTest:
         self.subfolder = ""
         self.lines: ScoreLines | None = None
         self.metrics = ImageMetrics(context.adapter, "off", context.say)
+        self.use = UseCheck()
         self._told_of_disagreement = False
         self._calls: dict[str, list[dict[str, Any]]] = {}
         self._seen: Counter[str] = Counter()
@@ -87,6 +90,7 @@ class HostTest:
             lines.start(header)
         self._seen, self._recorded = Counter(), lines.recorded()
         self.metrics = ImageMetrics(self.context.adapter, self.context.settings.lpips, self.context.say)
+        self.use = UseCheck()
         self.lines = lines
 
     def leaves_out(self, batch: Any) -> bool:
@@ -99,8 +103,10 @@ class HostTest:
         self._seen += names
         return True
 
-    def add(self, refinement: Refinement, batch: Any) -> dict[str, float]:
+    def add(self, refinement: Refinement, batch: Any, drawn: Sequence[Tensor] = ()) -> dict[str, float]:
         """Take in the scenes of one encoder call and write what the settings ask for; returns their mean scores.
+
+        ``drawn``: what the host itself rendered in its step, where that can be told from the call.
 
         They are recorded at the `end_of_step`, for a host may call its encoder several times for a scene.
         """
@@ -108,15 +114,16 @@ class HostTest:
         names = adapter.scene_names(batch)
         before, after = target_renderings(adapter, wrapper, refinement, batch)
         with torch.no_grad():
-            context_rendering = adapter.render_context(wrapper, refinement.before, batch)
+            context_rendering = adapter.render_context(wrapper, refinement.before, batch, refinement.call)
         with torch.inference_mode(False), torch.no_grad():
-            targets = adapter.target_views(wrapper, batch, refinement.before)
+            targets = adapter.target_views(wrapper, batch, refinement.before, refinement.call)
         truth = targets.given_images
         scores = self._scores(truth, before, after, context_psnr(refinement, settings.tto.backend))
         agreement = renderer_agreement(refinement, targets, before, context_rendering, settings.tto.backend)
         self._tell_of_disagreement(float(agreement.min()))
         sweep = swept(self.refiner, refinement, wrapper, batch, truth, self.metrics)
         info, poses = refinement.info, refinement.pose_figures()
+        own = self.use.add(list(drawn), before, after, truth)
         for index, scene in enumerate(names):
             self._calls.setdefault(scene, []).append(
                 {
@@ -130,6 +137,7 @@ class HostTest:
                     "pcg_iterations": int(info.pcg_iterations[index]),
                     "renderer_agreement_psnr": float(agreement[index]),
                     **{name: float(values[index]) for name, values in poses.items()},
+                    **({} if own is None else {"host_psnr": float(own[index])}),
                     **({"sweep": sweep[index]} if sweep[index] else {}),
                 },
             )
@@ -174,6 +182,9 @@ class HostTest:
             print(f"[diff3r] {about_poses(self.context_poses, record.entries)}")
         print(f"[diff3r] scores before and after refinement: {path}")
         print(f"[diff3r] a page of them: diff3r report {shlex.quote(str(path.parent))}")
+        problem = self.use.problem(self.context.adapter.name)
+        if problem is not None:  # not raised: the host's own scores, which are the others, are still to come
+            self.context.report_error(PluginError(problem))
 
     def folder(self) -> Path:
         """Where the plugin writes at test."""
@@ -233,6 +244,7 @@ class HostTest:
             self._told_of_disagreement = True
             self.context.say(
                 f"our rendering of the predicted scene differs from the host's own: {least:.1f} dB, "
-                f"expected over {POOR_AGREEMENT:.0f}. Cameras, harmonics or near plane of adapter "
+                f"expected over {POOR_AGREEMENT:.0f}. Cameras, harmonics, near plane or image formation (antialiased, "
+                "dilation, Gaussians that the decoder drops: visible) of adapter "
                 f"{self.context.adapter.name!r} do not fit this host; refinement may not help its images."
             )

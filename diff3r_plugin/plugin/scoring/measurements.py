@@ -30,8 +30,8 @@ def target_renderings(
     """The target views as the host renders them, before and after refinement."""
     with torch.no_grad():
         return (
-            adapter.render_targets(wrapper, refinement.before, batch),
-            adapter.render_targets(wrapper, refinement.after, batch),
+            adapter.render_targets(wrapper, refinement.before, batch, refinement.call),
+            adapter.render_targets(wrapper, refinement.after, batch, refinement.call_after),
         )
 
 

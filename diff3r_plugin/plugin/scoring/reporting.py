@@ -50,7 +50,7 @@ class Reporter:
             self._count_fallbacks(call.refinement, call.batch)
             figures = solver_figures(call.refinement)
             if step.stage == "test":
-                figures |= self.test.add(call.refinement, call.batch)
+                figures |= self.test.add(call.refinement, call.batch, step.drawn if len(step.calls) == 1 else [])
             elif with_psnr:
                 figures |= self._psnr(call.refinement, call.batch)
                 if step.stage == "val":

@@ -55,5 +55,5 @@ def _scores(
     backend: str,
 ) -> dict[str, Tensor]:
     with torch.no_grad():
-        rendered = adapter.render_targets(wrapper, again.after, batch)
+        rendered = adapter.render_targets(wrapper, again.after, batch, again.call_after)
     return {**metrics(truth, rendered), "psnr_context": context_psnr(again, backend)["after"]}

@@ -2,7 +2,7 @@
 // Draws a few hundred thousand Gaussians with WebGL 2 as the refinement renders them: the same low-pass filter in pixels
 // of the images it saw, the same cut-offs, back to front. Colors do not depend on the direction.
 const splatViewer = (() => {
-  const DILATION = 0.3, ALPHA_CAP = 0.99, ALPHA_SKIP = 1 / 255, FRUSTUM_MARGIN = 1.3, NEAR = 0.02;
+  const ALPHA_CAP = 0.99, ALPHA_SKIP = 1 / 255, FRUSTUM_MARGIN = 1.3, NEAR = 0.02;
   const ROW = 1024; // Gaussians in one row of the textures
 
   const VERTEX = `#version 300 es
@@ -14,6 +14,7 @@ uniform mediump sampler2D colors;
 uniform mat3 turn;                // world to camera
 uniform vec3 eye;
 uniform vec2 focal, center, size; // of the image, px
+uniform float dilation, antialiased; // px²; 1: splats are dimmed by what the dilation adds to their area
 in vec2 corner;
 in uint which;
 out vec2 sigma;
@@ -31,7 +32,11 @@ void main() {
   mat3 variance = mat3(a.w, b.x, b.y, b.x, b.z, b.w, b.y, b.w, zz);
   variance = turn * variance * transpose(turn);
   vec3 jx = vec3(focal.x, 0.0, -focal.x * slope.x) / p.z, jy = vec3(0.0, focal.y, -focal.y * slope.y) / p.z;
-  float xx = dot(jx, variance * jx) + ${DILATION}, xy = dot(jx, variance * jy), yy = dot(jy, variance * jy) + ${DILATION};
+  float xx = dot(jx, variance * jx), xy = dot(jx, variance * jy), yy = dot(jy, variance * jy);
+  float sharp = max(xx * yy - xy * xy, 0.0);
+  xx += dilation, yy += dilation;
+  color.a *= mix(1.0, sqrt(sharp / max(xx * yy - xy * xy, 1e-30)), antialiased);
+  if (color.a < ${ALPHA_SKIP}) return;
   float middle = 0.5 * (xx + yy), reach = length(vec2(0.5 * (xx - yy), xy));
   vec2 axis = reach < 1e-9 * middle ? vec2(1.0, 0.0) : (xx >= yy ? vec2(0.5 * (xx - yy) + reach, xy) : vec2(xy, 0.5 * (yy - xx) + reach));
   axis = normalize(axis);
@@ -141,6 +146,8 @@ void main() {
     ["shapes", "depths", "colors"].forEach((name, unit) => gl.uniform1i(place(name), unit));
     gl.uniform2f(place("focal"), ...data.focal);
     gl.uniform2f(place("center"), ...data.center);
+    gl.uniform1f(place("dilation"), data.dilation);
+    gl.uniform1f(place("antialiased"), data.antialiased ? 1 : 0);
     gl.uniform2f(place("size"), data.width, data.height);
     const corners = gl.createBuffer(), indices = gl.createBuffer();
     gl.bindBuffer(gl.ARRAY_BUFFER, corners);

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from diff3r_plugin.plugin.head_training.training_loss import with_loss, with_unrefined_loss
+from diff3r_plugin.plugin.host.call import NO_CALL
 from diff3r_plugin.plugin.refining.step import RefinedCall, Step
 
 
 def test_the_unrefined_scenes_of_several_calls_count_as_their_mean():
-    adapter = SimpleNamespace(render_targets=lambda wrapper, output, batch: output, target_images=lambda batch: batch)
-    calls = [RefinedCall(SimpleNamespace(before=torch.full((1,), x)), torch.zeros(1)) for x in (1.0, 3.0)]
+    adapter = SimpleNamespace(
+        render_targets=lambda wrapper, output, batch, call: output, target_images=lambda batch: batch
+    )
+    calls = [RefinedCall(SimpleNamespace(before=torch.full((1,), x), call=NO_CALL), torch.zeros(1)) for x in (1.0, 3.0)]
     found = with_unrefined_loss(torch.tensor(0.5), 2.0, adapter, None, Step("train", None, calls))
     assert found.item() == pytest.approx(0.5 + 2.0 * (1.0 + 9.0) / 2)
 

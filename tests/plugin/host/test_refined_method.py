@@ -10,7 +10,7 @@ import torch
 from plugin import stub_host
 
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.plugin import HostAdapter, PluginError, RefinedMethod, Tap
+from diff3r_plugin.plugin import NO_CALL, HostAdapter, PluginError, RefinedMethod, Tap
 from diff3r_plugin.plugin.attaching.loop_patches import loop_patches
 from diff3r_plugin.plugin.attaching.patching import Patches
 from diff3r_plugin.render import render
@@ -62,22 +62,22 @@ class OfOneForward(HostAdapter):
     def encoder(self, wrapper):
         return wrapper
 
-    def context_of_call(self, batch, arguments, named):  # neither method is given the context's cameras
-        return batch["context"]
+    def context_of(self, call):  # neither method is given the context's cameras
+        return call.batch["context"]
 
-    def context_views(self, wrapper, context, output):
+    def context_views(self, wrapper, context, output, call=NO_CALL):
         return Views(context["cameras"], context["intrinsics"], context["image"], near=0.1)
 
-    def gaussians(self, output, scenes):
+    def gaussians(self, output, scenes, call=NO_CALL):
         return Gaussians.from_scales(*(output[name] for name in NAMES))
 
-    def with_gaussians(self, output, refined, cameras=None):
+    def with_gaussians(self, output, refined, cameras=None, call=NO_CALL):
         return {**output, **{name: getattr(refined, name) for name in NAMES}}
 
     def target_images(self, batch):
         return batch["target"]["image"]
 
-    def render_targets(self, wrapper, output, batch):
+    def render_targets(self, wrapper, output, batch, call=NO_CALL):
         target = batch["target"]
         drawn = type(wrapper).draw  # not the instance's, which refines
         return drawn(wrapper, *(output[name] for name in NAMES), target["cameras"], target["intrinsics"])
