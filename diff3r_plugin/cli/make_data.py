@@ -1,13 +1,15 @@
-"""``diff3r make-data OUT``: write procedural scenes in the RealEstate10K chunk layout."""
+"""``diff3r make-data OUT``: write procedural scenes, or one's own captures, in the RealEstate10K chunk layout."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from diff3r_plugin.cli._file_warnings import said_as
 from diff3r_plugin.data import OUTLIER_KINDS, DataOptions
 
 _HELP = {
@@ -15,7 +17,7 @@ _HELP = {
     "val": "validation scenes",
     "test": "test scenes",
     "frames": "frames per scene",
-    "size": "image height and width in pixels",
+    "size": "image height and width in pixels; with --from also HxW",
     "seed": "seed; the same options give the same bytes",
     "target_views": "target frames per scene in the evaluation indices",
     "supersample": "rays per pixel along each axis",
@@ -30,10 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Register the subcommand."""
     parser = subparsers.add_parser(
         "make-data",
-        help="write procedural scenes in the RealEstate10K chunk format",
+        help="write procedural scenes, or your captures, in the RealEstate10K chunk format",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_arguments(parser)
+    _add_capture_arguments(parser)
     parser.set_defaults(run=main)
 
 
@@ -46,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(option, action="store_true", help=_HELP[field.name])
         elif isinstance(field.default, tuple):
             parser.add_argument(option, nargs="+", default=list(field.default), metavar="NAME", help=_HELP[field.name])
+        elif field.name == "size":
+            parser.add_argument(option, type=_size, default=None, metavar="N", help=f"{_HELP['size']} (64, or 360x640)")
         else:
             parser.add_argument(
                 option, type=type(field.default), default=field.default, metavar="N", help=_HELP[field.name]
@@ -53,11 +58,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes; all cores by default")
 
 
+def _add_capture_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only concerns --from."""
+    add = parser.add_argument_group("your own captures", "each is one scene; no scene is in two splits").add_argument
+    add("--from", dest="sources", action="append", metavar="PATH",
+        help="a COLMAP folder or a transforms.json; repeat it for more captures")  # fmt: skip
+    add("--overlap", type=float, nargs="+", default=[0.6], metavar="SHARE",
+        help="of the context views in the evaluation indices, one index for each")  # fmt: skip
+    add("--median-depth", type=float, default=None, metavar="D", help="scale each scene to this median depth of points")
+    add("--val-scenes", default="", metavar="NAMES", help="captures for validation, comma-separated; else a tenth")
+    add("--test-scenes", default="", metavar="NAMES", help="captures for testing, comma-separated; else a tenth")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width of N or HxW."""
+    try:
+        parts = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        parts = []
+    if len(parts) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give N, or HxW as 360x640")
+    return parts[0], parts[-1]
+
+
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
+    return _captures(args) if args.sources else _rooms(args)
+
+
+def _captures(args: argparse.Namespace) -> int:
+    from diff3r_plugin.data import CaptureOptions, make_capture_data
+    from diff3r_plugin.io import FileError
+
+    options = CaptureOptions(
+        size=args.size or CaptureOptions.size,
+        overlaps=tuple(args.overlap),
+        target_views=args.target_views,
+        median_depth=args.median_depth,
+        val=tuple(filter(None, args.val_scenes.split(","))),
+        test=tuple(filter(None, args.test_scenes.split(","))),
+    )
+    try:
+        with said_as("diff3r make-data"):
+            report = make_capture_data(args.out, args.sources, options, say=print)
+    except FileError as error:
+        print(f"diff3r make-data: {error}", file=sys.stderr)
+        return 2
+    for name, scene in report["scenes"].items():
+        for note in scene["notes"]:
+            print(f"{name}: {note}")
+    print(
+        f"Wrote {len(report['scenes'])} scenes to {args.out}, {len(report['left_out'])} left out; report.json says "
+        f"what was. For the host: dataset.near={report['near']:.3g} dataset.far={report['far']:.3g}"
+    )
+    return 0
+
+
+def _rooms(args: argparse.Namespace) -> int:
     values: dict[str, Any] = {}
     for field in fields(DataOptions):
         value = getattr(args, field.name)
+        if field.name == "size":
+            height, width = value or (field.default, field.default)
+            if height != width:
+                raise ValueError(f"--size {height}x{width}: rooms are square; give one number, or captures (--from).")
+            value = height
         values[field.name] = tuple(value) if isinstance(value, list) else value
     options = DataOptions(**values)
     if args.workers is not None and args.workers < 1:

@@ -47,6 +47,7 @@ def tell(path: Path | str, what: str) -> None:
         >>> import warnings
         >>> from diff3r_plugin.io.errors import tell
         >>> with warnings.catch_warnings(record=True) as told:
+        ...     warnings.simplefilter("always")
         ...     tell("transforms.json", "n_frames=3: the first 3 frames are used.")
         >>> str(told[0].message)
         'transforms.json: n_frames=3: the first 3 frames are used.'

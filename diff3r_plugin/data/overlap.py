@@ -1,0 +1,127 @@
+"""How much of a scene two cameras share, frames in an order of neighbors, and context views at a given overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diff3r_plugin.io import PosedImages
+from diff3r_plugin.io.world_frames import camera_centers
+
+POINTS = 4000
+"""Points that are looked at, at most."""
+GRID = 8
+"""Rays along each side of an image, where there are no points."""
+JUMP = 0.6
+"""Overlap of neighbors, in that of the chain of nearest frames, below which the order of the names is not kept."""
+
+
+def stand_in_points(posed: PosedImages) -> Float[Tensor, "M 3"]:
+    """Points on the rays of the cameras, as far away as the place that they look at: for captures without points."""
+    centers = camera_centers(posed)
+    axes = posed.world_to_camera[:, 2, :3].double()
+    across = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
+    focus = torch.linalg.lstsq(across.sum(0), (across @ centers[..., None]).sum(0)).solution[:, 0]
+    depth = ((focus - centers) * axes).sum(-1)
+    spread = float((centers - centers.mean(0)).norm(dim=-1).max())
+    depth = torch.where(depth > 0.1 * spread, depth, max(2 * spread, 1e-6))
+    points = []
+    for number, (height, width) in enumerate(posed.sizes):
+        rows, columns = torch.meshgrid(
+            (torch.arange(GRID, dtype=torch.float64) + 0.5) * height / GRID,
+            (torch.arange(GRID, dtype=torch.float64) + 0.5) * width / GRID,
+            indexing="ij",
+        )
+        matrix, pose = posed.intrinsics[number].double(), posed.world_to_camera[number].double()
+        rays = torch.stack([(columns - matrix[0, 2]) / matrix[0, 0], (rows - matrix[1, 2]) / matrix[1, 1]], -1)
+        there = torch.cat([rays, torch.ones_like(rays[..., :1])], -1).reshape(-1, 3) * depth[number]
+        points.append(there @ pose[:3, :3] + centers[number])
+    return torch.cat(points)
+
+
+def visibility(posed: PosedImages, points: Float[Tensor, "M 3"]) -> tuple[Bool[Tensor, "F M"], Float[Tensor, "F M"]]:
+    """Which points lie in which image, occlusion not counted, and their depths."""
+    if len(points) > POINTS:
+        points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:POINTS]]
+    poses = posed.world_to_camera.double()
+    there = points.double() @ poses[:, :3, :3].mT + poses[:, None, :3, 3]
+    depth = there[..., 2]
+    pixels = there[..., :2] / depth.clamp_min(1e-9)[..., None]
+    matrices = posed.intrinsics.double()
+    pixels = pixels * matrices.diagonal(dim1=1, dim2=2)[:, None, :2] + matrices[:, None, :2, 2]
+    extent = torch.tensor([(width, height) for height, width in posed.sizes], dtype=torch.float64)[:, None]
+    return (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(-1), depth
+
+
+def overlaps(seen: Bool[Tensor, "F M"]) -> Float[Tensor, "F F"]:
+    """Share of the points in one image that lie in the other, too; the smaller of both directions.
+
+    Example:
+        >>> import torch
+        >>> from diff3r_plugin.data.overlap import overlaps
+        >>> overlaps(torch.tensor([[True, True, False, False], [True, True, True, True]]))
+        tensor([[1.0000, 0.5000],
+                [0.5000, 1.0000]])
+    """
+    counted = seen.float()
+    both = counted @ counted.T
+    each = counted.sum(-1)
+    return both / torch.maximum(each[:, None], each[None]).clamp_min(1)
+
+
+def chain(shared: Float[Tensor, "F F"], distance: Float[Tensor, "F F"]) -> list[int]:
+    """Frames by name where neighbors see the same, else from one end along the nearest ones.
+
+    Args:
+        shared: Overlap of each two frames, in the order of the names.
+        distance: Of their cameras.
+    """
+    count = len(shared)
+    if count < 3:
+        return list(range(count))
+    reach = distance / distance.max().clamp_min(1e-12) + (1 - shared)
+    start = int(reach[int(reach.mean(0).argmax())].argmax())
+    order, left = [start], set(range(count)) - {start}
+    while left:
+        order.append(min(left, key=lambda j: float(reach[order[-1], j])))
+        left.remove(order[-1])
+    by_name = float(shared.diagonal(1).mean())
+    by_chain = float(torch.stack([shared[i, j] for i, j in pairwise(order)]).mean())
+    return list(range(count)) if by_name >= JUMP * by_chain else order
+
+
+def context_pair(shared: Float[Tensor, "F F"], wanted: float, between: int) -> tuple[int, int] | None:
+    """Two frames whose overlap is nearest to the wanted one, with so many frames between them; None without any.
+
+    Of pairs that are about as near, the one whose middle is nearest to the middle of the capture.
+    """
+    count = len(shared)
+    pairs = [(a, b) for a in range(count) for b in range(a + between + 1, count)]
+    if not pairs:
+        return None
+    return min(pairs, key=lambda p: (round(abs(float(shared[p]) - wanted), 2), abs(p[0] + p[1] - count + 1)))
+
+
+def targets_between(first: int, last: int, count: int) -> list[int]:
+    """Frames spread evenly between two others.
+
+    Example:
+        >>> from diff3r_plugin.data.overlap import targets_between
+        >>> targets_between(0, 8, 3)
+        [2, 4, 6]
+    """
+    return sorted({int(v) for v in np.linspace(first, last, count + 2)[1:-1].round()})
+
+
+def depth_range(seen: Bool[Tensor, "F M"], depth: Float[Tensor, "F M"]) -> tuple[float, float, float] | None:
+    """The 1 %, 50 % and 99 % depths of points in the images that they are seen in; None where none is."""
+    found: Sequence[float] = depth[seen].sort().values.tolist()
+    if not found:
+        return None
+    low, middle, high = (found[round(q * (len(found) - 1))] for q in (0.01, 0.5, 0.99))
+    return low, middle, high
