@@ -12,59 +12,43 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from diff3r_plugin.backward import FirstOrder, Implicit, Stepwise, Truncated, Unroll
-    from diff3r_plugin.config import TTOConfig
-    from diff3r_plugin.gaussians import Gaussians
-    from diff3r_plugin.heads.uncertainty import UncertaintyHead
-    from diff3r_plugin.info import FallbackWarning, Outcome, StationarityWarning, TTOInfo
-    from diff3r_plugin.layer import TTOLayer
-    from diff3r_plugin.optimize import Adam, GaussNewton
-    from diff3r_plugin.proximal import ProximalWeights
-    from diff3r_plugin.render import linearize
-    from diff3r_plugin.views import Views
+    from diff3r_plugin.backward import FirstOrder as FirstOrder
+    from diff3r_plugin.backward import Implicit as Implicit
+    from diff3r_plugin.backward import Stepwise as Stepwise
+    from diff3r_plugin.backward import Truncated as Truncated
+    from diff3r_plugin.backward import Unroll as Unroll
+    from diff3r_plugin.config import TTOConfig as TTOConfig
+    from diff3r_plugin.gaussians import Gaussians as Gaussians
+    from diff3r_plugin.heads.uncertainty import UncertaintyHead as UncertaintyHead
+    from diff3r_plugin.info import FallbackWarning as FallbackWarning
+    from diff3r_plugin.info import Outcome as Outcome
+    from diff3r_plugin.info import StationarityWarning as StationarityWarning
+    from diff3r_plugin.info import TTOInfo as TTOInfo
+    from diff3r_plugin.layer import TTOLayer as TTOLayer
+    from diff3r_plugin.optimize import Adam as Adam
+    from diff3r_plugin.optimize import GaussNewton as GaussNewton
+    from diff3r_plugin.proximal import ProximalWeights as ProximalWeights
+    from diff3r_plugin.render import linearize as linearize
+    from diff3r_plugin.render import render as render
+    from diff3r_plugin.views import Views as Views
 
-__all__ = [
-    "FallbackWarning",
-    "FirstOrder",
-    "Truncated",
-    "Unroll",
-    "Stepwise",
-    "Implicit",
-    "GaussNewton",
-    "Adam",
-    "Gaussians",
-    "Outcome",
-    "ProximalWeights",
-    "StationarityWarning",
-    "TTOConfig",
-    "TTOInfo",
-    "TTOLayer",
-    "UncertaintyHead",
-    "Views",
-    "__version__",
-    "linearize",
-]
-
-_HOMES = {
-    "FallbackWarning": "info",
-    "FirstOrder": "backward",
-    "Truncated": "backward",
-    "Unroll": "backward",
-    "Stepwise": "backward",
-    "Implicit": "backward",
-    "GaussNewton": "optimize",
-    "Adam": "optimize",
-    "Gaussians": "gaussians",
-    "Outcome": "info",
-    "ProximalWeights": "proximal",
-    "StationarityWarning": "info",
-    "TTOConfig": "config",
-    "TTOInfo": "info",
-    "TTOLayer": "layer",
-    "UncertaintyHead": "heads.uncertainty",
-    "Views": "views",
-    "linearize": "render",
+_PUBLIC = {
+    "backward": ("FirstOrder", "Implicit", "Stepwise", "Truncated", "Unroll"),
+    "config": ("TTOConfig",),
+    "gaussians": ("Gaussians",),
+    "heads.uncertainty": ("UncertaintyHead",),
+    "info": ("FallbackWarning", "Outcome", "StationarityWarning", "TTOInfo"),
+    "layer": ("TTOLayer",),
+    "optimize": ("Adam", "GaussNewton"),
+    "proximal": ("ProximalWeights",),
+    "render": ("linearize", "render"),
+    "views": ("Views",),
 }
+"""Module -> what it adds to the package's own face."""
+
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

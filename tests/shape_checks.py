@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray
@@ -23,7 +24,7 @@ def checked(function: Checked) -> Checked:
     """The typechecker that jaxtyping calls twice a function: once with its arguments, once with its result as well."""
     if not _is_given_the_result(function):
         return function
-    shapes = {name: hint for name, hint in function.__annotations__.items() if _has_a_shape(hint)}
+    shapes = {name: _checkable(hint) for name, hint in function.__annotations__.items() if _has_a_shape(hint)}
     if not shapes:
         return function
     function.__annotations__ = shapes
@@ -40,3 +41,14 @@ def _has_a_shape(hint: object) -> bool:
     if inspect.isclass(hint) and issubclass(hint, AbstractArray):
         return True
     return any(_has_a_shape(part) for part in get_args(hint))
+
+
+def _checkable(hint: Any) -> Any:
+    """The hint with anything in place of protocols, of which no object knows whether it follows them."""
+    if getattr(hint, "_is_protocol", False):
+        return Any
+    parts = get_args(hint)
+    changed = tuple(map(_checkable, parts))
+    if changed == parts or get_origin(hint) is None:
+        return hint
+    return Union[changed] if get_origin(hint) in (Union, UnionType) else get_origin(hint)[changed]  # noqa: UP007

@@ -7,6 +7,7 @@ and own CUDA kernels, the default on a GPU).
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -133,3 +134,13 @@ def _prepare(gaussians: Gaussians, views: Views) -> tuple[Gaussians, Views]:
             for name in ("world_to_camera", "intrinsics", "near", "far", "background")
         }
     )
+
+
+class _Callable(ModuleType):
+    """This module, which may be called: once it is loaded, ``from diff3r_plugin import render`` finds it."""
+
+    def __call__(self, gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[Tensor, "B V 3 H W"]:
+        return render(gaussians, views, backend)
+
+
+sys.modules[__name__].__class__ = _Callable
