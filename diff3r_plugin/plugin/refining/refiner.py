@@ -155,6 +155,17 @@ class Refiner:
             views = views.detach()
             return self.confidence(gaussians, views, self._features(self.chosen.of(views)))[0]
 
+    def with_scene(self, refinement: Refinement, scene: Gaussians) -> Refinement:
+        """The same call with another scene in place of the refined one, seen by cameras that did not move."""
+        call = refinement.call.with_copies(self.adapter.mutable)
+        return replace(
+            refinement,
+            after=self.reader.written(refinement.before, scene, refinement.pruned, None, call),
+            call_after=call,
+            refined=scene.detach(),
+            info=replace(refinement.info, views=refinement.views),
+        )
+
     def again(self, refinement: Refinement, inner_steps: int) -> Refinement:
         """The same prediction refined with another number of steps."""
         moving = refinement.predicted or refinement.poses is not None

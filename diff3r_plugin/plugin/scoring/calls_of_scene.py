@@ -26,21 +26,26 @@ def of_several(calls: list[dict[str, Any]]) -> dict[str, Any]:
         "pcg_iterations": sum(call["pcg_iterations"] for call in calls),
         "renderer_agreement_psnr": min(call["renderer_agreement_psnr"] for call in calls),
         **poses,
-        **_sweep_of_several(calls),
+        **_curve_of_several(calls, "sweep"),
+        **_curve_of_several(calls, "compare"),
         "calls": calls,
     }
 
 
-def _sweep_of_several(calls: list[dict[str, Any]]) -> dict[str, Any]:
+def _curve_of_several(calls: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     """Means of the scores for each number of steps; seconds are added."""
-    if not all("sweep" in call for call in calls):
+    if not all(kind in call for call in calls):
         return {}
     rows = []
-    for each in zip(*(call["sweep"] for call in calls), strict=True):
-        means = {name: sum(row[name] for row in each) / len(each) for name in each[0] if name != "outcome"}
-        seconds, outcomes = sum(row["seconds"] for row in each), dict.fromkeys(row["outcome"] for row in each)
-        rows.append({**means, "steps": each[0]["steps"], "seconds": seconds, "outcome": ", ".join(outcomes)})
-    return {"sweep": rows}
+    for each in zip(*(call[kind] for call in calls), strict=True):
+        words = {name: ", ".join(dict.fromkeys(row[name] for row in each)) for name in WORDS if name in each[0]}
+        means = {name: sum(row[name] for row in each) / len(each) for name in each[0] if name not in WORDS}
+        seconds = sum(row["seconds"] for row in each)
+        rows.append({**words, **means, "steps": each[0]["steps"], "seconds": seconds})
+    return {kind: rows}
+
+
+WORDS = ("method", "outcome")
 
 
 def about_poses(source: str | None, entries: list[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from diff3r_plugin.plugin.refining.refinement import Refinement
 from diff3r_plugin.plugin.refining.refiner import Refiner
 from diff3r_plugin.plugin.scoring import artifacts
 from diff3r_plugin.plugin.scoring.calls_of_scene import about_poses, of_several
+from diff3r_plugin.plugin.scoring.comparison import compared
 from diff3r_plugin.plugin.scoring.identity import command_line, described_checkpoint, differences, identity_of_test
 from diff3r_plugin.plugin.scoring.image_metrics import ImageMetrics
 from diff3r_plugin.plugin.scoring.measurements import context_psnr, renderer_agreement, target_renderings
@@ -122,6 +123,7 @@ class HostTest:
         agreement = renderer_agreement(refinement, targets, before, context_rendering, settings.tto.backend)
         self._tell_of_disagreement(float(agreement.min()))
         sweep = swept(self.refiner, refinement, wrapper, batch, truth, self.metrics)
+        beside = compared(self.refiner, refinement, wrapper, batch, truth, self.metrics)
         info, poses = refinement.info, refinement.pose_figures()
         own = self.use.add(list(drawn), before, after, truth)
         for index, scene in enumerate(names):
@@ -139,6 +141,7 @@ class HostTest:
                     **{name: float(values[index]) for name, values in poses.items()},
                     **({} if own is None else {"host_psnr": float(own[index])}),
                     **({"sweep": sweep[index]} if sweep[index] else {}),
+                    **({"compare": beside[index]} if beside[index] else {}),
                 },
             )
         folders = [scene if len(self._calls[scene]) == 1 else f"{scene}_{len(self._calls[scene])}" for scene in names]
@@ -176,8 +179,9 @@ class HostTest:
         more = {"command": command_line(), "fallbacks": fallen, "metrics": self.metrics.sources}
         record.write(path, {**header, **more})
         print(record.table())
-        if record.sweep():
-            print(record.sweep_table())
+        for table in (record.sweep_table(), record.compare_table()):
+            if table:
+                print(table)
         if not self.context.adapter.encoder_sees_poses:
             print(f"[diff3r] {about_poses(self.context_poses, record.entries)}")
         print(f"[diff3r] scores before and after refinement: {path}")

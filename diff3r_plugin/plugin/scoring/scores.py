@@ -14,6 +14,9 @@ from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.mean_and_error import MeanAndError
 from diff3r_plugin.strict_json import write_json
 
+METHODS = {"adam": "Adam, 3DGS rates"}
+"""What ``diff3r.compare`` may name, and what tables call it."""
+
 METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4), "psnr_context": ("context PSNR", 2)}
 """Metric -> its name in the table, and digits."""
 
@@ -24,8 +27,8 @@ class EvaluationRecord:
 
     ``entries`` holds per scene: ``scene``, ``before`` and ``after`` (each ``psnr``, ``ssim`` and perhaps ``lpips`` on
     the target views and ``psnr_context``), ``steps``, ``seconds``, ``outcome``, ``energy``, ``stationarity``,
-    ``accepted_steps``, ``pcg_iterations``, ``renderer_agreement_psnr``, where it was asked for ``sweep``, and where
-    poses were estimated ``pose_inliers`` and errors of poses.
+    ``accepted_steps``, ``pcg_iterations``, ``renderer_agreement_psnr``, where it was asked for ``sweep`` and
+    ``compare``, and where poses were estimated ``pose_inliers`` and errors of poses.
     """
 
     __test__ = False  # not a test case, whatever pytest thinks of its name
@@ -53,8 +56,15 @@ class EvaluationRecord:
 
     def sweep(self) -> list[dict[str, Any]]:
         """Means over scenes for every number of steps that all of them were refined with."""
+        return self._by_steps("sweep")
+
+    def compared(self) -> list[dict[str, Any]]:
+        """The same of the method that the settings compare with (``diff3r.compare``)."""
+        return self._by_steps("compare")
+
+    def _by_steps(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        by_steps = [{row["steps"]: row for row in entry.get("sweep") or ()} for entry in self.entries]
+        by_steps = [{row["steps"]: row for row in entry.get(kind) or ()} for entry in self.entries]
         for steps in by_steps[0] if by_steps else ():
             rows = [rows[steps] for rows in by_steps if steps in rows]
             if len(rows) == len(self.entries):
@@ -97,10 +107,29 @@ class EvaluationRecord:
             rows.append([str(row["steps"]), *values, f"{row['seconds']['mean']:.2f}"])
         return "\n".join(_aligned(rows))
 
+    def compare_table(self) -> str:
+        """Both curves, ours and the compared method's, a line for each number of steps; empty without a comparison."""
+        theirs = self.compared()
+        if not theirs:
+            return ""
+        name = METHODS[self.entries[0]["compare"][0]["method"]]
+        own = {"steps": self.entries[0]["steps"], **{m: values["after"] for m, values in self.summary().items()}}
+        seconds = [entry.get("seconds", math.nan) for entry in self.entries]
+        own["seconds"] = asdict(MeanAndError.of(seconds))
+        others = [row for row in self.sweep() if row["steps"] != own["steps"]]
+        ours = sorted([own, *others], key=lambda row: row["steps"])
+        metrics = [name for name in METRICS if name in theirs[0]]
+        rows = [["method", "steps", *(METRICS[name][0] for name in metrics), "seconds"]]
+        for method, curve in (("ours", ours), (name, theirs)):
+            for row in curve:
+                values = [f"{row[name]['mean']:.{METRICS[name][1]}f}" for name in metrics]
+                rows.append([method, str(row["steps"]), *values, f"{row['seconds']['mean']:.2f}"])
+        return "\n".join(_aligned(rows))
+
     def write(self, path: Path, header: Mapping[str, Any]) -> None:
         """Write ``diff3r_scores.json``, the header, the means and every scene, and the scenes as CSV beside it."""
-        swept = self.sweep()
-        content = {**header, "mean": self.summary(), **({"sweep": swept} if swept else {}), "scenes": self.entries}
+        curves = {name: rows for name, rows in (("sweep", self.sweep()), ("compare", self.compared())) if rows}
+        content = {**header, "mean": self.summary(), **curves, "scenes": self.entries}
         write_json(path, content)
         with atomic_write(path.with_suffix(".csv")) as file:
             file.write(self.csv().encode())
@@ -122,6 +151,9 @@ def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
         row |= {f"{name}_{side}": value for name, value in entry[side].items()}
     for swept in entry.get("sweep") or ():
         row |= {f"{name}_{swept['steps']}_steps": value for name, value in swept.items() if name in METRICS}
+    for other in entry.get("compare") or ():
+        at = f"{other['method']}_{other['steps']}_steps"
+        row |= {f"{name}_{at}": value for name, value in other.items() if name in METRICS}
     row |= {name: value for name, value in entry.items() if not isinstance(value, (list, dict)) and name != "scene"}
     return {name: "" if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
 

@@ -49,6 +49,9 @@ class PluginSettings:
             for the others batch).
         log_every: Training steps between two reports of the metrics that need extra renderings.
         log_images: Scenes of each validation whose images go to the host's logger; 0 for none.
+        compare: At test, also optimize every prediction by the customary way: "adam" (Adam with the learning rates of
+            3D Gaussian splatting, nothing held) or "off"; the table then has both curves, with seconds.
+        compare_steps: Its numbers of steps, one run for all of them.
         eval_steps: At test, numbers of inner steps that every scene is refined with besides ``inner_steps``.
         lpips: "auto" (LPIPS at test by the host, else by torchmetrics, where its weights are at hand) or "off".
         save_pictures: Write context, ground truth, before, after, error and weight maps at test.
@@ -83,6 +86,8 @@ class PluginSettings:
     context_poses: str = "auto"
     log_every: int = 50
     log_images: int = 1
+    compare: str = "off"
+    compare_steps: tuple[int, ...] = (50, 200, 1000)
     eval_steps: tuple[int, ...] = ()
     lpips: str = "auto"
     save_pictures: bool = False
@@ -96,7 +101,11 @@ class PluginSettings:
         _one_of("rasterizer", self.rasterizer, ("auto", "host", "drop_in"))
         _one_of("head", self.head, ("learned", "fixed"))
         _one_of("lpips", self.lpips, ("auto", "off"))
-        object.__setattr__(self, "eval_steps", _step_counts(self.eval_steps))
+        _one_of("compare", self.compare, ("off", "adam"))
+        for name in ("eval_steps", "compare_steps"):
+            object.__setattr__(self, name, _step_counts(name, getattr(self, name)))
+        if not self.compare_steps:
+            raise PluginError("diff3r.compare_steps is empty; leave it out, or name at least one number of steps.")
         _one_of("context_poses", self.context_poses, CONTEXT_POSES)
         for stage in self.refine:
             _one_of("refine", stage, STAGES)
@@ -134,7 +143,7 @@ class PluginSettings:
         theirs: dict[str, Any] = {}
         for key, value in (mapping or {}).items():
             key = str(key)
-            if key in ("confidence", "lpips") and value is False:  # what YAML makes of a bare off
+            if key in ("confidence", "lpips", "compare") and value is False:  # what YAML makes of a bare off
                 value = "off"
             if key in own:
                 mine[key] = _converted(key, value, _default(own[key]))
@@ -188,14 +197,14 @@ def _converted(key: str, value: Any, default: Any) -> Any:
     return str(value) if isinstance(default, str) else value
 
 
-def _step_counts(given: tuple[Any, ...]) -> tuple[int, ...]:
+def _step_counts(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:
     """Numbers of steps, each once and in order."""
     counts = []
     for value in given:
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise PluginError(f"diff3r.eval_steps must be a list of whole numbers, like [0,4,16]; got {value!r} in it.")
+            raise PluginError(f"diff3r.{name} must be a list of whole numbers, like [0,4,16]; got {value!r} in it.")
         counts.append(value)
     return tuple(sorted(set(counts)))
 

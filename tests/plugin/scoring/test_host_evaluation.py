@@ -185,3 +185,33 @@ class TestMetrics:
         metrics = ImageMetrics(self.adapter(), "auto", said.append)
         assert "lpips" not in metrics(self.TRUTH, self.RENDERED)
         assert len(said) == 1 and "diff3r.lpips=off" in said[0] and str(tmp_path) in said[0]
+
+
+def test_the_customary_optimization_beside_ours(tmp_path, capsys):
+    run_test(tmp_path, batches=1, inner_steps=4, eval_steps=[1], compare="adam", compare_steps=[0, 1, 60])
+    table = capsys.readouterr().out
+    found = json.loads((tmp_path / "diff3r_scores.json").read_text())
+    for scene in found["scenes"]:
+        by_steps = {row["steps"]: row for row in scene["compare"]}
+        assert list(by_steps) == [0, 1, 60] and {row["method"] for row in scene["compare"]} == {"adam"}
+        for metric in ("psnr", "psnr_context"):  # it starts from the very prediction
+            assert by_steps[0][metric] == pytest.approx(scene["before"][metric], abs=1e-3)
+        assert by_steps[60]["psnr_context"] > by_steps[1]["psnr_context"] > by_steps[0]["psnr_context"]
+        assert by_steps[60]["seconds"] > by_steps[1]["seconds"] >= by_steps[0]["seconds"] >= 0
+    assert [row["steps"] for row in found["compare"]] == [0, 1, 60]
+    lines = [line.split() for line in table.splitlines() if line.startswith(("ours ", "Adam, 3DGS rates "))]
+    assert [line[1] for line in lines[:2]] == ["1", "4"] and [line[3] for line in lines[2:]] == ["0", "1", "60"]
+    assert "psnr_adam_60_steps" in (tmp_path / "diff3r_scores.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"compare": "sgd"}, r"value of diff3r.compare: 'sgd'.*adam"),
+        ({"compare_steps": []}, r"compare_steps is empty"),
+        ({"compare_steps": ["many"]}, r"compare_steps must be a list of whole numbers"),
+    ],
+)
+def test_what_is_compared_with_is_checked(given, message):
+    with pytest.raises(PluginError, match=message):
+        stub_host.run_context(stub_host.StubAdapter(), **given)

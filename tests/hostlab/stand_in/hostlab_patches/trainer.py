@@ -10,11 +10,12 @@ from time import perf_counter, process_time
 
 from hostlab_patches.backbones import point_prior, shrink_croco, shrink_transplat
 from hostlab_patches.vggt import shrink_vggt
+from hostlab_patches.yonosplat import shrink_yonosplat
 
 # Called when the Trainer is built: everything is imported then, and in all hosts
 # the model comes after it.  A further sitecustomize.py on the path may append to
 # `sys.modules["sitecustomize"].BEFORE_MODEL` and call that module's _chain(__file__).
-BEFORE_MODEL = [shrink_croco, shrink_transplat, shrink_vggt]
+BEFORE_MODEL = [shrink_croco, shrink_transplat, shrink_vggt, shrink_yonosplat]
 
 
 def patch_trainer(module) -> None:
