@@ -103,7 +103,8 @@ def on_captured(options: argparse.Namespace, settings: StudySettings, name: str,
     if options.experiment == "captured_ceilings":
         return {**captured.room_to_gain(trainings, file), **started_from}
     variants = options.variants or ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
-    found = captured.captured(trainings, file, variants, experiments.VARIANTS, options.customary_steps)
+    steps, losses = options.customary_steps, options.customary_losses
+    found = captured.captured(trainings, file, variants, experiments.VARIANTS, steps, losses)
     return {**found, **started_from}
 
 
@@ -189,6 +190,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tested-views", type=int, help="captured: context views at test, if not --context-views")
     parser.add_argument("--most-windows", type=int, help="captured: of each scene; all by default")
     parser.add_argument("--customary-steps", type=int, nargs="+", default=[50, 200, 1000])
+    parser.add_argument(
+        "--customary-losses", nargs="+", choices=captured.CUSTOMARY_LOSSES, default=list(captured.CUSTOMARY_LOSSES)
+    )
     for name in ("steps", "test-rooms", "validation-rooms", "grid-rooms", "context-views"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--learning-rate", type=float)

@@ -14,7 +14,7 @@ from benchmarks.study.trainings import Training
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo.flag import tto_config
 from diff3r_plugin.evaluation import SavedScene, score
-from diff3r_plugin.optimize.customary import CustomaryTTO
+from diff3r_plugin.optimize.customary import LOSSES, CustomaryTTO
 
 LONGER = 3
 """Times as many steps as the other trainings make has the plain one that no variant outlasts: a step through the
@@ -24,7 +24,7 @@ PLAIN_LONGER = "plain_longer"
 """Plain fine-tuning of ``LONGER`` times the steps."""
 
 PLAIN = ("plain", PLAIN_LONGER)
-CUSTOMARY_LOSSES = ("photometric", "mse")
+CUSTOMARY_LOSSES = LOSSES
 
 
 def captured(
@@ -33,6 +33,7 @@ def captured(
     variants: Sequence[str],
     words: dict[str, tuple[str, ...]],
     customary_steps: Sequence[int],
+    customary_losses: Sequence[str] = CUSTOMARY_LOSSES,
 ) -> dict[str, Any]:
     """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
 
@@ -44,6 +45,7 @@ def captured(
         variants: Names of the trainings.
         words: The plugin's words by name.
         customary_steps: Numbers of steps of the customary TTO.
+        customary_losses: Its losses.
     """
     units: dict[str, Any] = {}
     jobs: list[tuple[str, int | None]] = [("start", None)]
@@ -59,7 +61,7 @@ def captured(
                     f"{unit}, customary, {loss}, {list(customary_steps)}",
                     lambda t=training, c=loss: customary(trainings, t, customary_steps, c),  # type: ignore[misc]
                 )
-                for loss in CUSTOMARY_LOSSES
+                for loss in customary_losses
             }
     return {"units": units, "captured": trainings.study.record()}
 
