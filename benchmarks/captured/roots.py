@@ -128,6 +128,18 @@ def rescaled(scene: dict, near: float) -> dict:
     return {**scene, "cameras": cameras}
 
 
+def at_size(scene: dict, size: int) -> dict:
+    """The record with its images scaled and cut to squares as the host does it, so that masks of pixels fit them."""
+    images = torch.stack([decode_jpeg(file) for file in scene["images"]])
+    height, width = images.shape[-2:]
+    cameras = scene["cameras"].clone()
+    focal = (float(cameras[:, 0].mean()) * width, float(cameras[:, 1].mean()) * height)
+    cropped, new_focal, _ = crop(images, focal, min(height, width), (0.0, 0.0), size)
+    cameras[:, :4] = torch.tensor((*new_focal, 0.5, 0.5))
+    pixels = (cropped.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+    return scene_record(scene["key"], scene.get("url", ""), cameras.numpy(), [encode_jpeg(image) for image in pixels])
+
+
 def write_split(folder: Path, scenes: Sequence[dict], chunk: int = CHUNK) -> None:
     """A split of these records, ``chunk`` to a file."""
     folder.mkdir(parents=True, exist_ok=True)

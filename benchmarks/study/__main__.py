@@ -9,6 +9,8 @@
                 captured test scenes (--test NAME=ROOT, once each); --validation-scenes choose how
     captured_ceilings
                 what refinement could give on the captured validation scenes
+    captured_outliers
+                the same with one of two context images corrupted, every test window once in each kind
     cost        seconds of a training step and peak memory, by backward mode and number of inner steps
     report      docs/results.md and its figures from what the experiments wrote to benchmarks/results
 
@@ -29,6 +31,7 @@ from typing import Any
 from benchmarks.captured.roots import CapturedOptions, named_root
 from benchmarks.native import machine
 from benchmarks.study import captured, experiments
+from benchmarks.study.captured_outliers import captured_outliers
 from benchmarks.study.captured_trainings import CapturedStudy, CapturedTrainings
 from benchmarks.study.costs import costs
 from benchmarks.study.report import write_report
@@ -41,7 +44,8 @@ from diff3r_plugin.strict_json import write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EXPERIMENTS = (
-    *("overfit", "ceilings", "finetune", "outliers", "real", "captured", "captured_ceilings", "cost", "report"),
+    *("overfit", "ceilings", "finetune", "outliers", "real", "captured", "captured_ceilings"),
+    *("captured_outliers", "cost", "report"),
 )
 FINETUNE = ("plain", "implicit", "first_order")
 
@@ -102,7 +106,11 @@ def on_captured(options: argparse.Namespace, settings: StudySettings, name: str,
     started_from = {"started_from": start_of(options.checkpoint)}
     if options.experiment == "captured_ceilings":
         return {**captured.room_to_gain(trainings, file), **started_from}
-    variants = options.variants or ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
+    if options.experiment == "captured_outliers":
+        names = tuple(options.variants or ("corrupted_plain", "corrupted_exposure"))
+        return {**captured_outliers(trainings, file, names), **started_from}
+    default = ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
+    variants = default if options.variants is None else options.variants
     steps, losses = options.customary_steps, options.customary_losses
     found = captured.captured(trainings, file, variants, experiments.VARIANTS, steps, losses)
     return {**found, **started_from}
@@ -169,7 +177,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument(
-        "--variants", nargs="+", choices=[*experiments.VARIANTS, captured.PLAIN_LONGER, *experiments.CORRUPTED_VARIANTS]
+        "--variants", nargs="*", choices=[*experiments.VARIANTS, captured.PLAIN_LONGER, *experiments.CORRUPTED_VARIANTS]
     )
     parser.add_argument(
         "--as-long-as",

@@ -37,7 +37,8 @@ def captured(
 ) -> dict[str, Any]:
     """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
 
-    The customary TTO is what a plain network is refined by today; it is measured on those and on the start.
+    The customary TTO is what a plain network is refined by today; it is measured on the plain ones of equal steps and on
+    the start.
 
     Args:
         trainings: Makes them.
@@ -55,7 +56,7 @@ def captured(
         training = None if seed is None else fine_tuned(trainings, name, seed, words)
         trainings.say(f"{unit} ({done} of {len(jobs)})")
         units[unit] = file.unit(unit, lambda t=training, u=unit: measured(trainings, t, u))  # type: ignore[misc]
-        if name == "start" or name in PLAIN:
+        if name in ("start", "plain"):
             units[unit]["customary"] = {
                 loss: file.unit(
                     f"{unit}, customary, {loss}, {list(customary_steps)}",

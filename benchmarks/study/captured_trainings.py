@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.captured.corrupted import windows_of_each_kind
-from benchmarks.captured.roots import CapturedOptions, scene_of, training_split, windows, write_split
+from benchmarks.captured.roots import CapturedOptions, at_size, scene_of, training_split, windows, write_split
 from benchmarks.pretrain import CAPTURED_WINDOWS
 from benchmarks.study.results_file import ResultsFile
 from benchmarks.study.settings import StudySettings
@@ -143,20 +143,32 @@ class CapturedTrainings(Trainings):
         found[VALIDATION] = by_turns(found[VALIDATION])[: self.settings.grid_rooms]
         return found
 
-    def corrupted_place(self, label: str) -> TestData:
-        """Every window of a label once for each kind, one of its context images corrupted."""
+    @cached_property
+    def corrupted_place(self) -> TestData:
+        """Every window once for each kind, one of its context images corrupted; of validation scenes one window each.
+
+        Images have the size at which the host sees them, so that masks of corrupted pixels fit.
+        """
         labels = self._labels
-        root, out = self._windows_root, self.settings.out / f"corrupted_{self.tested_views}views_{label}"
+        root, out = self._windows_root, self.settings.out / f"corrupted_{self.tested_views}views"
         index = json.loads((root / "evaluation_index_test.json").read_text(encoding="utf-8"))
-        chosen = {key: entry for key, entry in index.items() if labels[key] == label}
-        if label == VALIDATION:  # one window a scene chooses
-            first = {scene_of(key): key for key in reversed(chosen)}
-            chosen = {key: entry for key, entry in chosen.items() if first[scene_of(key)] == key}
-        records, entries, notes = windows_of_each_kind(read_split(root / "test"), chosen, self.settings.rooms_seed)
+        first = {scene_of(key): key for key in reversed(index)}
+        chosen = {
+            key: entry for key, entry in index.items() if labels[key] != VALIDATION or first[scene_of(key)] == key
+        }
+        clean = {key: at_size(record, self.study.data.size) for key, record in read_split(root / "test").items()}
+        records, entries, notes = windows_of_each_kind(clean, chosen, self.settings.rooms_seed)
         write_split(out / "test", list(records.values()))
         write_json(out / "evaluation_index_test.json", entries)
         write_json(out / "outliers_test.json", notes)
         return TestData(out, out / "evaluation_index_test.json")
+
+    def corrupted_scenes(self, training: Training | None) -> dict[str, list[SavedScene]]:
+        """What a checkpoint predicts for the corrupted windows, unrefined, by label."""
+        found: dict[str, list[SavedScene]] = {}
+        for scene in self.scenes(training, "test", self.corrupted_place, "captured_corrupted"):
+            found.setdefault(self._labels[scene.name.partition("_")[2]], []).append(scene)
+        return found
 
 
 def by_turns(scenes: list[SavedScene]) -> list[SavedScene]:

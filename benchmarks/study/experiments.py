@@ -69,6 +69,14 @@ WARM_UP_SHARE = 0.7
 """Of the steps, for heads that are told what is corrupted: without refinement a step costs a fraction."""
 
 
+def corrupted_words(steps: int) -> dict[str, tuple[str, ...]]:
+    """The plugin's words for trainings of so many steps on corrupted images, by name."""
+    warm_up = str(round(WARM_UP_SHARE * steps))
+    return {
+        name: tuple(word.replace("{warm_up}", warm_up) for word in given) for name, given in CORRUPTED_VARIANTS.items()
+    }
+
+
 def overfit(trainings: Trainings, file: ResultsFile) -> dict[str, Any]:
     """Context and target PSNR of the pretrained host's scenes against the number of inner steps, at default weights.
 
@@ -112,10 +120,7 @@ def finetune(
 
 def outliers(trainings: Trainings, file: ResultsFile, variants: tuple[str, ...]) -> dict[str, Any]:
     """The same with one of two context images corrupted: by kind, with w off, learned and known."""
-    warm_up = str(round(WARM_UP_SHARE * trainings.settings.steps))
-    words = {
-        name: tuple(word.replace("{warm_up}", warm_up) for word in given) for name, given in CORRUPTED_VARIANTS.items()
-    }
+    words = corrupted_words(trainings.settings.steps)
     found = _compare(trainings, file, list(variants), words, corrupted=True)
     found["kinds"] = kinds_of(trainings.root(corrupted=True), "test")
     return found

@@ -177,7 +177,8 @@ def outlier_table(record: dict[str, Any]) -> str:
             for seed, unit in trained.items()
         }
 
-    head = f"| {' | '.join(name for name in names if name)} | mean | clean rooms |"
+    scenes = "scenes" if "captured" in record else "rooms"
+    head = f"| {' | '.join(name for name in names if name)} | mean | clean {scenes} |"
     lines = [f"| training {head}", "| --- |" + " --- |" * (len(names) + 1)]
     rows = [("none: the pretrained host", {"1": units["start"]})]
     rows += [(title(variant), trained) for variant, trained in by_variant.items()]
@@ -186,7 +187,7 @@ def outlier_table(record: dict[str, Any]) -> str:
             cells = [Summary.of(of_kind(trained, source, kind)).text() for kind in names]
             clean = {seed: unit["clean"]["psnr_after"] for seed, unit in trained.items()} if not suffix else {}
             lines.append(f"| {heading}{suffix} | {' | '.join(cells)} | {Summary.of(clean).text() if clean else ''} |")
-    lines += ["", "PSNR after TTO in dB, mean ± standard error over rooms (± over seeds)."]
+    lines += ["", f"PSNR after TTO in dB, mean ± standard error over {scenes} (± over seeds)."]
     plain = by_variant.get("corrupted_plain")
     if plain is None or len(variants) < 2:
         return "\n".join(lines)
@@ -268,6 +269,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "real": real_table,
     "captured": captured_table,
     "captured_ceilings": ceilings_table,
+    "captured_outliers": outlier_table,
     "cost": cost_table,
 }
 """Experiment -> what is written of it."""

@@ -8,9 +8,12 @@ from scenes import refinable_scene
 
 from benchmarks.captured.roots import CapturedOptions, write_split
 from benchmarks.study.captured import customary_scores
+from benchmarks.study.captured_outliers import by_scene
 from benchmarks.study.captured_report import best_customary, best_refinement, captured_table, refinements
 from benchmarks.study.captured_trainings import VALIDATION, CapturedStudy, CapturedTrainings, by_turns
 from benchmarks.study.ceilings import captured_ceilings
+from benchmarks.study.corrupted import kinds_of
+from benchmarks.study.report import outlier_table
 from benchmarks.study.settings import StudySettings
 from diff3r_plugin.data import DataOptions, make_data
 from diff3r_plugin.data.re10k_format import read_split
@@ -61,8 +64,11 @@ def test_windows_that_choose_are_of_the_scenes_kept_out_of_training(tmp_path, sc
     assert {w for w, label in labels.items() if label == VALIDATION} == {"b_00", "b_01", "c_00", "c_01"}
     assert {w for w, label in labels.items() if label == "held"} == {f"held{s}_0{k}" for s in "abc" for k in (0, 1)}
     assert all(name.startswith("all_a_") for name in read_split(made.root() / "train"))
-    corrupted = made.corrupted_place(VALIDATION)
-    assert len(json.loads(corrupted.index.read_text())) == 2 * 4, "one window a scene, once for each kind"
+    corrupted = made.corrupted_place
+    names = json.loads(corrupted.index.read_text())
+    assert len(names) == (2 + 6) * 4, "of scenes that choose one window each, once for each kind"
+    assert read_split(corrupted.root / "test")["pose_b_00"]["clean"]["masks"].shape == (1, 16, 16)
+    assert len(kinds_of(corrupted.root, "test")) == len(names)
     words = made.training_arguments(tmp_path, made.root(), 1, 7)
     assert "trainer.limit_val_batches=0" in words, "there is no validation split beside the training scenes"
 
@@ -153,3 +159,19 @@ def test_the_table_compares_with_the_best_that_validation_knows_of_plain():
     assert cells[9] == "-1.00 ± 0.00 ± 0.00"
     assert "| plain fine-tuning | the customary TTO, mse, 200 steps | 2.00 |" in table
     assert "six: 4 windows of 2 scenes" in table
+
+
+def test_corrupted_windows_count_by_scene():
+    columns = by_scene([saved("blur_a_00"), saved("blur_a_01"), saved("pose_a_00")], {"psnr_after": [1.0, 3.0, 7.0]})
+    assert columns == {"psnr_after": [2.0, 7.0]}
+    rooms, kinds = ["blur_a", "pose_a"], {"blur_a": "blur", "pose_a": "pose"}
+
+    def unit(values):
+        part = {"psnr_after": values}
+        return {"rooms": rooms, "scores": part, "oracle": {"psnr_after": [9.0, 9.0]}, "clean": {"psnr_after": [10.0]}}
+
+    units = {"start": unit([2.0, 7.0]), "corrupted_plain, seed 1": unit([3.0, 7.0])}
+    units["corrupted_exposure, seed 1"] = unit([4.0, 9.0])
+    table = outlier_table({"units": units, "kinds": kinds, "captured": {}})
+    assert "| clean scenes |" in table and "over scenes" in table
+    assert "| Diff3R, the same and exposures | +1.00 | +2.00 | +1.50 ± 0.50 | +0.00 |" in table
