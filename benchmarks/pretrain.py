@@ -35,6 +35,9 @@ MOST_BYTES = 2_000_000
 OWN_WEIGHTS = host_folder() / "pretrained" / "mini_host.ckpt"
 """Those that the repository and the wheels hold, trained on procedural rooms alone."""
 
+RESULTS = Path(__file__).resolve().parent / "results"
+"""Where the record of a training on captured scenes is written, too: results are kept, such weights are not."""
+
 CAPTURED_WINDOWS = (
     "dataset.view_sampler.min_distance_between_context_views=3",
     "dataset.view_sampler.max_distance_between_context_views=12",
@@ -265,6 +268,8 @@ def main() -> None:
     )
     train(settings)
     record = export(settings, options.weights)
+    if captured is not None:
+        write_json(RESULTS / "study_captured_pretraining.json", {"experiment": "captured_pretraining", **record})
     print(
         f"{options.weights}: {record['bytes']} bytes after {record['steps']} steps; validation {record['validation']}"
     )

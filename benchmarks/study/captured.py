@@ -37,8 +37,8 @@ def captured(
 ) -> dict[str, Any]:
     """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
 
-    The customary TTO is what a plain network is refined by today; it is measured on the plain ones of equal steps and on
-    the start.
+    The customary TTO is what a plain network is refined by today; it is measured on the plain ones of equal steps and
+    on the start.
 
     Args:
         trainings: Makes them.
@@ -58,13 +58,23 @@ def captured(
         units[unit] = file.unit(unit, lambda t=training, u=unit: measured(trainings, t, u))  # type: ignore[misc]
         if name in ("start", "plain"):
             units[unit]["customary"] = {
-                loss: file.unit(
+                loss: _kept(file, f"{unit}, customary, {loss}", customary_steps)
+                or file.unit(
                     f"{unit}, customary, {loss}, {list(customary_steps)}",
                     lambda t=training, c=loss: customary(trainings, t, customary_steps, c),  # type: ignore[misc]
                 )
                 for loss in customary_losses
             }
     return {"units": units, "captured": trainings.study.record()}
+
+
+def _kept(file: ResultsFile, prefix: str, steps: Sequence[int]) -> dict[str, Any] | None:
+    """What a run with more numbers of steps has measured of these."""
+    wanted = [str(count) for count in steps]
+    for name, unit in file.units.items():
+        if name.startswith(f"{prefix}, [") and all(set(wanted) <= set(by_steps) for by_steps in unit.values()):
+            return {label: {count: by_steps[count] for count in wanted} for label, by_steps in unit.items()}
+    return None
 
 
 def fine_tuned(trainings: CapturedTrainings, name: str, seed: int, words: dict[str, tuple[str, ...]]) -> Training:

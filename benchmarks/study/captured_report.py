@@ -45,6 +45,27 @@ def captured_table(record: dict[str, Any]) -> str:
     )
 
 
+def captured_pretraining_table(record: dict[str, Any]) -> str:
+    """The validation curve of a pretraining on captured scenes, by kind of scenes, and what it was."""
+    curve, found = record["validation_curve"], record["captured"]
+    kinds = [kind for kind in curve[0] if kind != "step"]
+    lines = [
+        "| steps | " + " | ".join(str(point["step"]) for point in curve) + " |",
+        "| --- |" + " --- |" * len(curve),
+    ]
+    for kind in kinds:
+        for name, digits in (("psnr", 2), ("ssim", 3)):
+            values = " | ".join(f"{point[kind][name]:.{digits}f}" for point in curve)
+            lines.append(f"| {kind}, {'PSNR, dB' if name == 'psnr' else 'SSIM'} | {values} |")
+    machine = record["machine"]
+    return "\n".join(lines) + (
+        f"\n\n{record['parameters']:,} weights, step 0 being those of rooms alone; {found['variants']} augmented "
+        f"windows of each captured scene at {found['size']}x{found['size']}, mixed with rooms (`{record['rooms']}`); "
+        f"validation on the windows of {', '.join(found['without'])} and on rooms, two context views, before TTO, {machine['cores']} "
+        f"shared cores of {machine['processor']}."
+    )
+
+
 def _trainings(units: dict[str, Any], labels: Sequence[str], variants: Sequence[str]) -> list[str]:
     lines = [
         "| data | training | CPU seconds | before TTO | after the layer | after, minus plain after its best TTO "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.captured_report import captured_table, per_scene
+from benchmarks.study.captured_report import captured_pretraining_table, captured_table, per_scene
 from benchmarks.study.costs import cost_table
 from benchmarks.study.experiments import AS_LONG_AS
 from benchmarks.study.summary import Summary
@@ -67,8 +67,10 @@ def pretraining_table(record: dict[str, Any]) -> str:
 
 def provenance(record: dict[str, Any]) -> str:
     """What produced a record, in one line."""
-    settings, machine = record["settings"], record["machine"]
-    trained = ""
+    machine = record["machine"]
+    if "settings" not in record:
+        return f"`{record['command']}` on {record['date']}, commit {machine['commit']}."
+    settings, trained = record["settings"], ""
     if record["experiment"] not in ("overfit", "ceilings", "cost"):
         trained = f"{settings['steps']} steps, seeds {', '.join(map(str, settings['seeds']))}, "
     made = f"`{record['command']}` on {record['date']}, commit {machine['commit']}"
@@ -268,6 +270,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "outliers": outlier_table,
     "real": real_table,
     "captured": captured_table,
+    "captured_pretraining": captured_pretraining_table,
     "captured_ceilings": ceilings_table,
     "captured_outliers": outlier_table,
     "cost": cost_table,
