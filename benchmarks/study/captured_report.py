@@ -61,8 +61,8 @@ def captured_pretraining_table(record: dict[str, Any]) -> str:
     return "\n".join(lines) + (
         f"\n\n{record['parameters']:,} weights, step 0 being those of rooms alone; {found['variants']} augmented "
         f"windows of each captured scene at {found['size']}x{found['size']}, mixed with rooms (`{record['rooms']}`); "
-        f"validation on the windows of {', '.join(found['without'])} and on rooms, two context views, before TTO, {machine['cores']} "
-        f"shared cores of {machine['processor']}."
+        f"validation on the windows of {', '.join(found['without'])} and on rooms, two context views, before TTO; "
+        f"{machine['cores']} shared cores of {machine['processor']}."
     )
 
 
