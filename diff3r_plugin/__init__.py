@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diff3r_plugin.info import Outcome as Outcome
     from diff3r_plugin.info import StationarityWarning as StationarityWarning
     from diff3r_plugin.info import TTOInfo as TTOInfo
+    from diff3r_plugin.kernels.loading.library_cpu import release_memory as release_memory
     from diff3r_plugin.layer import TTOLayer as TTOLayer
     from diff3r_plugin.optimize import Adam as Adam
     from diff3r_plugin.optimize import GaussNewton as GaussNewton
@@ -39,6 +40,7 @@ _PUBLIC = {
     "heads.uncertainty": ("UncertaintyHead",),
     "info": ("FallbackWarning", "Outcome", "StationarityWarning", "TTOInfo"),
     "layer": ("TTOLayer",),
+    "kernels.loading.library_cpu": ("release_memory",),
     "optimize": ("Adam", "GaussNewton"),
     "proximal": ("ProximalWeights",),
     "render": ("linearize", "render"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -19,6 +19,11 @@ more, for they are listed once for each tile."""
 ALPHA_BYTES, MOST_ALPHA_BYTES = 900, 3 * (256 << 20)
 """The alphas that linearizations keep, of each Gaussian and view, and at most (``kernels/cpu/alpha_store.h``): those of
 two linearizations and what waits to be used again."""
+
+CONTROL_GROUPS, OWN_CONTROL_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+UNKNOWN_LIMIT = 2**34
+"""Bytes, where the system does not say how many there are."""
 
 
 def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
@@ -36,8 +41,8 @@ def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
 def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tuple[int, int]) -> int:
     """What refining one scene takes at its peak, estimated; refining others of the same size after it takes no more.
 
-    Where sizes change, blocks of earlier ones wait for their like: up to 4 GiB, and no more than a quarter of the
-    machine's memory (``kernels/cpu/buffer.cpp``).
+    Where sizes change, blocks of earlier ones wait for their like: up to 4 GiB, and no more than a quarter of
+    :func:`limit_bytes`; ``release_memory`` gives them back.
 
     Args:
         gaussians: N.
@@ -71,8 +76,60 @@ def available_bytes(device: torch.device | str = "cpu") -> int | None:
     """Memory that can be had now: of the device, or of the machine within the process's own limits; None if unknown."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = [value for value in (_system(), _control_group()) if value is not None]
+    left = [max(0, limit - used) for limit, used in control_groups()]
+    found = [value for value in (_system(), *left) if value is not None]
     return min(found) if found else None
+
+
+def limit_bytes() -> int:
+    """Memory that this process can have at most: the machine's, or less where a container's limit is lower.
+
+    Example:
+        >>> from diff3r_plugin.memory import available_bytes, limit_bytes
+        >>> 0 < limit_bytes() and (available_bytes() or 0) <= limit_bytes()
+        True
+    """
+    try:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        machine = UNKNOWN_LIMIT
+    return min([machine, *(limit for limit, _ in control_groups())])
+
+
+def control_groups(root: Path = CONTROL_GROUPS, own: Path = OWN_CONTROL_GROUP) -> list[tuple[int, int]]:
+    """(limit, used) of the control groups that this process is in and that have a limit, versions 1 and 2 alike.
+
+    Args:
+        root: Where the file system of control groups is.
+        own: Which of them the process is in, as the kernel writes it.
+    """
+    found = []
+    for folder, limit, used in _own_folders(root, own):
+        try:
+            found.append((int((folder / limit).read_text()), int((folder / used).read_text())))
+        except (OSError, ValueError):  # none, or "max"
+            continue
+    return found
+
+
+def _own_folders(root: Path, own: Path) -> Iterator[tuple[Path, str, str]]:
+    """The process's group and those around it, with the names of the two files; a container sees its own as root."""
+    try:
+        lines = own.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    paths = {"": "/", "memory": "/"}  # of version 2, and of version 1's memory controller
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        for name in {"", "memory"} & {*controllers.split(",")}:
+            paths[name] = path
+    for name, limit, used in (
+        ("", "memory.max", "memory.current"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        inside = Path(paths[name].lstrip("/"))
+        for part in dict.fromkeys((inside, *inside.parents)):
+            yield root / name / part, limit, used
 
 
 def _system() -> int | None:
@@ -86,16 +143,3 @@ def _system() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def _control_group() -> int | None:
-    """What a container's limit leaves."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            return max(0, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # none, or "max"
-            continue
-    return None

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from diff3r_plugin import memory
+from diff3r_plugin import memory, release_memory
+from diff3r_plugin.kernels.loading import library_cpu
 
 PEAK = """
 import torch
@@ -37,8 +39,52 @@ def test_the_estimate_is_near_the_measured_peak():
 def test_limits_of_a_container_count(monkeypatch):
     free = memory.available_bytes()
     assert free is not None and free > 0
-    monkeypatch.setattr(memory, "_control_group", lambda: 12345)
-    assert memory.available_bytes() == 12345
+    monkeypatch.setattr(memory, "control_groups", lambda: [(30000, 17655), (10**12, 5)])
+    assert memory.available_bytes() == 12345 and memory.limit_bytes() == 30000
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/", {"memory.max": 70, "memory.current": 20}, [(70, 20)]),
+        ("0::/", {"memory.max": "max", "memory.current": 20}, []),
+        (
+            "0::/a/b",
+            {"a/memory.max": 70, "a/memory.current": 9, "a/b/memory.max": "max", "a/b/memory.current": 1},
+            [(70, 9)],
+        ),
+        ("9:cpu:/x\n4:memory:/c", {"memory/c/memory.limit_in_bytes": 8, "memory/c/memory.usage_in_bytes": 3}, [(8, 3)]),
+        ("4:memory:/host", {"memory/memory.limit_in_bytes": 8, "memory/memory.usage_in_bytes": 3}, [(8, 3)]),
+        ("", {}, []),
+    ],
+)
+def test_limits_are_read_in_either_version_of_control_groups(tmp_path, own, files, expected):
+    (tmp_path / "own").write_text(own)
+    for name, value in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    assert memory.control_groups(tmp_path, tmp_path / "own") == expected
+
+
+def test_what_waits_to_be_used_again_is_given_back():
+    library = library_cpu.load()
+    if library is None:
+        pytest.skip("no kernels here")
+    release_memory()
+    block = library.empty((2**22,), torch.float32)
+    del block
+    assert release_memory() == 2**24
+    assert release_memory() == 0
+
+
+def test_an_accident_in_a_kernel_is_no_answer():
+    library = library_cpu.load()
+    if library is None:
+        pytest.skip("no kernels here")
+    kernel = library.by_dtype[torch.float32].jvp
+    assert kernel.errcheck(library_cpu.OUT_OF_MEMORY, kernel, ()) == library_cpu.OUT_OF_MEMORY
+    with pytest.raises(RuntimeError, match="the CPU kernel diff3r_jvp_f32 failed"):
+        kernel.errcheck(library_cpu.FAILED, kernel, ())
 
 
 def test_groups_that_stay_take_nothing():

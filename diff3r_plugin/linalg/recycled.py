@@ -61,7 +61,7 @@ def kept(which: Bool[Tensor, " B"], a: Float[Tensor, "B P"]) -> Float[Tensor, "B
 
 
 def inverse_sum(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tensor, "B P"]:
-    """1 / (a + b), and 1 where a + b is not positive; one pass where kernels are loaded.
+    """1 / (a + b), and 1 where a + b is not positive; one pass where there are kernels.
 
     Args:
         a, b: ``[B, P]``, of one dtype and device.
@@ -72,7 +72,7 @@ def inverse_sum(a: Float[Tensor, "B P"], b: Float[Tensor, "B P"]) -> Float[Tenso
         >>> inverse_sum(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 0.0]]))
         tensor([[0.2500, 1.0000]])
     """
-    library = library_cpu.loaded() if a.device.type == "cpu" else None
+    library = library_cpu.load() if a.device.type == "cpu" else None
     out = room_for(a, b)
     if library is None or out is None or a.dtype not in library.by_dtype:
         return torch.threshold(a + b, 0, 1).reciprocal()
@@ -86,5 +86,5 @@ def room_for(vector: Float[Tensor, "B P"], *others: Tensor | None) -> Float[Tens
     """An ``out=`` for an operation on these tensors, shaped like the first; None where autograd has to record it."""
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (vector, *others)):
         return None
-    library = library_cpu.loaded() if vector.device.type == "cpu" else None
+    library = library_cpu.load() if vector.device.type == "cpu" else None
     return torch.empty_like(vector) if library is None else library.empty(tuple(vector.shape), vector.dtype)

@@ -217,7 +217,8 @@ class FusedUpdates:
 def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tensor] | None) -> VectorUpdates:
     """Fused where that is possible: Jacobi or no preconditioner, no graph to record, and kernels for the device.
 
-    These are the GPU's, in float32, where there is nvcc; on a CPU those that the renderer has loaded, if it has.
+    These are the GPU's, in float32, where there is nvcc; on a CPU the compiled ones, where there are any:
+    results do not depend on what has loaded kernels before.
     """
     simple = preconditioner is None or isinstance(preconditioner, Jacobi)
     if not simple or (torch.is_grad_enabled() and b.requires_grad):
@@ -226,8 +227,8 @@ def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tens
         with contextlib.suppress(BuildError, DriverError, OSError):  # the renderer has warned of it
             kernels = library_cuda.load(b.device)
             return FusedUpdates(preconditioner, on_gpu(kernels))  # type: ignore[arg-type]
-    library = library_cpu.loaded()
-    if b.device.type == "cpu" and library is not None and b.dtype in library.by_dtype:
+    library = library_cpu.load() if b.device.type == "cpu" else None
+    if library is not None and b.dtype in library.by_dtype:
         return FusedUpdates(preconditioner, on_cpu(library.by_dtype[b.dtype]), library.empty)  # type: ignore[arg-type]
     return TorchUpdates(preconditioner)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import os
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.loading import library_cpu
+from diff3r_plugin.memory import limit_bytes
 from diff3r_plugin.render.kernel_inputs import KernelInputs
 from diff3r_plugin.views import Views
 
@@ -60,10 +58,5 @@ class NativeScene(KernelInputs):
 
 @functools.lru_cache(maxsize=1)
 def memory_limit() -> int:
-    """Bytes that tile lists and gradients may take: half of the machine's (or the container's) memory."""
-    limits = [2**34]
-    with contextlib.suppress(ValueError, OSError, AttributeError):
-        limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with contextlib.suppress(ValueError, OSError):
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(limits) // 2
+    """Bytes that tile lists and gradients may take: half of what this process can have."""
+    return limit_bytes() // 2

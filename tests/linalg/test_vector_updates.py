@@ -1,5 +1,8 @@
 """The fused vector work of conjugate gradients does what PyTorch's operations do; its kernels run on a CPU here."""
 
+import subprocess
+import sys
+
 import gsplat_on_cpu
 import pytest
 import torch
@@ -185,3 +188,22 @@ def test_only_what_the_kernels_can_do_goes_to_them(monkeypatch):
     assert isinstance(updates_for(b.half(), None), TorchUpdates)
     monkeypatch.setattr(library_cpu, "loaded", lambda: None)
     assert isinstance(updates_for(b, None), TorchUpdates), "nothing is compiled for this"
+
+
+def test_sums_do_not_depend_on_what_has_loaded_kernels_before():
+    script = """
+import torch
+{before}
+from diff3r_plugin.linalg import pcg
+generator = torch.Generator().manual_seed(3)
+A, b = torch.rand(1, 4001, generator=generator) + 0.1, torch.randn(1, 4001, generator=generator)
+print(pcg(lambda v: A * v, b, max_iterations=5).solution.double().sum().item().hex())
+"""
+    load = "from diff3r_plugin.kernels.loading import library_cpu; library_cpu.load()"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script.format(before=before)], capture_output=True, text=True, check=True
+        ).stdout
+        for before in ("", load)
+    }
+    assert len(printed) == 1

@@ -1,6 +1,8 @@
 // The C interface: allocates what a call needs, calls the kernels, turns exceptions into statuses.
 #include "api.h"
 
+#include <cstdio>
+#include <exception>
 #include <memory>
 
 #include "chart_packs.h"
@@ -11,11 +13,20 @@
 namespace diff3r {
 namespace {
 
+thread_local char failure[256] = "";
+
+// No exception leaves the library: what it would do in its caller, which is not C++, is not defined.
 template <class Work> int32_t guarded(const Work& work) {
     try {
         return work();
     } catch (const std::bad_alloc&) {
         return DIFF3R_OUT_OF_MEMORY;
+    } catch (const std::exception& error) {
+        std::snprintf(failure, sizeof failure, "%s", error.what());
+        return DIFF3R_FAILED;
+    } catch (...) {
+        std::snprintf(failure, sizeof failure, "an exception of no known kind");
+        return DIFF3R_FAILED;
     }
 }
 
@@ -154,10 +165,14 @@ int32_t diff3r_constants(double* out, int32_t capacity) {
 void* diff3r_acquire(int64_t bytes) {
     try {
         return acquire(size_t(bytes));
-    } catch (const std::bad_alloc&) {
+    } catch (...) {
         return nullptr;
     }
 }
+
+void diff3r_keep_at_most(int64_t bytes) { keep_at_most(size_t(bytes)); }
+int64_t diff3r_free_waiting() { return int64_t(free_waiting()); }
+const char* diff3r_failure() { return failure; }
 
 void diff3r_release(void* block, int64_t bytes) { release(block, size_t(bytes)); }
 

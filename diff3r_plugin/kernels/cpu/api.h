@@ -13,6 +13,7 @@ enum Diff3rStatus : int32_t {
     DIFF3R_OK = 0,
     DIFF3R_OUT_OF_MEMORY = 1,
     DIFF3R_TOO_MANY_INTERSECTIONS = 2,  // (splat, tile) pairs exceed what `max_intersections` allows
+    DIFF3R_FAILED = 3,                  // anything else; diff3r_failure says what
 };
 
 // Pointers are read by every later call, so they must stay valid.
@@ -89,4 +90,10 @@ int32_t diff3r_float_lanes();
 // Memory for large results, recycled like that of the kernels; null if there is none.
 void* diff3r_acquire(int64_t bytes);
 void diff3r_release(void* block, int64_t bytes);
+// How many bytes of released memory may wait to be used again (nothing before the first call), and freeing what waits.
+void diff3r_keep_at_most(int64_t bytes);
+int64_t diff3r_free_waiting();
+
+// What the last call of this thread that returned DIFF3R_FAILED met.
+const char* diff3r_failure();
 }

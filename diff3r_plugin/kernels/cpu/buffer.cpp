@@ -8,7 +8,6 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
-#include <unistd.h>
 #endif
 
 namespace diff3r {
@@ -26,16 +25,6 @@ struct Block {
     void* data;
     size_t bytes;
 };
-
-// Bytes of all blocks that wait: 4 GiB, and no more than a quarter of the machine's memory.
-size_t most_kept() {
-    size_t most = size_t(4096) << 20;
-#ifdef _SC_PHYS_PAGES
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    if (pages > 0 && page > 0 && size_t(pages) / 4 < most / size_t(page)) most = size_t(pages) / 4 * size_t(page);
-#endif
-    return most;
-}
 
 // Large blocks that wait to be used again.
 class Shelf {
@@ -58,9 +47,16 @@ class Shelf {
         waiting_ += bytes;
         drop(most_kept_);
     }
-    void clear() {
+    size_t clear() {
         const std::lock_guard<std::mutex> lock(mutex_);
+        const size_t waited = waiting_;
         drop(0);
+        return waited;
+    }
+    void limit(size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        most_kept_ = bytes;
+        drop(most_kept_);
     }
 
   private:
@@ -75,7 +71,7 @@ class Shelf {
     std::mutex mutex_;
     std::vector<Block> blocks_;  // oldest first
     size_t waiting_ = 0;         // bytes
-    const size_t most_kept_ = most_kept();
+    size_t most_kept_ = 0;       // bytes; nothing waits before keep_at_most
 };
 
 Shelf& shelf() {
@@ -126,5 +122,8 @@ void release(void* block, size_t bytes) {
     else
         std::free(block);
 }
+
+void keep_at_most(size_t bytes) { shelf().limit(bytes); }
+size_t free_waiting() { return shelf().clear(); }
 
 }  // namespace diff3r

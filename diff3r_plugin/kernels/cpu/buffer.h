@@ -10,6 +10,10 @@ namespace diff3r {
 // cleared by the operating system first, which costs more than some of the kernels.
 void* acquire(size_t bytes);
 void release(void* block, size_t bytes);
+// How many bytes of released blocks may wait to be used again; more are freed at once.
+void keep_at_most(size_t bytes);
+// Frees the blocks that wait; returns how many bytes they had.
+size_t free_waiting();
 
 template <class T> class Buffer {
   public:

@@ -7,16 +7,20 @@ import functools
 import math
 import warnings
 import weakref
-from ctypes import POINTER, Structure, c_char, c_double, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char, c_char_p, c_double, c_int32, c_int64, c_void_p
 from typing import Any
 
 import torch
 
+from diff3r_plugin import memory
 from diff3r_plugin.kernels.loading.build_cpu import BuildError, library_path
 from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
 
-OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS = 0, 1, 2
+OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS, FAILED = 0, 1, 2, 3
 """Statuses that every kernel returns (``api.h``)."""
+
+MOST_KEPT = 4 << 30
+"""Bytes of released memory that may wait to be used again, and no more than a quarter of what there is."""
 
 _RECYCLED_FROM = 2**21
 """Bytes from which on results are put into recycled memory."""
@@ -55,6 +59,8 @@ class Kernels:
         def function(name: str, *arguments: type, result: type | None = c_int32) -> Any:
             f = getattr(library, f"diff3r_{name}_{suffix}")
             f.argtypes, f.restype = arguments, result
+            if result is c_int32:
+                f.errcheck = functools.partial(_refuse_failure, library)
             return f
 
         vector = POINTER(Vector)
@@ -80,11 +86,23 @@ class Kernels:
         self.free = function("free", c_void_p, result=None)
 
 
+def _refuse_failure(library: ctypes.CDLL, status: int, function: Any, arguments: Any) -> int:
+    """Raise what is no answer of a kernel but an accident in it; other statuses are their caller's to judge."""
+    if status == FAILED:
+        raise RuntimeError(f"the CPU kernel {function.__name__} failed: {library.diff3r_failure().decode()}")
+    return status
+
+
 class Library:
     """All kernels, and what they were built with."""
 
     def __init__(self, path: str) -> None:
         library = ctypes.CDLL(path)
+        library.diff3r_failure.restype = c_char_p
+        library.diff3r_keep_at_most.argtypes, library.diff3r_keep_at_most.restype = (c_int64,), None
+        library.diff3r_free_waiting.argtypes, library.diff3r_free_waiting.restype = (), c_int64
+        library.diff3r_keep_at_most(min(MOST_KEPT, memory.limit_bytes() // 4))
+        self.free_waiting = library.diff3r_free_waiting
         self.path = path
         self.by_dtype = {torch.float32: Kernels(library, "f32"), torch.float64: Kernels(library, "f64")}
         library.diff3r_constants.argtypes = (POINTER(c_double), c_int32)
@@ -150,3 +168,22 @@ def loaded() -> Library | None:
 def failure() -> str | None:
     """Why :func:`load` gave None."""
     return _failure
+
+
+def release_memory() -> int:
+    """Give back what the kernels keep for their next call: large blocks on a CPU, PyTorch's cache on a GPU.
+
+    Returns:
+        Bytes that were given back on the CPU. Nothing is lost but time: the next refinement asks the operating system
+        for fresh memory.
+
+    Example:
+        >>> from diff3r_plugin import release_memory
+        >>> _ = release_memory()
+        >>> release_memory()
+        0
+    """
+    library = loaded()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return 0 if library is None else int(library.free_waiting())
