@@ -185,8 +185,8 @@ def _read_capture(source: str, options: CaptureOptions) -> _Capture | str:
     if not len(points):
         points = overlap.stand_in_points(posed)
         notes.append("no points: depths are where the cameras look")
-    seen, depth = overlap.visibility(posed, points)
-    depths = overlap.depth_range(seen, depth)
+    seen = overlap.visibility(posed, points)
+    depths = overlap.depth_range(seen)
     if depths is None:
         return "no point is in view of a camera"
     shared, centers = overlap.overlaps(seen), camera_centers(posed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +15,8 @@ from diff3r_plugin.io.world_frames import camera_centers
 
 POINTS = 4000
 """Points that are looked at, at most."""
+ALIKE = 0.70710678
+"""Cosine of the angle between two views of a point up to which it looks alike."""
 GRID = 8
 """Rays along each side of an image, where there are no points."""
 JUMP = 0.6
@@ -44,33 +46,57 @@ def stand_in_points(posed: PosedImages) -> Float[Tensor, "M 3"]:
     return torch.cat(points)
 
 
-def visibility(posed: PosedImages, points: Float[Tensor, "M 3"]) -> tuple[Bool[Tensor, "F M"], Float[Tensor, "F M"]]:
-    """Which points lie in which image, occlusion not counted, and their depths."""
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What frames see of some points.
+
+    Args:
+        inside: Whether a point lies in an image, occlusion not counted.
+        depth: Of a point before a camera.
+        directions: From a camera to a point, unit vectors.
+    """
+
+    inside: Bool[Tensor, "F M"]
+    depth: Float[Tensor, "F M"]
+    directions: Float[Tensor, "F M 3"]
+
+
+def visibility(posed: PosedImages, points: Float[Tensor, "M 3"]) -> Seen:
+    """What each frame sees of some of the points."""
     if len(points) > POINTS:
         points = points[torch.randperm(len(points), generator=torch.Generator().manual_seed(0))[:POINTS]]
-    poses = posed.world_to_camera.double()
-    there = points.double() @ poses[:, :3, :3].mT + poses[:, None, :3, 3]
+    points, poses = points.double(), posed.world_to_camera.double()
+    there = points @ poses[:, :3, :3].mT + poses[:, None, :3, 3]
     depth = there[..., 2]
     pixels = there[..., :2] / depth.clamp_min(1e-9)[..., None]
     matrices = posed.intrinsics.double()
     pixels = pixels * matrices.diagonal(dim1=1, dim2=2)[:, None, :2] + matrices[:, None, :2, 2]
     extent = torch.tensor([(width, height) for height, width in posed.sizes], dtype=torch.float64)[:, None]
-    return (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(-1), depth
+    inside = (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(-1)
+    directions = points[None] - camera_centers(posed)[:, None]
+    return Seen(inside, depth, torch.nn.functional.normalize(directions, dim=-1).float())
 
 
-def overlaps(seen: Bool[Tensor, "F M"]) -> Float[Tensor, "F F"]:
-    """Share of the points in one image that lie in the other, too; the smaller of both directions.
+def overlaps(seen: Seen) -> Float[Tensor, "F F"]:
+    """Share of the points in one image that the other sees, too; the smaller of both directions.
+
+    A point that is seen from directions more than 45° apart is not the same to both: from the other side of an object
+    it is hidden as a rule.
 
     Example:
         >>> import torch
-        >>> from diff3r_plugin.data.overlap import overlaps
-        >>> overlaps(torch.tensor([[True, True, False, False], [True, True, True, True]]))
+        >>> from diff3r_plugin.data.overlap import Seen, overlaps
+        >>> inside = torch.tensor([[True, True, False, False], [True, True, True, True]])
+        >>> ahead = torch.tensor([0.0, 0.0, 1.0]).expand(2, 4, 3)
+        >>> overlaps(Seen(inside, torch.ones(2, 4), ahead))
         tensor([[1.0000, 0.5000],
                 [0.5000, 1.0000]])
     """
-    counted = seen.float()
-    both = counted @ counted.T
-    each = counted.sum(-1)
+    rows = []
+    for inside, directions in zip(seen.inside, seen.directions, strict=True):
+        alike = (seen.directions * directions).sum(-1) > ALIKE
+        rows.append((seen.inside & inside & alike).sum(-1).float())
+    both, each = torch.stack(rows), seen.inside.float().sum(-1)
     return both / torch.maximum(each[:, None], each[None]).clamp_min(1)
 
 
@@ -118,9 +144,9 @@ def targets_between(first: int, last: int, count: int) -> list[int]:
     return sorted({int(v) for v in np.linspace(first, last, count + 2)[1:-1].round()})
 
 
-def depth_range(seen: Bool[Tensor, "F M"], depth: Float[Tensor, "F M"]) -> tuple[float, float, float] | None:
+def depth_range(seen: Seen) -> tuple[float, float, float] | None:
     """The 1 %, 50 % and 99 % depths of points in the images that they are seen in; None where none is."""
-    found: Sequence[float] = depth[seen].sort().values.tolist()
+    found = seen.depth[seen.inside].sort().values.tolist()
     if not found:
         return None
     low, middle, high = (found[round(q * (len(found) - 1))] for q in (0.01, 0.5, 0.99))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from diff3r_plugin.cli.main import main
 from diff3r_plugin.data import CaptureOptions, make_capture_data
-from diff3r_plugin.data.overlap import chain, context_pair, overlaps
+from diff3r_plugin.data.overlap import Seen, chain, context_pair, overlaps
 from diff3r_plugin.io import read_posed_images, read_re10k_chunk
 
 OPTIONS = CaptureOptions(size=(16, 20))
@@ -78,13 +78,22 @@ def test_evaluation_indices_have_targets_between_and_one_file_for_each_overlap(t
 
 def test_the_pair_of_the_wanted_overlap_is_chosen(tmp_path):
     along = torch.arange(12.0)[:, None] * 10
-    seen = (torch.arange(200.0) >= along) & (torch.arange(200.0) < along + 100)
-    shared = overlaps(seen)
+    inside = (torch.arange(200.0) >= along) & (torch.arange(200.0) < along + 100)
+    ahead = torch.tensor([0.0, 0.0, 1.0]).expand(12, 200, 3)
+    shared = overlaps(Seen(inside, torch.ones(12, 200), ahead))
     assert float(shared[0, 4]) == pytest.approx(0.6)
     for wanted, gap in ((0.6, 4), (0.3, 7)):
         first, last = context_pair(shared, wanted, 3)
         assert last - first == gap and abs(first + last - 11) <= 1
     assert context_pair(shared[:4, :4], 0.6, 3) is None
+
+
+def test_the_other_side_of_an_object_is_no_overlap():
+    """Both cameras have every point in their image."""
+    angle = torch.tensor([0.0, 0.5, torch.pi])
+    directions = torch.stack([angle.sin(), torch.zeros(3), angle.cos()], -1)[:, None].expand(3, 10, 3)
+    shared = overlaps(Seen(torch.ones(3, 10, dtype=torch.bool), torch.ones(3, 10), directions))
+    assert shared[0].tolist() == [1, 1, 0]
 
 
 def test_frames_whose_names_say_nothing_are_put_in_a_row():
