@@ -167,7 +167,8 @@ def loaded(images: PosedImages, numbers: list[int], inputs: Inputs, settings: Re
     """Some of the images as views, of the settings and on their device."""
     chosen = images.subset(numbers)
     views = chosen.views(inputs.size, near=settings.near, far=settings.far, background=settings.background)
-    return views.to(settings.device)
+    how = inputs.rendering
+    return views.replace(antialiased=how.antialiased, dilation=how.dilation).to(settings.device)
 
 
 def pixel_weights(

@@ -10,7 +10,7 @@ from typing import Any
 
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.io import FileError, read_npz
+from diff3r_plugin.io import FileError, read_splats
 from diff3r_plugin.refine.inputs import loaded, read_inputs
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.report.run_folder import EvaluationRun, ReportError, SceneRecord, as_mapping, number, scores
@@ -54,7 +54,8 @@ def both_states(run: EvaluationRun) -> tuple[Gaussians, Gaussians, Views] | None
     try:
         settings = _settings(run.header["settings"])
         inputs = read_inputs(settings)
-        return inputs.scene, read_npz(refined), loaded(inputs.context, [0], inputs, settings)
+        after = read_splats(refined, inputs.origin).gaussians  # the file is in the frame of the inputs
+        return inputs.scene, after, loaded(inputs.context, [0], inputs, settings)
     except (OSError, KeyError, TypeError, ValueError, FileError, RefineError, ImportError):
         return None
 

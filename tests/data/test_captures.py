@@ -17,6 +17,8 @@ from diff3r_plugin.data import CaptureOptions, make_capture_data
 from diff3r_plugin.data.overlap import Seen, chain, context_pair, overlaps
 from diff3r_plugin.io import read_posed_images, read_re10k_chunk
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 OPTIONS = CaptureOptions(size=(16, 20))
 
 

@@ -12,6 +12,8 @@ import torch
 
 from diff3r_plugin.io import FileError, FileWarning, read_colmap, read_colmap_points, read_posed_images
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 WRITERS = {"binary": io_files.write_colmap_binary, "text": io_files.write_colmap_text}
 
 

@@ -27,6 +27,8 @@ from diff3r_plugin.io import (
     write_ply,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 MOST_MEMORY = 64 << 20
 """Bytes that reading any of these files of some kilobytes may take at its peak."""
 

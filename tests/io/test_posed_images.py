@@ -11,6 +11,8 @@ from PIL import Image, ImageOps
 
 from diff3r_plugin.io import FileError, read_posed_images, read_transforms_json, scaled_intrinsics
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 
 def test_intrinsics_are_scaled_with_the_images(tmp_path):
     posed = read_transforms_json(io_files.write_transforms(tmp_path))

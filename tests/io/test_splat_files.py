@@ -21,6 +21,8 @@ from diff3r_plugin.io import (
     write_ply,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 
 def rewritten(path, change=lambda table: table, comments=(), types=None, drop=()) -> None:
     """The usual scene with other columns, comments or types, as another tool would write it."""

@@ -10,6 +10,8 @@ import torch
 
 from diff3r_plugin.io import FileError, FileWarning, FisheyeLens, Lens, read_posed_images, read_transforms_json
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 
 def test_cameras_come_out_in_opencv_axes_and_pixels(tmp_path):
     posed = read_transforms_json(io_files.write_transforms(tmp_path))

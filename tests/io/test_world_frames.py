@@ -24,6 +24,8 @@ from diff3r_plugin.io.world_frames import (
     shift,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
+
 ALIGN = torch.tensor([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=torch.float64)
 
 

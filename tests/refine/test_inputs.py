@@ -20,6 +20,9 @@ from diff3r_plugin.refine import RefineError, RefineSettings, refine
 from diff3r_plugin.refine.inputs import read_inputs
 from diff3r_plugin.refine.inspection import inspect
 from diff3r_plugin.refine.scoring import score_views
+from diff3r_plugin.render import render
+
+pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
 
 FAR = torch.tensor([448_262.25, 5_411_933.5, 231.125], dtype=torch.float64)
 SHOWN = 38.0
@@ -237,6 +240,21 @@ def test_opacities_that_were_made_logits_twice_are_a_likely_cause(settings):
     assert not told or "opacities that are no logits" in told[0]
     plyfile.PlyData([plyfile.PlyElement.describe(table, "vertex")]).write(str(settings.scene))
     assert start(settings) > SHOWN
+
+
+@pytest.mark.parametrize(
+    ("comment", "dilation"), [("SplatRenderMode: mip", 0.1), ("antialiased 1", 0.3), ("antialiased 0", None)]
+)
+def test_splats_are_rendered_as_their_header_says(settings, comment, dilation):
+    scene, views = refine_files.made()
+    views = views.replace(background=torch.zeros(3), antialiased=dilation is not None, dilation=dilation or 0.3)
+    refine_files.write_images(settings.scene.parent, views.replace(images=render(scene, views)))
+    table = plyfile.PlyData.read(settings.scene, mmap=False)["vertex"].data
+    element = plyfile.PlyElement.describe(table, "vertex")
+    plyfile.PlyData([element], comments=[comment]).write(str(settings.scene))
+    assert start(settings) > SHOWN
+    refine(replace(settings, tto=TTOConfig(inner_steps=0)))
+    assert read_splats(settings.out / "refined.ply").rendering.antialiased == (dilation is not None)
 
 
 def test_what_the_inria_code_trained_with_is_told_of(settings):
