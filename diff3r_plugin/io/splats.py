@@ -32,8 +32,10 @@ class SplatRendering:
     dilation: float = USUAL_DILATION
 
     def comments(self) -> list[str]:
-        """What a PLY header says of it, in Brush's words; nothing of the usual one."""
-        return ["SplatRenderMode: mip"] if self.antialiased else []
+        """What a PLY header says of it: in Brush's words or, of another dilation than Brush's, in Postshot's."""
+        if not self.antialiased:
+            return []
+        return ["SplatRenderMode: mip" if self.dilation == BRUSH_DILATION else "antialiased 1"]
 
 
 USUAL_RENDERING = SplatRendering()

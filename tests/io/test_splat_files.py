@@ -67,7 +67,7 @@ def test_comments_that_say_how_splats_are_rendered(tmp_path, comments, rendering
     assert read_splats(path).rendering == rendering
     assert any("antialiased=True" in line for line in told_of(lambda: read_ply(path))) == rendering.antialiased
     write_ply(path, read_splats(path).gaussians, rendering=rendering)
-    assert read_splats(path).rendering.antialiased == rendering.antialiased, "it is kept"
+    assert read_splats(path).rendering == rendering, "it is kept"
 
 
 def test_flat_splats_and_unknown_modes(tmp_path):
