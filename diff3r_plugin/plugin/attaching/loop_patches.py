@@ -6,6 +6,7 @@ A batch that a data loader hands out begins a step, which ends when the next one
 from __future__ import annotations
 
 import atexit
+import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -18,18 +19,24 @@ from diff3r_plugin.plugin.attaching.drawn_step import DrawnStep
 from diff3r_plugin.plugin.attaching.patching import Patch, around
 from diff3r_plugin.plugin.attaching.plain_loop import PlainLoop, loops_of
 from diff3r_plugin.plugin.errors import PluginError, announced
+from diff3r_plugin.plugin.head_training import sidecar
 from diff3r_plugin.plugin.host.host_loop import ATTRIBUTE
 from diff3r_plugin.plugin.host.run_context import RunContext
 
 NEED_THE_LOSS = ("unrefined_loss", "confidence_supervision")
 """Settings that add to the host's loss, which a loop of its own shows to nobody."""
 
+END = object()
+"""After the last batch of a loader."""
+
+CHECKPOINTS = "torch.save, torch.load and those of safetensors"
 MODEL, LOADER, OPTIMIZER = "__init__", "__iter__ of its data loader", "torch.optim.Optimizer.__init__"
 
 WATCHED = {
     MODEL: "adds the uncertainty head and replaces encoder.forward on the instance",
     LOADER: "a batch begins a step: encoder calls until the next one are refined and reported",
     OPTIMIZER: "the head's optimizer follows the one that holds the model's parameters",
+    CHECKPOINTS: "files that lose that metadata get a neighbor with the head, FILE.diff3r, which is read with them",
     "state_dict": "puts the head into the state dict's metadata, and takes it from there",
 }
 """What is changed or watched, and why."""
@@ -49,11 +56,24 @@ def loop_patches(context: RunContext, model_class: type) -> list[Patch]:
             )
     watch = PlainLoops(context)
     model_made = around(announced(watch.model_made, context.report_error))
+    loaders = dict.fromkeys((context.adapter.loader_class(), *looking_ahead()))
     return [
         Patch(model_class, "__init__", model_made, WATCHED[MODEL]),
-        Patch(context.adapter.loader_class(), "__iter__", around(watch.batches), WATCHED[LOADER]),
+        *(Patch(loader, "__iter__", around(watch.batches), WATCHED[LOADER]) for loader in loaders),
         Patch(torch.optim.Optimizer, "__init__", around(watch.optimizer_made), WATCHED[OPTIMIZER]),
+        *watch.checkpoint_patches(),
     ]
+
+
+def looking_ahead() -> list[type]:
+    """Loaders that ask another one for a batch before the last one has been worked on: accelerate's, if it is there.
+
+    What such a loader hands out begins a step, not what it is handed.
+    """
+    if "accelerate" not in sys.modules:
+        return []
+    module = importlib.import_module("accelerate.data_loader")
+    return [getattr(module, name) for name in ("DataLoaderShard", "DataLoaderDispatcher") if hasattr(module, name)]
 
 
 class PlainLoops:
@@ -67,6 +87,7 @@ class PlainLoops:
         self.context = context
         self._refined = 0
         self._told_of_copies = False
+        self._within_a_loader = False
         atexit.register(self._say_if_nothing_was_refined)
 
     def model_made(self, original: Any, model: Any, *args: Any, **named: Any) -> None:
@@ -84,10 +105,14 @@ class PlainLoops:
 
     def batches(self, original: Any, loader: Any) -> Iterator[Any]:
         """What the host iterates over: a step of each model for every batch; a test ends with its loader."""
+        if self._within_a_loader:  # one that looks ahead: its own batches are the host's
+            yield from original(loader)
+            return
         steps: list[tuple[Attachment, DrawnStep]] = []
         tested: dict[int, Attachment] = {}
+        drawn = iter(original(loader))
         try:
-            for batch in original(loader):
+            while (batch := self._next(drawn)) is not END:
                 only = self._tested_alone(loader)
                 if only is not None:
                     tested |= self._begun(only)
@@ -106,6 +131,39 @@ class PlainLoops:
             self._finished(tested | self._ended(steps))
             raise
         self._finished(tested)
+
+    def _next(self, drawn: Iterator[Any]) -> Any:
+        outer, self._within_a_loader = self._within_a_loader, True
+        try:
+            return next(drawn, END)
+        finally:
+            self._within_a_loader = outer
+
+    def checkpoint_patches(self) -> list[Patch]:
+        """What watches the files that hosts write their models to and read them from (`sidecar`)."""
+        patches = [
+            Patch(torch, "save", sidecar.around_torch_save(self._saved), WATCHED[CHECKPOINTS]),
+            Patch(torch, "load", sidecar.around_loading(self._loaded), WATCHED[CHECKPOINTS]),
+        ]
+        files = sidecar.safetensors()
+        if files is not None:
+            patches += [
+                Patch(files, "serialize_file", sidecar.around_serialize(self._saved), WATCHED[CHECKPOINTS]),
+                Patch(files, "safe_open", sidecar.around_loading(self._loaded), WATCHED[CHECKPOINTS]),
+            ]
+        return patches
+
+    def _saved(self, path: Any, names: list[str]) -> None:
+        for loop in loops_of(self.context):
+            if loop.attachment.head.modules and sidecar.holds(names, loop.model):
+                sidecar.write(path, loop.entry())
+                return
+
+    def _loaded(self, path: Any) -> None:
+        entry = sidecar.read(path)
+        if entry is not None:
+            for loop in loops_of(self.context):
+                loop.load(entry)
 
     def _drawn(self, loop: PlainLoop, loader: Any, batch: Any) -> DrawnStep:
         loop.attachment.take_in_copies()
@@ -133,6 +191,7 @@ class PlainLoops:
         others = sum(other.reporter.test.lines is not None for other in attachments)
         test.subfolder = f"model_{others + 1}" if others else ""
         test.begin(go_on=len(attachments) == 1)
+        attachment.head.say_if_untrained("this test begins", self.context.say)
         return {id(attachment): attachment}
 
     def _ended(self, steps: list[tuple[Attachment, DrawnStep]]) -> dict[int, Attachment]:

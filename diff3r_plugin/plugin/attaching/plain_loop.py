@@ -61,7 +61,7 @@ class PlainLoop:
         self._held = 0
         self._handles: list[Any] = []
         self._stored: dict[str, Any] | None = None
-        self._host_resumed = False
+        self._host_resumed = self._just_resumed = False
         if origin is None:  # a copy has them already
             model._register_state_dict_hook(_saved)
             model._register_load_state_dict_pre_hook(_loaded, with_module=True)
@@ -142,6 +142,10 @@ class PlainLoop:
 
     def _stepped(self, *_: Any) -> None:
         self._steps += 1
+        if self._just_resumed:
+            self._just_resumed = False
+            if not self.attachment.head.loaded:
+                self.context.say("this training was resumed without the heads of its checkpoint: they start anew.")
 
     def entry(self) -> dict[str, Any]:
         """What a checkpoint holds of the plugin."""
@@ -168,7 +172,7 @@ class PlainLoop:
         self._weights = _summed(self.model)
 
     def _resumed(self, *_: Any) -> None:
-        self._host_resumed = True
+        self._host_resumed = self._just_resumed = True
         self._go_on()
 
     def _go_on(self) -> None:

@@ -56,6 +56,22 @@ class HeadState:
         """The heads' parameters that take gradients."""
         return [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
 
+    @property
+    def untrained(self) -> list[str]:
+        """Names of the heads that no checkpoint gave and no step has trained."""
+        if self.optimizer is not None and self.optimizer.state_dict().get("state"):
+            return []
+        return [name for name in self.modules if name not in self.loaded]
+
+    def say_if_untrained(self, what: str, say: Callable[[str], None]) -> None:
+        """Say that a test, or a resumed training, has heads that are as they were made."""
+        if self.untrained:
+            names = " and ".join("uncertainty head" if name == "head" else f"{name} head" for name in self.untrained)
+            say(
+                f"{what} with an untrained {names}: no checkpoint that was loaded had one, in it or beside it "
+                "(FILE.diff3r). diff3r.head=fixed says so outright."
+            )
+
     def values(self) -> HeadValues:
         """What the heads are now."""
         return {name: module.state_dict() for name, module in self.modules.items()}, self.loaded
