@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import keyword
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from diff3r_plugin.errors import UsageError
 
 TEMPLATES = {
     "PixelSplatFamily": ("adapter.template", "test_adapter.template"),
@@ -53,10 +54,10 @@ def scaffold(arguments: argparse.Namespace) -> int:
     """Write ``diff3r-NAME/`` with an adapter, its test and a pyproject.toml."""
     name: str = arguments.name
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        sys.exit(f"diff3r: {name!r} cannot be a module name; use lower-case letters, digits and underscores.")
+        raise UsageError(f"{name!r} cannot be a module name; use lower-case letters, digits and underscores.")
     folder = arguments.into / f"diff3r-{name.replace('_', '-')}"
     if folder.exists():
-        sys.exit(f"diff3r: {folder} is there already; remove it or choose another name.")
+        raise UsageError(f"{folder} is there already; remove it or choose another name.")
     values = {"NAME": name, "CLASS": "".join(part.capitalize() for part in name.split("_"))}
     templates = resources.files("diff3r_plugin.cli") / "templates"
     adapter, test = TEMPLATES[arguments.base]

@@ -44,20 +44,13 @@ def main(args: argparse.Namespace) -> int:
             print(f"\r{done} turns", end="", file=sys.stderr, flush=True)
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        settings = BenchSettings(
-            args.gaussians, _size(args.size), args.views, args.degree, args.steps, args.seconds, args.backend, device
-        )
-        print("measuring; at the very first use kernels are compiled, which takes longer", file=sys.stderr)
-        result = bench(settings, turn)
-        if args.json is not None:
-            write_json(args.json, result.record())
-    except (ValueError, OSError) as error:
-        print(f"diff3r bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("diff3r bench: stopped", file=sys.stderr)
-        return 130
+    settings = BenchSettings(
+        args.gaussians, _size(args.size), args.views, args.degree, args.steps, args.seconds, args.backend, device
+    )
+    print("measuring; at the very first use kernels are compiled, which takes longer", file=sys.stderr)
+    result = bench(settings, turn)
+    if args.json is not None:
+        write_json(args.json, result.record())
     print("\n".join(report(result)))
     return 0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
+
+from diff3r_plugin.errors import Diff3rError
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -37,9 +38,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         from diff3r_plugin.demo.pipeline import Demo
     except ModuleNotFoundError as error:
-        print(f"diff3r demo: {error}; the demo needs more: pip install 'diff3r-plugin[demo]'", file=sys.stderr)
-        return 1
-    from diff3r_plugin.demo.settings import DemoError, DemoSettings
+        raise Diff3rError(f"{error}; the demo needs more: pip install 'diff3r-plugin[demo]'") from error
+    from diff3r_plugin.demo.settings import DemoSettings
 
     changes: dict[str, Any] = {k: v for k in ("out", "seed", "steps") if (v := getattr(args, k)) is not None}
     make = DemoSettings.tiny if args.quick else DemoSettings.from_scratch if args.from_scratch else DemoSettings
@@ -49,15 +49,7 @@ def main(args: argparse.Namespace) -> int:
     for name in ("host_settings", "plugin_settings"):
         if getattr(args, name):
             changes[name] = (*getattr(default, name), *getattr(args, name))
-    try:
-        settings = make(**changes, also_test=dict(args.also_test))
-        Demo(settings).run()
-    except DemoError as error:
-        print(f"diff3r demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("diff3r demo: stopped", file=sys.stderr)
-        return 130
+    Demo(make(**changes, also_test=dict(args.also_test))).run()
     return 0
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from diff3r_plugin.cli._file_warnings import said_as
+from diff3r_plugin.errors import UsageError
 
 EPILOG = """examples:
   diff3r inspect point_cloud.ply --cameras garden
@@ -48,36 +48,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
-    from diff3r_plugin.io import FileError, MissingPackageError
-    from diff3r_plugin.refine import RefineError, RefineSettings
+    from diff3r_plugin.refine import RefineSettings
     from diff3r_plugin.refine.inputs import read_inputs
     from diff3r_plugin.refine.inspection import inspect
 
-    try:
-        if (args.scene is None) != args.points:
-            raise RefineError("Give a SCENE (.ply or .npz), or --points for the points that the cameras come with.")
-        if args.views < 1:
-            raise RefineError(f"--views must be at least 1, got {args.views}.")
-        background = tuple(float(part) for part in args.background.split(","))
-        settings = RefineSettings(
-            args.scene,
-            args.cameras,
-            args.out,
-            images=args.images,
-            world=args.world,
-            undistort=args.undistort,
-            frames=args.frames,
-            hold_out=args.hold_out,
-            downscale=args.downscale,
-            near=args.near,
-            far=args.far,
-            background=background,  # type: ignore[arg-type]
-        )
-        with said_as("diff3r inspect"):
-            found = inspect(read_inputs(settings), settings, args.views)
-    except (RefineError, FileError, MissingPackageError, ValueError) as error:
-        print(f"diff3r inspect: {error}", file=sys.stderr)
-        return 2
+    if (args.scene is None) != args.points:
+        raise UsageError("Give a SCENE (.ply or .npz), or --points for the points that the cameras come with.")
+    if args.views < 1:
+        raise UsageError(f"--views must be at least 1, got {args.views}.")
+    background = tuple(float(part) for part in args.background.split(","))
+    settings = RefineSettings(
+        args.scene,
+        args.cameras,
+        args.out,
+        images=args.images,
+        world=args.world,
+        undistort=args.undistort,
+        frames=args.frames,
+        hold_out=args.hold_out,
+        downscale=args.downscale,
+        near=args.near,
+        far=args.far,
+        background=background,  # type: ignore[arg-type]
+    )
+    with said_as("diff3r inspect"):
+        found = inspect(read_inputs(settings), settings, args.views)
     print("\n".join(found.lines))
     print(f"wrote {found.pictures[0]} to {found.pictures[-1].name}: image, rendering, difference")
     return 0

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from diff3r_plugin import __version__, cli
+from diff3r_plugin.errors import Diff3rError, UsageError
 
 IDLE_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for work sleep: OpenMP's spin by default, and take a busy machine's cores from those that work."""
@@ -29,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument("--version", action="version", version=f"diff3r-plugin {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="subcommand")
     for found in sorted(pkgutil.iter_modules(cli.__path__), key=lambda module: module.name):
         if found.name in ("main", "__main__") or found.name.startswith("_"):
             continue
@@ -40,7 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 2 where its user can put something right, which is one line."""
+    """Run the command line and return its exit status: 1 where something went wrong, 2 for a wrong command line.
+
+    It is 130 where the user has stopped it. What the user can put right is one line, ``diff3r COMMAND: ...``; anything
+    else comes with its traceback.
+    """
     parsed = build_parser().parse_args(arguments)
     chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     if not chosen and not getattr(parsed, "starts_host", False):  # a host's threads are the host's
@@ -50,20 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader closed the pipe
         return 0
     except KeyboardInterrupt:
-        print("diff3r: stopped", file=sys.stderr)
+        print(f"diff3r {parsed.subcommand}: stopped", file=sys.stderr)
         return 130
     except Exception as error:
         line = None if parsed.traceback or _full_traceback() else _in_one_line(error)
         if line is None:
             raise
-        print(f"diff3r: {line}", file=sys.stderr)
-        return 2
+        print(f"diff3r {parsed.subcommand}: {line}", file=sys.stderr)
+        return 2 if _of_the_command_line(error) else 1
 
 
 def _in_one_line(error: Exception) -> str | None:
     """What the user can put right; None for what only we can."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {"PluginError", "MissingPackageError"}:  # by name: importing them would import torch
+    if isinstance(error, Diff3rError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("diff3r"):
         return f"this needs the package {error.name!r}, which is not installed: pip install {error.name}"
@@ -73,6 +77,11 @@ def _in_one_line(error: Exception) -> str | None:
     if isinstance(error, ValueError) and _raised_here(error):
         return str(error)
     return None
+
+
+def _of_the_command_line(error: Exception) -> bool:
+    """Whether it is the command line that is wrong: words that do not fit together, or a value out of its range."""
+    return isinstance(error, UsageError) or (isinstance(error, ValueError) and not isinstance(error, Diff3rError))
 
 
 def _raised_here(error: Exception) -> bool:

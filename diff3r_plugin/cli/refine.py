@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diff3r_plugin.cli._file_warnings import said_as
+from diff3r_plugin.errors import Diff3rError, UsageError
 
 EPILOG = """examples:
   diff3r refine point_cloud.ply --cameras garden --downscale 4 --out refined      # a COLMAP folder
@@ -73,19 +74,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
-    from diff3r_plugin.io import FileError, MissingPackageError
-    from diff3r_plugin.refine import RefineError, refine
+    from diff3r_plugin.refine import refine
     from diff3r_plugin.refine.progress import Progress
 
+    settings = settings_of(args)
     try:
         with said_as("diff3r refine"):
-            refine(settings_of(args), resume=args.resume, progress=Progress(sys.stderr))
-    except (RefineError, FileError, MissingPackageError, ValueError) as error:
-        print(f"diff3r refine: {error}", file=sys.stderr)
-        return 2
+            refine(settings, resume=args.resume, progress=Progress(sys.stderr))
     except OSError as error:
-        print(f"diff3r refine: {error}; what is written so far is kept, --resume continues it.", file=sys.stderr)
-        return 1
+        if isinstance(error, Diff3rError):
+            raise
+        raise Diff3rError(f"{error}; what is written so far is kept, --resume continues it.") from error
     except KeyboardInterrupt:
         print("diff3r refine: stopped; the same command with --resume continues it.", file=sys.stderr)
         return 130
@@ -97,20 +96,20 @@ def settings_of(args: argparse.Namespace) -> RefineSettings:
     """The settings that the command line names.
 
     Raises:
-        RefineError: for arguments that do not fit together or cannot be read.
+        UsageError: for arguments that do not fit together or cannot be read.
         ValueError: for a value out of its range.
     """
     from diff3r_plugin.config import TTOConfig
-    from diff3r_plugin.refine import RefineError, RefineSettings
+    from diff3r_plugin.refine import RefineSettings
 
     if (args.scene is None) != args.points:
-        raise RefineError("Give a SCENE (.ply or .npz), or --points to start from the points of a COLMAP model.")
+        raise UsageError("Give a SCENE (.ply or .npz), or --points to start from the points of a COLMAP model.")
     groups = tuple(args.groups.split(",")) if args.groups else TTOConfig().groups
     try:
         background = tuple(float(part) for part in args.background.split(","))
         weights = _weights(args.weights, groups)
     except ValueError as error:
-        raise RefineError(f"{error}: --background is R,G,B and --weights is W or GROUP=W,GROUP=W.") from error
+        raise UsageError(f"{error}: --background is R,G,B and --weights is W or GROUP=W,GROUP=W.") from error
     return RefineSettings(
         scene=args.scene,
         cameras=args.cameras,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import webbrowser
 from pathlib import Path
+
+from diff3r_plugin.errors import Diff3rError
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,18 +31,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
     try:
-        from diff3r_plugin.report.run_folder import ReportError
         from diff3r_plugin.report.run_page import write_run_page
     except ModuleNotFoundError as error:
-        print(f"diff3r report: {error}; it needs more: pip install 'diff3r-plugin[report]'", file=sys.stderr)
-        return 1
-    try:
-        page = write_run_page(
-            args.run_folder, args.out, scenes=args.scenes, views=args.views, interactive=args.interactive
-        )
-    except (ReportError, OSError) as error:
-        print(f"diff3r report: {error}", file=sys.stderr)
-        return 1
+        raise Diff3rError(f"{error}; it needs more: pip install 'diff3r-plugin[report]'") from error
+    page = write_run_page(args.run_folder, args.out, scenes=args.scenes, views=args.views, interactive=args.interactive)
     print(page)
     if args.open:
         webbrowser.open(page.resolve().as_uri())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+from diff3r_plugin.errors import UsageError
 from diff3r_startup import ENVIRONMENT, NAME
 from diff3r_startup.arguments import KNOWN, refuse_unknown, strip_flag
 
@@ -48,13 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
     if command[:1] == ["--"]:
         command = command[1:]
     if not command:
-        sys.exit("diff3r: give the host's command after --, for instance: diff3r run -- python -m src.main mode=test")
+        raise UsageError("give the host's command after --, for instance: diff3r run -- python -m src.main mode=test")
     if arguments.plugin not in KNOWN:
-        refuse_unknown(["--plugin", arguments.plugin])
+        try:
+            refuse_unknown(["--plugin", arguments.plugin])
+        except SystemExit as refused:
+            raise UsageError(str(refused.code).removeprefix("diff3r: ")) from None
     strip_flag(command)
     executable = shutil.which(command[0])
     if executable is None:
-        sys.exit(f"diff3r: there is no command {command[0]!r} on the PATH.")
+        raise UsageError(f"there is no command {command[0]!r} on the PATH.")
     os.execve(executable, command, {**environment(arguments.plugin), **settings(arguments.set)})
     return 127  # not reached
 
@@ -63,7 +66,7 @@ def settings(words: list[str]) -> dict[str, str]:
     """The environment variables of ``KEY=VALUE`` words, once they are known to be good ones.
 
     Raises:
-        SystemExit: for a word without a value, an unknown key or a value that does not do.
+        UsageError: for a word without a value, an unknown key or a value that does not do.
     """
     from diff3r_plugin.plugin import PluginError
     from diff3r_plugin.plugin.settings.given_settings import from_environment, variable
@@ -78,7 +81,7 @@ def settings(words: list[str]) -> dict[str, str]:
             found[variable(key)] = value
         PluginSettings.parse(from_environment(found))
     except PluginError as error:
-        sys.exit(f"diff3r: {error}")
+        raise UsageError(str(error)) from error
     return found
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from diff3r_plugin.data.options import DataOptions
+from diff3r_plugin.errors import Diff3rError
 
 TOO_SHORT = "Too short to learn anything"
 """The headline of a quick run and of its report."""
 
 
-class DemoError(RuntimeError):
+class DemoError(Diff3rError, RuntimeError):
     """Something the user can put right; the message says how."""
 
 

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from diff3r_plugin.errors import Diff3rError
 
-class FileError(ValueError):
+
+class FileError(Diff3rError, ValueError):
     """A file that cannot be read as what it should be: which one, what is wrong with it, and what to do.
 
     Args:
@@ -55,7 +57,7 @@ def tell(path: Path | str, what: str) -> None:
     warnings.warn(f"{path}: {what}", FileWarning, stacklevel=2)
 
 
-class MissingPackageError(ImportError):
+class MissingPackageError(Diff3rError, ImportError):
     """A package that a file format needs and that is not installed; the message names the extra."""
 
 

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
+from diff3r_plugin.errors import Diff3rError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -21,7 +23,7 @@ def full_traceback() -> bool:
     return os.environ.get(TRACEBACK, "").strip().lower() not in ("", "0", "off", "no", "false")
 
 
-class PluginError(Exception):
+class PluginError(Diff3rError):
     """A setting, name, checkout or checkpoint that the plugin cannot work with; the message says what to do.
 
     Attributes:

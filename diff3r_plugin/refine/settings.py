@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from diff3r_plugin.config import TTOConfig
+from diff3r_plugin.errors import Diff3rError
 from diff3r_plugin.ranges import require_choice, require_positive, require_whole
 
 DEFAULT_WEIGHT = 0.1
@@ -17,7 +18,7 @@ ROUNDS_OF_MANY = 30
 """Rounds where a round sees some of the views only, or where the scene is points yet, and no view tells when to end."""
 
 
-class RefineError(Exception):
+class RefineError(Diff3rError):
     """A refinement that cannot be done as it was asked for; the message says what to change."""
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diff3r_plugin.errors import Diff3rError
+
 SCORE_FILES = ("diff3r_scores.json", "diff3r_scores.jsonl", "scores.jsonl", "metrics.json")
 """Names of files with scores, the most complete kind first."""
 
 
-class ReportError(Exception):
+class ReportError(Diff3rError):
     """A folder that no report can be made of; says which one, why, and what to do."""
 
 

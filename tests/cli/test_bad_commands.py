@@ -142,16 +142,18 @@ class TestErrorsOfOurOwn:
 
     def test_a_stop_by_the_user(self, failing, capsys):
         failing(KeyboardInterrupt())
-        assert main(["doctor"]) == 130 and capsys.readouterr().err == "diff3r: stopped\n"
+        assert main(["doctor"]) == 130 and capsys.readouterr().err == "diff3r doctor: stopped\n"
 
     def test_a_package_that_is_missing(self, failing, capsys):
         failing(ModuleNotFoundError("No module named 'tqdm'", name="tqdm"))
-        assert main(["doctor"]) == 2
+        assert main(["doctor"]) == 1
         assert "needs the package 'tqdm', which is not installed: pip install tqdm" in capsys.readouterr().err
 
     def test_a_disk_that_is_full(self, failing, capsys):
         failing(OSError(28, "No space left on device", "/data/out"))
-        assert main(["doctor"]) == 2 and capsys.readouterr().err == "diff3r: /data/out: No space left on device\n"
+        assert (
+            main(["doctor"]) == 1 and capsys.readouterr().err == "diff3r doctor: /data/out: No space left on device\n"
+        )
 
 
 @pytest.mark.parametrize("way", ["option", "variable"])

@@ -23,6 +23,10 @@ def test_it_says_what_it_does_and_what_came_out(words, capsys):
     assert "refined.ply" in out
 
 
+FOUND_LATER = ("no such file or folder", "names '77'", "GiB may be used")
+"""Not of the command line alone: files and the machine decide."""
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -38,12 +42,12 @@ def test_it_says_what_it_does_and_what_came_out(words, capsys):
     ],
 )
 def test_what_is_wrong_is_one_line(words, capsys, more, message):
-    assert main([*words, *more]) == 2
+    assert main([*words, *more]) == (1 if message in FOUND_LATER else 2)
     said = capsys.readouterr().err
     assert said.startswith("diff3r refine: ") and message in said and said.count("\n") == 1
 
 
 def test_a_missing_package_is_one_line(words, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "plyfile", None)
-    assert main(words) == 2
+    assert main(words) == 1
     assert "pip install 'diff3r-plugin[refine]'" in capsys.readouterr().err
