@@ -65,8 +65,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links between files of the repository into links between pages."""
-    path = config.extra["repository_paths"][page.file.src_uri]
-    if not path.endswith(".md"):
+    path = config.extra["repository_paths"].get(page.file.src_uri)
+    if path is None or not path.endswith(".md"):  # a page that another hook has made, or a source
         return markdown
     here = PurePosixPath(path).parent
     start = PurePosixPath(page.file.src_uri).parent

@@ -90,7 +90,7 @@ def layer_of(module: str, known: dict[str, int]) -> int:
         return 0
     package, _, rest = module.partition(".")
     place = "adapters" if package == "diff3r_adapters" else rest.split(".")[0]
-    assert place in known, f"{module} has no layer: add {place!r} to the layers and the table of docs/architecture.md"
+    assert place in known, f"{module} has no layer: add {place!r} to the layers of docs/architecture.md"
     return known[place]
 
 

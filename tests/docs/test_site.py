@@ -86,3 +86,17 @@ def test_the_site_loads_nothing_from_elsewhere(site):
 def test_examples_are_shown_as_code(site):
     page = (site / "api" / "layer.html").read_text(encoding="utf-8")
     assert "admonition" not in page and 'class="gp">&gt;&gt;&gt; ' in page
+
+
+def test_every_module_says_what_it_is():
+    script = ROOT / "docs" / "site" / "module_table.py"
+    table = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    rows = dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", table, re.M))
+    assert len(rows) > 150 and rows["linalg.pcg"].startswith("Preconditioned conjugate gradients")
+    silent = [
+        str(path)
+        for path in (ROOT / "diff3r_plugin").rglob("*.py")
+        if "site" not in path.parts and path.name != "__init__.py"
+        if ".".join(path.relative_to(ROOT / "diff3r_plugin").with_suffix("").parts) not in rows
+    ]
+    assert not silent, f"without a docstring: {silent}"
