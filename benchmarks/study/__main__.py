@@ -12,7 +12,7 @@
     captured_outliers
                 the same with one of two context images corrupted, every test window once in each kind
     cost        seconds of a training step and peak memory, by backward mode and number of inner steps
-    report      docs/results.md and its figures from what the experiments wrote to benchmarks/results
+    report      docs/research/results.md and its figures from what the experiments wrote to benchmarks/results
 
 Everything is kept below --out as it comes: a run that was stopped resumes. Each experiment writes
 ``benchmarks/results/study_EXPERIMENT.json``.

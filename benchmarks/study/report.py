@@ -1,4 +1,4 @@
-"""Tables and figures of ``docs/results.md`` from the files of results; everything between two markers is replaced."""
+"""Tables and figures of ``docs/research/results.md`` from the files of results, each between two markers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from diff3r_plugin.mean_and_error import MeanAndError
 
 
 def write_report(results: Path, docs: Path, pretrained: Path) -> None:
-    """Bring ``docs/results.md`` up to date with what lies in ``results`` and with the pretrained host's record."""
-    page = docs / "results.md"
+    """Bring ``docs/research/results.md`` up to date with the files in ``results`` and the pretrained host's record."""
+    page = docs / "research" / "results.md"
     text = page.read_text(encoding="utf-8")
     if pretrained.is_file():
         text = replaced(text, "pretrained", pretraining_table(json.loads(pretrained.read_text(encoding="utf-8"))))

@@ -18,7 +18,7 @@ import diff3r_plugin
 import diff3r_startup
 
 ROOT = Path(__file__).parents[2]
-PAGES = [path for pattern in ("*.md", "docs/*.md", "examples/*.md") for path in sorted(ROOT.glob(pattern))]
+PAGES = [path for pattern in ("*.md", "docs/**/*.md", "examples/*.md") for path in sorted(ROOT.glob(pattern))]
 PUBLIC = ("Gaussians", "Views", "TTOConfig", "TTOLayer", "ProximalWeights", "UncertaintyHead")
 
 

@@ -237,7 +237,8 @@ def test_the_page_is_replaced_between_its_markers_alone(tmp_path):
     results.mkdir()
     docs.mkdir()
     (results / "study_finetune.json").write_text(json.dumps({**SHARED, "experiment": "finetune", "units": trainings()}))
-    page = docs / "results.md"
+    page = docs / "research" / "results.md"
+    page.parent.mkdir()
     markers = "".join(f"<!-- study: {n} -->\nold\n<!-- end of study: {n} -->\n" for n in ("pretrained", "finetune"))
     page.write_text(f"above\n{markers}below\n")
     point = {"psnr": 25.0, "ssim": 0.8, "depth_error": 0.051}
