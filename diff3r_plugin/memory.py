@@ -41,8 +41,8 @@ def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
 def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tuple[int, int]) -> int:
     """What refining one scene takes at its peak, estimated; refining others of the same size after it takes no more.
 
-    Where sizes change, blocks of earlier ones wait for their like: up to 4 GiB, and no more than a quarter of
-    :func:`limit_bytes`; ``release_memory`` gives them back.
+    Where sizes change, blocks of earlier ones wait for their like: until 1,024 others were used, and up to 4 GiB and a
+    quarter of :func:`limit_bytes`; ``release_memory`` gives them back.
 
     Args:
         gaussians: N.

@@ -15,7 +15,7 @@ from diff3r_plugin.strict_json import strict, write_json
 
 RECORDED = {
     *("round", "views", "outcome", "energy_before", "energy_after", "accepted_steps", "damping", "gaussians"),
-    *("validation_psnr", "seconds"),
+    *("validation_psnr", "settling", "seconds"),
 }
 """What the record of a round holds."""
 
@@ -33,6 +33,11 @@ class Checkpoint:
     scene: Gaussians
     rounds: list[dict[str, Any]]
     best: Gaussians | None = None
+
+    @property
+    def result(self) -> Gaussians:
+        """The scene to return if it ended here: the best one by validation, once that is settled the settled one."""
+        return self.scene if self.best is None or self.rounds[-1]["settling"] else self.best
 
     @property
     def best_round(self) -> int | None:

@@ -89,7 +89,7 @@ def refine(
         state = run_rounds(started, StoredImages(inputs, settings), plan.schedule, settings, told)
     finally:
         progress.close()
-    refined = state.scene if state.best is None else state.best
+    refined = state.result
     after = {kind: score_views(refined, images, inputs, settings) for kind, images in _kinds(inputs).items()}
     metrics = {
         "version": __version__,

@@ -37,6 +37,8 @@ OBSERVED = 3
 
 VALIDATE_EVERY, PATIENCE, GAIN = 4, 48, 0.01
 """Rounds from one validation to the next; it ends where so many rounds gained less than so many dB."""
+SETTLING_TURNS, SETTLING_WEIGHT = 3, 4.0
+"""Turns through all context views after that, from the best scene, and by how much rounds hold it more firmly."""
 MOST_ROUNDS = 2000
 
 
@@ -49,6 +51,7 @@ class Schedule:
         fitted: Numbers of the views that rounds see.
         validation: Numbers of those that tell when to end.
         rounds: How many at most.
+        settling: How many of them come after validation gains no more; 0 where it does not decide.
         start: Gaussians at the start.
         gaussians: The scene grows to at most so many.
     """
@@ -57,6 +60,7 @@ class Schedule:
     fitted: Sequence[int]
     validation: Sequence[int]
     rounds: int
+    settling: int
     start: int
     gaussians: int
 
@@ -65,7 +69,7 @@ class Schedule:
 
         Example:
             >>> from diff3r_plugin.refine.rounds import Schedule
-            >>> schedule = Schedule(True, [0], [], 100, start=100, gaussians=1000)
+            >>> schedule = Schedule(True, [0], [], rounds=100, settling=0, start=100, gaussians=1000)
             >>> [schedule.gaussians_after(rounds) for rounds in (20, 21, 23, 51, 200)]
             [100, 108, 117, 341, 1000]
         """
@@ -98,8 +102,15 @@ def make_schedule(
     if settings.max_gaussians is None and from_points:
         numbers = 3 * image_size[0] * image_size[1] * len(fitted)
         most = numbers // (OBSERVED * unknowns_per_gaussian(settings.tto.groups, scene.sh_degree))
+    turn = -(-views // settings.views_per_round)
     return Schedule(
-        many, fitted, validation, settings.rounds or default, scene.num_gaussians, max(most, scene.num_gaussians)
+        many,
+        fitted,
+        validation,
+        rounds=settings.rounds or default,
+        settling=SETTLING_TURNS * turn if validation and settings.rounds is None else 0,
+        start=scene.num_gaussians,
+        gaussians=max(most, scene.num_gaussians),
     )
 
 
@@ -122,20 +133,28 @@ def run_rounds(
     Raises:
         RefineError: if nothing can be done with the scene or the views.
     """
-    weights = ProximalWeights.of(settings.all_weights())
+    held = settings.all_weights()
+    weights = ProximalWeights.of(held)
+    firmly = ProximalWeights.of({group: SETTLING_WEIGHT * weight for group, weight in held.items()})
     while not is_finished(state.rounds, schedule):
         number, started = len(state.rounds), time.perf_counter()
-        order = views_of_round(len(schedule.fitted), settings.views_per_round, number, settings.seed)
-        chosen = [schedule.fitted[i] for i in order]
+        settling = has_gained_enough(state.rounds, schedule)
+        if settling and state.best is not None and not state.rounds[-1]["settling"]:
+            state = replace(state, scene=state.best)
+        seen = range(len(source.names)) if settling else schedule.fitted
+        order = views_of_round(len(seen), settings.views_per_round, number, settings.seed)
+        chosen = [seen[i] for i in order]
         damping = first_damping(settings.tto.damping, state.rounds)
         views, pixel_weights = source.load(chosen)
         scene = state.scene.to(views.device)
         config = replace(settings.layer(schedule.many), damping=damping)
-        result = run_round(scene, views, weights, config, pixel_weights=pixel_weights, robust=settings.robust)
+        hold = firmly if settling else weights
+        result = run_round(scene, views, hold, config, pixel_weights=pixel_weights, robust=settings.robust)
         _require_usable(result, number)
-        refined = _between_rounds(scene, result, number, source, schedule, settings) if schedule.many else result.scene
+        between = replace(schedule, gaussians=schedule.start) if settling else schedule
+        refined = _between_rounds(scene, result, number, source, between, settings) if schedule.many else result.scene
         score = None
-        if schedule.validation and (number + 1) % VALIDATE_EVERY == 0:
+        if schedule.validation and not settling and (number + 1) % VALIDATE_EVERY == 0:
             score = validation_psnr(refined, source, schedule.validation, settings.tto.backend)
         entry = {
             "round": number + 1,
@@ -147,6 +166,7 @@ def run_rounds(
             "damping": damping,
             "gaussians": refined.num_gaussians,
             "validation_psnr": score,
+            "settling": settling,
             "seconds": time.perf_counter() - started,
         }
         state = replace(state, scene=refined, rounds=[*state.rounds, entry])
@@ -157,13 +177,17 @@ def run_rounds(
 
 
 def is_finished(rounds: Sequence[Mapping[str, Any]], schedule: Schedule) -> bool:
-    """Whether there is nothing more to do, by what is recorded of the rounds alone.
-
-    Where validation views tell, rounds end once none of the last ones was better than the best before them.
-    """
+    """Whether there is nothing more to do, by what is recorded of the rounds alone."""
     if len(rounds) >= schedule.rounds:
         return True
-    if not schedule.validation or schedule.rounds != MOST_ROUNDS:
+    return sum(entry["settling"] for entry in rounds) >= schedule.settling > 0
+
+
+def has_gained_enough(rounds: Sequence[Mapping[str, Any]], schedule: Schedule) -> bool:
+    """Whether validation says that it is time to settle: the last rounds were no better than the best before."""
+    if rounds and rounds[-1]["settling"]:
+        return True
+    if not schedule.settling:
         return False
     if len(rounds) <= PATIENCE:
         return False

@@ -22,7 +22,8 @@ class SceneResult:
     """A refined scene.
 
     Args:
-        scene: That of the best round by the validation views, or of the last one without any.
+        scene: That of the last round; where validation views decide and ``settings.rounds`` does not, settled from the
+            best one; where both are there, that of the best one.
         rounds: What is recorded of each round: views, energies, steps, Gaussians, validation PSNR, seconds.
         best_round: Number of the best one, from 1; None without validation.
     """
@@ -84,4 +85,4 @@ def refine_scene(
             after_round(state.rounds[-1])
 
     state = run_rounds(Checkpoint(gaussians.detach(), []), source, schedule, settings, told)
-    return SceneResult(state.scene if state.best is None else state.best, state.rounds, state.best_round)
+    return SceneResult(state.result, state.rounds, state.best_round)

@@ -38,7 +38,8 @@ class RoundSettings:
         max_gaussians: The scene grows to at most so many; None: from points, until three numbers of the images are left
             for each unknown, and a given scene not at all.
         validation: Context views that no round sees, which tell when to end and which round was best; None for one in
-            ten of at least ten where there are many rounds.
+            ten of at least ten where there are many rounds. Where they have told when to end, some last rounds from the
+            best scene see them, too.
         robust: Residual (images in [0, 1]) from which pixels count less (Geman and McClure); None: all count alike.
         seed: Of the order of the views, and of which Gaussians divide.
         tto: Settings of each round's solver.

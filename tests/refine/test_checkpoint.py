@@ -18,6 +18,7 @@ ENTRY = {
     "views": ["a"],
     "outcome": "refined",
     "validation_psnr": 20.0,
+    "settling": False,
 }
 
 

@@ -14,9 +14,11 @@ from diff3r_plugin.refine.rounds import (
     GAIN,
     MOST_ROUNDS,
     PATIENCE,
+    SETTLING_TURNS,
     VALIDATE_EVERY,
     Schedule,
     first_damping,
+    has_gained_enough,
     is_finished,
     make_schedule,
 )
@@ -98,18 +100,37 @@ def test_the_best_round_by_the_validation_views_is_returned(made):
 
 
 def test_it_ends_where_validation_gains_no_more():
-    schedule = Schedule(True, [0], [1], MOST_ROUNDS, 1, 1)
+    schedule = Schedule(True, [0], [1], MOST_ROUNDS, settling=2, start=1, gaussians=1)
 
     def rounds(scores):
         return [
-            {"round": n + 1, "validation_psnr": scores(n + 1) if (n + 1) % VALIDATE_EVERY == 0 else None}
+            {
+                "round": n + 1,
+                "validation_psnr": scores(n + 1) if (n + 1) % VALIDATE_EVERY == 0 else None,
+                "settling": False,
+            }
             for n in range(PATIENCE + 8)
         ]
 
-    assert not is_finished(rounds(lambda n: 20 + n * GAIN), schedule), "it still gains"
-    assert is_finished(rounds(lambda n: 20.0), schedule)
-    assert not is_finished(rounds(lambda n: 20.0)[:PATIENCE], schedule), "too early to tell"
-    assert not is_finished(rounds(lambda n: 20.0), replace(schedule, rounds=PATIENCE + 9)), "as many as were asked for"
+    flat = rounds(lambda n: 20.0)
+    assert not has_gained_enough(rounds(lambda n: 20 + n * GAIN), schedule), "it still gains"
+    assert has_gained_enough(flat, schedule) and not is_finished(flat, schedule), "it has yet to settle"
+    assert not has_gained_enough(flat[:PATIENCE], schedule), "too early to tell"
+    assert not has_gained_enough(flat, replace(schedule, settling=0)), "as many as were asked for"
+    settled = [*flat, *({"round": 0, "validation_psnr": None, "settling": True} for _ in range(2))]
+    assert is_finished(settled, schedule) and not is_finished(settled[:-1], schedule)
+
+
+def test_it_settles_on_all_views_from_the_best_scene(made):
+    scene, views = made
+    result = refine_scene(scene, views, RoundSettings(views_per_round=2, validation=2))
+    settling = [entry for entry in result.rounds if entry["settling"]]
+    assert result.rounds[-len(settling) :] == settling and len(settling) == 3 * SETTLING_TURNS
+    assert {name for entry in settling for name in entry["views"]} == set("012345")
+    assert all(entry["validation_psnr"] is None for entry in settling)
+    cameras = views.replace(images=None, image_size=views.image_size)
+    before, after = (psnr(views.images, render(g, cameras)).mean() for g in (scene, result.scene))
+    assert after > before + 5
 
 
 def test_damping_begins_anew_where_rounds_keep_failing():

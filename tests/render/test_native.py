@@ -1,5 +1,8 @@
 """The native backend against the oracle over random scenes of every kind, and what only it promises."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -191,3 +194,30 @@ def test_errors_name_what_was_given():
         native_backend.linearize(scene, random_scene(batch=1)[1])
     with pytest.raises(ValueError, match=r"on meta.*\.cpu\(\)"):
         native_backend.linearize(scene.to("meta"), views)
+
+
+BLOCKS = """
+import torch
+from diff3r_plugin.kernels.loading.library_cpu import load
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+def use(mib):
+    load().empty((mib << 18,), torch.float32).fill_(1.0)
+
+use(2)
+start = resident()
+for mib in range(4, 44, 2):  # as a scene that grows
+    use(mib)
+print(resident() - start > 300)
+for _ in range(1100):
+    use(2)
+print(resident() - start < 20)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_blocks_of_sizes_that_are_over_are_given_back():
+    said = subprocess.run([sys.executable, "-c", BLOCKS], capture_output=True, text=True, timeout=600)
+    assert said.stdout.split() == ["True", "True"], said.stderr

@@ -1,6 +1,7 @@
 // Memory of the kernels: aligned blocks, the large ones recycled.
 #include "buffer.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -15,6 +16,7 @@ namespace {
 
 constexpr size_t LARGE_PAGE = size_t(2) << 20;
 constexpr size_t LARGEST_KEPT = size_t(256) << 20;  // bytes of one block
+constexpr uint64_t PATIENCE = 1024;                 // blocks that come after one that waits, until it is given up
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool RECYCLE = false;  // a recycled block hides reads past its end
 #else
@@ -24,9 +26,11 @@ constexpr bool RECYCLE = true;
 struct Block {
     void* data;
     size_t bytes;
+    uint64_t number;  // of all blocks that ever came to wait
 };
 
-// Large blocks that wait to be used again.
+// Large blocks that wait to be used again. One that many others have come after is of a size that is over: scenes that grow would
+// leave one of each behind.
 class Shelf {
   public:
     // A waiting block of this size, or null.
@@ -43,7 +47,7 @@ class Shelf {
     }
     void put(void* data, size_t bytes) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        blocks_.push_back({data, bytes});
+        blocks_.push_back({data, bytes, ++count_});
         waiting_ += bytes;
         drop(most_kept_);
     }
@@ -62,7 +66,7 @@ class Shelf {
   private:
     void drop(size_t allowed) {
         size_t gone = 0;
-        for (; waiting_ > allowed; ++gone) {
+        for (; waiting_ > allowed || (gone < blocks_.size() && count_ - blocks_[gone].number > PATIENCE); ++gone) {
             waiting_ -= blocks_[gone].bytes;
             std::free(blocks_[gone].data);
         }
@@ -72,6 +76,7 @@ class Shelf {
     std::vector<Block> blocks_;  // oldest first
     size_t waiting_ = 0;         // bytes
     size_t most_kept_ = 0;       // bytes; nothing waits before keep_at_most
+    uint64_t count_ = 0;
 };
 
 Shelf& shelf() {
