@@ -15,7 +15,6 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import Outcome
 from diff3r_plugin.memory import unknowns_per_gaussian
 from diff3r_plugin.metrics import psnr
-from diff3r_plugin.optimize.gauss_newton import LARGEST_DAMPING
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.refine.checkpoint import Checkpoint
 from diff3r_plugin.refine.growth import bounded, grown, with_scales
@@ -26,8 +25,8 @@ from diff3r_plugin.refine.sources import ViewSource, camera_centers, validation_
 from diff3r_plugin.refine.split import views_of_round
 from diff3r_plugin.render import render
 
-RAISE, FAILURES = 8.0, 3
-"""Of the damping after a round in which no step lowered the energy; after so many in a row it begins anew."""
+RAISE, HOPELESS = 8.0, 1e5
+"""Of the damping after a round in which no step lowered the energy; beyond this it begins anew."""
 
 GROW_FROM, GROW_EVERY, GROWTHS = 20, 2, 30
 """Rounds before the first growth, from one to the next, and how many there are, each by the same factor: a few
@@ -218,18 +217,16 @@ def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
 
     Example:
         >>> from diff3r_plugin.refine.rounds import first_damping
-        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2), (0, 0, 0))]
+        >>> [first_damping(1.0, [{"accepted_steps": n} for n in steps]) for steps in ((), (0, 0), (0, 0, 2), 6 * (0,))]
         [1.0, 64.0, 32.0, 1.0]
     """
-    damping, failures = given, 0
+    damping = given
     for entry in rounds:
-        failures = 0 if entry["accepted_steps"] else failures + 1
-        if failures == FAILURES:  # it is not the length of the steps that fails: with more damping it would for good
-            damping, failures = given, 0
-        elif failures:
-            damping = min(damping * RAISE, LARGEST_DAMPING)
-        else:
-            damping = max(damping / 2, given)
+        damping = max(damping / 2, given) if entry["accepted_steps"] else damping * RAISE
+        if damping > max(
+            HOPELESS, given
+        ):  # it is not the length of the steps: with more damping they would fail for good
+            damping = given
     return damping
 
 

@@ -136,7 +136,8 @@ def test_it_settles_on_all_views_from_the_best_scene(made):
 def test_damping_begins_anew_where_rounds_keep_failing():
     failed = [{"accepted_steps": 0}] * 9
     dampings = [first_damping(1.0, failed[:n]) for n in range(10)]
-    assert dampings == [1, 8, 64, 1, 8, 64, 1, 8, 64, 1]
+    assert dampings == [1, 8, 64, 512, 4096, 32768, 1, 8, 64, 512]
+    assert first_damping(1e7, failed) == 1e7, "as it was given"
 
 
 def test_what_is_too_bright_to_show_costs_nothing_where_the_image_is_white(made):
