@@ -22,6 +22,9 @@ two linearizations and what waits to be used again."""
 
 CONTROL_GROUPS, OWN_CONTROL_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
+USABLE = 0.8
+"""Of the free memory: what a scene may take at its peak where no limit is given."""
+
 UNKNOWN_LIMIT = 2**34
 """Bytes, where the system does not say how many there are."""
 

@@ -25,6 +25,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from diff3r_plugin.backward.mode import InnerProblem, Solved
+from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.info import BackwardInfo, BackwardRecord, StationarityWarning
 from diff3r_plugin.linalg import pcg
@@ -49,8 +50,8 @@ class Implicit:
         16
     """
 
-    pcg_iterations: int = 8
-    pcg_tolerance: float = 1e-2
+    pcg_iterations: int = TTOConfig.pcg_iterations
+    pcg_tolerance: float = TTOConfig.pcg_tolerance
     preconditioner: str = "jacobi"
     stationarity_warning: float | None = 0.3
 

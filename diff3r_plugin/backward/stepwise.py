@@ -28,6 +28,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from diff3r_plugin.backward.mode import InnerProblem, Solved
+from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.finite import finite_rows
 from diff3r_plugin.info import BackwardInfo, BackwardRecord
 from diff3r_plugin.linalg import PCGResult, pcg
@@ -52,8 +53,8 @@ class Stepwise:
         4
     """
 
-    pcg_iterations: int = 4
-    pcg_tolerance: float = 1e-2
+    pcg_iterations: int = TTOConfig.inner_pcg_iterations or TTOConfig.pcg_iterations
+    pcg_tolerance: float = TTOConfig.pcg_tolerance
     preconditioner: str = "jacobi"
 
     def __post_init__(self) -> None:

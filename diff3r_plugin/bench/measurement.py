@@ -17,14 +17,12 @@ from diff3r_plugin.bench.timing import in_turns, median_of_ratios
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
-from diff3r_plugin.memory import available_bytes, largest_scene, refinement_bytes, unknowns_per_gaussian
+from diff3r_plugin.memory import USABLE, available_bytes, largest_scene, refinement_bytes, unknowns_per_gaussian
 from diff3r_plugin.ranges import require_positive, require_whole
 from diff3r_plugin.render import linearize, render, resolve_backend
 from diff3r_plugin.views import Views
 
 WEIGHT = 0.1
-USABLE = 0.8
-"""Of the free memory, for the largest scene."""
 
 
 @dataclass(frozen=True)

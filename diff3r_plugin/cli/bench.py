@@ -57,7 +57,8 @@ def main(args: argparse.Namespace) -> int:
 
 def report(result: BenchResult) -> list[str]:
     """The lines that are printed."""
-    from diff3r_plugin.bench.measurement import REFINE, TRAIN, USABLE
+    from diff3r_plugin.bench.measurement import REFINE, TRAIN
+    from diff3r_plugin.memory import USABLE
 
     settings, machine = result.settings, result.machine
     height, width = settings.size

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.objective import LinearizedObjective, Objective
 from diff3r_plugin.optimize.minimize import LinearSolves, SolverState
@@ -43,9 +44,9 @@ class Adam:
         ValueError: with the value, what was expected, and the setting's name.
     """
 
-    steps: int = 4
+    steps: int = TTOConfig.inner_steps
     learning_rates: Mapping[str, float] = field(default_factory=dict)
-    stationarity_tolerance: float = 1e-3
+    stationarity_tolerance: float = TTOConfig.stationarity_tolerance
 
     def __post_init__(self) -> None:
         require_whole("inner_steps", self.steps, 0)

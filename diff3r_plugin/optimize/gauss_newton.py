@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.linalg import pcg
 from diff3r_plugin.linalg.recycled import added, kept
 from diff3r_plugin.linalg.vector_updates import updates_for
@@ -63,12 +64,12 @@ class GaussNewton:
         1.0
     """
 
-    steps: int = 4
-    pcg_iterations: int = 4
-    pcg_tolerance: float = 1e-2
-    preconditioner: str = "jacobi"
-    damping: float = 1.0
-    stationarity_tolerance: float = 1e-3
+    steps: int = TTOConfig.inner_steps
+    pcg_iterations: int = TTOConfig.inner_pcg_iterations or TTOConfig.pcg_iterations
+    pcg_tolerance: float = TTOConfig.pcg_tolerance
+    preconditioner: str = TTOConfig.preconditioner
+    damping: float = TTOConfig.damping
+    stationarity_tolerance: float = TTOConfig.stationarity_tolerance
 
     def __post_init__(self) -> None:
         require_whole("inner_steps", self.steps, 0)

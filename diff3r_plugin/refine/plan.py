@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from diff3r_plugin.memory import available_bytes, largest_scene, refinement_bytes, unknowns_per_gaussian
+from diff3r_plugin.memory import USABLE, available_bytes, largest_scene, refinement_bytes, unknowns_per_gaussian
 from diff3r_plugin.refine.inputs import Inputs
 from diff3r_plugin.refine.rounds import Schedule
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.refine.split import largest_round
 
 GIB = 1 << 30
-USABLE = 0.8
-"""Of what is free, where no limit is given."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.mean_and_error import MeanAndError
+from diff3r_plugin.plugin.scoring.scores import METRICS
 from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.report import run_figures
 from diff3r_plugin.report.headline import Headline
@@ -20,9 +21,6 @@ from diff3r_plugin.report.refined_scene import as_test_run, both_states, rounds_
 from diff3r_plugin.report.run_folder import EvaluationRun, ReportError, SceneRecord, as_mapping
 from diff3r_plugin.report.scene_images import SceneImages
 from diff3r_plugin.report.shown_scene import Scales, ShownScene, spread
-
-METRICS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "lpips": ("LPIPS", 4), "psnr_context": ("context PSNR", 2)}
-"""What metrics are called, and with how many digits they are written."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = {"diff3r_plugin": ROOT / "diff3r_plugin", "diff3r_adapters": ROOT / "adapters"}
 STARTUP = ROOT / "diff3r_startup"
-LONGEST = 500
+LONGEST, LONGEST_FUNCTION = 500, 60
 
 
 def layers() -> dict[str, int]:
@@ -155,6 +155,17 @@ def test_a_batch_is_read_through_the_adapter_only():
 def test_modules_stay_short(module):
     lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
     assert lines <= LONGEST, f"{module} has {lines} lines; split it"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_functions_stay_short(module):
+    """Their code; a docstring may be as long as it has to be."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            code = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = (node.end_lineno or 0) - code[0].lineno + 1 if code else 0
+            assert lines <= LONGEST_FUNCTION, f"{module}.{node.name} has {lines} lines; split it"
 
 
 def test_the_start_up_hook_imports_nothing_that_costs_time():

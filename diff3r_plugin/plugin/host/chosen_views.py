@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from diff3r_plugin.containment import ordinary
 from diff3r_plugin.plugin.errors import PluginError
-from diff3r_plugin.plugin.host.feature_tap import usable
 from diff3r_plugin.views import Views
 
 
@@ -73,7 +73,7 @@ class ChosenViews:
             raise PluginError(
                 f"{self.choice.module} chose views {index.tolist()}, but there are {views.num_views} context views."
             )
-        return selected(views, usable(index))
+        return selected(views, ordinary(index))
 
     def _keep(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._kept = output

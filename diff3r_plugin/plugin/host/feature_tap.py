@@ -117,8 +117,3 @@ def _channels(module: nn.Module, tap: Tap) -> int:
         )
     layer = layers[0] if tap.side == "input" else layers[-1]
     return next(getattr(layer, n) for n in names if isinstance(getattr(layer, n, None), int))
-
-
-def usable(tensor: Tensor) -> Tensor:
-    """The tensor, as one that autograd accepts: a copy where it was made in inference mode."""
-    return tensor.clone() if torch.is_inference(tensor) else tensor

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diff3r_plugin.containment import ordinary
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.adapter import HostAdapter
 from diff3r_plugin.plugin.host.call import Call
-from diff3r_plugin.plugin.host.feature_tap import usable
 from diff3r_plugin.plugin.refining.pruned import Pruned
 from diff3r_plugin.views import Views
 
@@ -38,13 +38,13 @@ class CallReader:
         """The prediction, the context views with their images, and what is rendered, as the adapter reads them."""
         with self.reading(output):
             views = self.adapter.context_views(self.wrapper, self.adapter.context_of(call), output, call)
-            gaussians = self.adapter.gaussians(output, views.batch_size, call).map(usable)
+            gaussians = self.adapter.gaussians(output, views.batch_size, call).map(ordinary)
             kept = self.adapter.visible(call, gaussians)
         if views.images is None:
             raise ValueError("context_views gave no images.")
-        pruned = None if kept is None else Pruned(usable(kept), gaussians.opacities)
+        pruned = None if kept is None else Pruned(ordinary(kept), gaussians.opacities)
         gaussians = gaussians if pruned is None else pruned.rendered(gaussians)
-        return gaussians, views.replace(images=usable(views.images)), pruned
+        return gaussians, views.replace(images=ordinary(views.images)), pruned
 
     def given_poses(self, views: Views, output: Any, call: Call) -> Float[Tensor, "B V 4 4"]:
         """``world_to_camera`` of the context views in the data; NaN where it has none."""
@@ -52,7 +52,7 @@ class CallReader:
         if self.adapter.predicts_poses:
             with self.reading(output):
                 given = self.adapter.given_poses(self.wrapper, self.adapter.context_of(call))
-        return torch.full_like(views.world_to_camera, math.nan) if given is None else usable(given).detach()
+        return torch.full_like(views.world_to_camera, math.nan) if given is None else ordinary(given).detach()
 
     def poses_source(self, output: Any, call: Call) -> str | None:
         """Whose poses the adapter says the prediction lies among; None: as the settings say."""

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diff3r_plugin.containment import ordinary
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.call import Call
 from diff3r_plugin.plugin.host.chosen_views import ChosenViews
-from diff3r_plugin.plugin.host.feature_tap import FeatureTap, usable
+from diff3r_plugin.plugin.host.feature_tap import FeatureTap
 from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.call_reader import CallReader
 from diff3r_plugin.plugin.refining.context_poses import poses_of_stages, with_pose_weights
@@ -190,7 +191,7 @@ class Refiner:
 
     def _features(self, seen: Views) -> Float[Tensor, "B V C h w"] | None:
         """What the tap has seen of these views."""
-        return None if self.tap is None else usable(self.tap.take(seen.batch_size, seen.num_views, *seen.image_size))
+        return None if self.tap is None else ordinary(self.tap.take(seen.batch_size, seen.num_views, *seen.image_size))
 
     def _check(self, gaussians: Gaussians, views: Views, stage: str) -> None:
         """Every call: conventions. The first of a stage: that the cameras see something of the scenes, too.
