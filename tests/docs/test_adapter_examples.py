@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import host_stubs as stub
 import pytest
@@ -28,7 +29,7 @@ def adapters() -> dict[str, type[HostAdapter]]:
     found = {}
     for block in BLOCKS:
         names: dict[str, object] = {"__name__": "example"}
-        if "diff3r_plugin.plugin.host.contract" in block:  # a test, not an adapter
+        if "contract import AdapterContract" in block:  # a test, not an adapter
             continue
         exec(compile(block, "docs/adapters.md", "exec"), names)
         made = [v for v in names.values() if inspect.isclass(v) and v.__module__ == "example"]
@@ -68,7 +69,7 @@ def grids() -> stub.HostGaussians:
 
 
 def test_every_kind_of_host_has_its_example():
-    assert set(ADAPTERS) == {*OUTPUTS, "plain_loop"}, "the last one trains its host in tests/plugin/test_plain_loop.py"
+    assert set(ADAPTERS) == {*OUTPUTS, "plain_loop", "after_update"}, "the last two are tested with hosts"
 
 
 @pytest.mark.parametrize("check", [name for name in dir(AdapterContract) if name.startswith("test_")])
@@ -121,3 +122,25 @@ def test_scenes_of_two_sizes_are_filled_up_and_cut_again():
     assert scene.means.shape[:2] == (2, 31) and (scene.opacities[1, 26:] == 0).all()
     back = adapter.with_scene({**output, "more": 1}, scene)
     assert [one.means.shape[1] for one in back["gaussians"]] == [31, 26] and back["more"] == 1
+
+
+def test_what_an_update_rendered_is_rendered_again_with_gradients():
+    adapter, wrapper, target = ADAPTERS["after_update"](), stub.wrapper(), {**stub.context(), "name": "target"}
+    wrapper.encoder.cfg.num_updates = 2
+    assert adapter.refined_of(wrapper.encoder).name == "update"
+    wrapper.decoder.forward = lambda scene, *cameras: SimpleNamespace(
+        color=scene.means.sum() * torch.ones(1, 1, 3, 2, 2)
+    )
+    first, last = stub.host_gaussians(), stub.host_gaussians(seed=1)
+    output = {"gaussians": [first, last], "renderings": [torch.zeros(1), torch.zeros(1)]}
+    parameters = ("context", "scene", "target")
+    call = Call(wrapper, (stub.context(), first), {"target": target}, {"target": target}, "train", parameters)
+    refined = adapter.gaussians(output, stub.B, call).map(lambda t: (t * 0.5).requires_grad_())
+    changed = adapter.with_gaussians(output, refined, None, call)
+    assert changed["gaussians"][0] is first and torch.equal(changed["gaussians"][1].means, refined.means)
+    assert torch.equal(output["renderings"][1], torch.zeros(1)), "the host's own output stays as it is"
+    changed["renderings"][-1].sum().backward()
+    assert (refined.means.grad != 0).all()
+    wrapper.encoder.cfg.num_updates = 0
+    assert adapter.refined_of(wrapper.encoder).name == "forward"
+    assert adapter.with_gaussians(last, refined, None, call).means is refined.means
