@@ -112,7 +112,8 @@ def on_captured(options: argparse.Namespace, settings: StudySettings, name: str,
     default = ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
     variants = default if options.variants is None else options.variants
     steps, losses = options.customary_steps, options.customary_losses
-    found = captured.captured(trainings, file, variants, experiments.VARIANTS, steps, losses)
+    seeds = options.customary_seeds
+    found = captured.captured(trainings, file, variants, experiments.VARIANTS, steps, losses, seeds)
     return {**found, **started_from}
 
 
@@ -198,6 +199,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tested-views", type=int, help="captured: context views at test, if not --context-views")
     parser.add_argument("--most-windows", type=int, help="captured: of each scene; all by default")
     parser.add_argument("--customary-steps", type=int, nargs="+", default=[50, 200, 1000])
+    parser.add_argument("--customary-seeds", type=int, nargs="+", help="captured: of plain trainings; all by default")
     parser.add_argument(
         "--customary-losses", nargs="+", choices=captured.CUSTOMARY_LOSSES, default=list(captured.CUSTOMARY_LOSSES)
     )

@@ -34,6 +34,7 @@ def captured(
     words: dict[str, tuple[str, ...]],
     customary_steps: Sequence[int],
     customary_losses: Sequence[str] = CUSTOMARY_LOSSES,
+    customary_seeds: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
 
@@ -47,6 +48,7 @@ def captured(
         words: The plugin's words by name.
         customary_steps: Numbers of steps of the customary TTO.
         customary_losses: Its losses.
+        customary_seeds: Seeds of the plain trainings that it is measured on; all by default.
     """
     units: dict[str, Any] = {}
     jobs: list[tuple[str, int | None]] = [("start", None)]
@@ -56,7 +58,7 @@ def captured(
         training = None if seed is None else fine_tuned(trainings, name, seed, words)
         trainings.say(f"{unit} ({done} of {len(jobs)})")
         units[unit] = file.unit(unit, lambda t=training, u=unit: measured(trainings, t, u))  # type: ignore[misc]
-        if name in ("start", "plain"):
+        if name == "start" or (name == "plain" and (customary_seeds is None or seed in customary_seeds)):
             units[unit]["customary"] = {
                 loss: _kept(file, f"{unit}, customary, {loss}", customary_steps)
                 or file.unit(

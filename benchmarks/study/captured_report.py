@@ -104,16 +104,15 @@ def _customary(units: dict[str, Any], labels: Sequence[str], variants: Sequence[
     for name in ("start", *(variant for variant in PLAIN if variant in variants)):
         found = {"1": units["start"]} if name == "start" else _seeds(units, name)
         by_seed = {seed: refinements(unit) for seed, unit in found.items()}
-        for kind in range(len(next(iter(by_seed.values())))):
-            ways = {seed: listed[kind] for seed, listed in by_seed.items()}
-            some = next(iter(ways.values()))
+        for kind in dict.fromkeys(way.name for listed in by_seed.values() for way in listed):
+            ways = {seed: way for seed, listed in by_seed.items() for way in listed if way.name == kind}
             cells = [
                 Summary.of({s: per_scene(_windows(found[s], label), w.psnr[label]) for s, w in ways.items()}).text()
                 for label in (VALIDATION, *labels)
             ]
             heading = "the host they start from" if name == "start" else title(name)
             seconds = _mean([way.seconds for way in ways.values()])
-            lines.append(f"| {heading} | {some.name} | {seconds:.2f} | {' | '.join(cells)} |")
+            lines.append(f"| {heading}{_seeds_of(ways, found)} | {kind} | {seconds:.2f} | {' | '.join(cells)} |")
     return lines
 
 
@@ -153,16 +152,20 @@ def best_refinement(unit: dict[str, Any]) -> Refinement:
     return max(refinements(unit), key=lambda way: way.validation)
 
 
-def best_customary(unit: dict[str, Any]) -> Refinement:
-    """The same among the customary ones; the layer, where no other was measured."""
-    found = refinements(unit)
-    return max(found[1:] or found, key=lambda way: way.validation)
+def best_customary(unit: dict[str, Any]) -> Refinement | None:
+    """The same among the customary ones; None where none was measured."""
+    return max(refinements(unit)[1:], key=lambda way: way.validation, default=None)
+
+
+def _seeds_of(ways: Mapping[str, Refinement], units: Mapping[str, Any]) -> str:
+    """Says so where not all seeds were measured."""
+    return "" if len(ways) == len(units) else f" (seeds {', '.join(ways)})"
 
 
 def _of_refinement(units: dict[str, Any], variant: str, label: str, choose: Any) -> dict[str, list[float]]:
+    chosen = {seed: (unit, choose(unit)) for seed, unit in _seeds(units, variant).items()}
     return {
-        seed: per_scene(_windows(unit, label), choose(unit).psnr[label])
-        for seed, unit in _seeds(units, variant).items()
+        seed: per_scene(_windows(u, label), way.psnr[label]) for seed, (u, way) in chosen.items() if way is not None
     }
 
 

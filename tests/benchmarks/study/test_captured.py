@@ -147,6 +147,7 @@ def test_the_table_compares_with_the_best_that_validation_knows_of_plain():
     }
     assert best_refinement(units["plain, seed 1"]).name == "the customary TTO, mse, 50 steps"
     assert best_refinement(units["plain, seed 2"]).name == "the layer"
+    assert best_customary(units["implicit, seed 1"]) is None
     assert best_customary(units["plain, seed 2"]).name == "the customary TTO, mse, 50 steps"
     assert [way.name for way in refinements(units["implicit, seed 1"])] == ["the layer"]
     record = {"units": units, "settings": {"context_views": 2}, "captured": {"tested_views": 2}}
@@ -159,6 +160,11 @@ def test_the_table_compares_with_the_best_that_validation_knows_of_plain():
     assert cells[9] == "-1.00 ± 0.00 ± 0.00"
     assert "| plain fine-tuning | the customary TTO, mse, 200 steps | 2.00 |" in table
     assert "six: 4 windows of 2 scenes" in table
+    del units["plain, seed 2"]["customary"]
+    table = captured_table(record)
+    row = next(line for line in table.splitlines() if line.startswith("| six | Diff3R, implicit"))
+    assert row.split("|")[8].strip() == "+0.50 ± 0.00", "over the seeds that have it alone"
+    assert "| plain fine-tuning (seeds 1) | the customary TTO, mse, 50 steps |" in table
 
 
 def test_corrupted_windows_count_by_scene():
