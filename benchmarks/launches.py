@@ -48,10 +48,9 @@ def emulated() -> tuple[CudaKernels, Callable[[], int]]:
         import gsplat_on_cpu
     finally:
         sys.path.pop(0)
-    library = gsplat_on_cpu.library()
-    if library is None:
+    if gsplat_on_cpu.library() is None:
         raise SystemExit("benchmarks.launches runs the GPU kernels on the CPU, and needs g++ for that; none was found.")
-    return CudaKernels(library, "f32"), gsplat_on_cpu.launches
+    return gsplat_on_cpu.kernels(torch.float32), gsplat_on_cpu.launches
 
 
 class Table:

@@ -48,12 +48,13 @@ def pretended_devices(kernels: CudaKernels, launched: Callable[[], int], count: 
         (torch.autograd, "has_torch_function", lambda values: False),
         (library_cuda, "load", lambda *arguments: kernels),
         (gsplat_rasterizer, "load", lambda device: rasterizer),
+        (gsplat_backend, "self_tested", lambda device, bases: []),
     ]
-    gsplat_backend._works.cache_clear()
+    gsplat_backend._failure.cache_clear()
     with contextlib.ExitStack() as stack:
         for owner, name, value in replaced:
             stack.enter_context(mock.patch.object(owner, name, value))
-        stack.callback(gsplat_backend._works.cache_clear)
+        stack.callback(gsplat_backend._failure.cache_clear)
         active.append(ledger)
         stack.callback(active.pop)
         stack.enter_context(DeviceFunctions(ledger, count, lambda: state.current))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.groups import GROUPS
-from diff3r_plugin.linearized import charted_gsplat, charted_native
+from diff3r_plugin.linearized import charted_gsplat, charted_native, gsplat_checks  # noqa: F401 (adds its checks)
 from diff3r_plugin.linearized.charted import Charted
 from diff3r_plugin.linearized.composed import ComposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
@@ -50,8 +50,9 @@ def linearize_theta(
         before = theta[:, : coordinates.first_unknown(last)].contiguous()
         rendering = linearize_theta(coordinates.without_last, before, views, backend)
         return ImagedLinearization(coordinates, last, chart, theta, rendering)
-    name = resolve_backend(backend, theta.device)
+    name = resolve_backend(backend, theta.device, coordinates.reference.harmonics.shape[-1])
     followed = torch.is_grad_enabled() and theta.requires_grad
-    if name in CHARTED and theta.dtype in (torch.float32, torch.float64) and not followed:
+    copied = name == "native" and theta.device.type != "cpu"
+    if name in CHARTED and not copied and theta.dtype in (torch.float32, torch.float64) and not followed:
         return FusedLinearization(coordinates, theta, views, CHARTED[name])
     return ComposedLinearization(coordinates, theta, views, name)

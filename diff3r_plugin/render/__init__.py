@@ -7,6 +7,7 @@ and own CUDA kernels, the default on a GPU).
 
 from __future__ import annotations
 
+import math
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from diff3r_plugin.config import RENDERERS
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.memory import available_bytes
+from diff3r_plugin.render import gsplat_checks  # noqa: F401 (adds its checks to the self-test)
 from diff3r_plugin.render.differentiable import render_differentiably
 from diff3r_plugin.render.linearization import GaussianGram, Linearization
 from diff3r_plugin.validation import require_scenes_and_cameras
@@ -24,17 +27,34 @@ from diff3r_plugin.views import Views
 
 __all__ = ["GaussianGram", "Linearization", "available_backends", "linearize", "render", "resolve_backend"]
 
+PAIR_BYTES = 86
+"""What the reference keeps of each pixel and Gaussian."""
+
 BACKENDS: dict[str, ModuleType] = {name: import_module(f"{__name__}.{name}_backend") for name in RENDERERS}
 """Each renderer's module by its name, the preferred one first."""
 
 
-def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
-    """Names of the backends that work here for tensors on ``device``, the preferred one first."""
-    return tuple(name for name, module in BACKENDS.items() if module.is_available(device))
+def available_backends(device: torch.device | str = "cpu", bases: int | None = None) -> tuple[str, ...]:
+    """Names of the backends that work here for tensors on ``device``, the preferred one first.
+
+    Args:
+        device: Where they are.
+        bases: How many spherical harmonics the scenes have, if known.
+    """
+    return tuple(name for name in BACKENDS if _is_available(name, device, bases))
 
 
-def resolve_backend(backend: str, device: torch.device | str) -> str:
+def _is_available(name: str, device: torch.device | str, bases: int | None) -> bool:
+    return BACKENDS[name].is_available(device, bases) if name == "gsplat" else BACKENDS[name].is_available(device)
+
+
+def resolve_backend(backend: str, device: torch.device | str, bases: int | None = None) -> str:
     """The backend that ``backend`` ("auto" or a name) means on a device.
+
+    Args:
+        backend: "auto" or a name.
+        device: Where tensors are.
+        bases: How many spherical harmonics the scenes have, if known: a GPU's kernels for these pass a self-test first.
 
     Raises:
         ValueError: for an unknown name, or one that cannot work on this device or machine.
@@ -43,14 +63,14 @@ def resolve_backend(backend: str, device: torch.device | str) -> str:
         return backend
     if backend != "auto" and backend not in BACKENDS:
         raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
-    available = available_backends(device)
     if backend == "auto":
-        return available[0]
-    if backend not in available:
+        return next(name for name in BACKENDS if _is_available(name, device, bases))
+    if not _is_available(backend, device, bases):
+        available = available_backends(device, bases)
         raise ValueError(
             f"The render backend {backend!r} is not available for tensors on {device} here (available: "
-            f"{', '.join(available)}); 'native' needs CPU tensors and a C++ compiler, 'gsplat' needs CUDA tensors, "
-            "gsplat and nvcc. Use backend='auto'."
+            f"{', '.join(available)}); 'native' needs a C++ compiler, 'gsplat' needs CUDA tensors and NVRTC, which "
+            "comes with PyTorch. Use backend='auto'."
         )
     return backend
 
@@ -84,9 +104,9 @@ def linearize(gaussians: Gaussians, views: Views, backend: str = "auto") -> Line
         (torch.Size([1, 1, 3, 16, 16]), torch.Size([1, 1, 3, 16, 16]))
     """
     gaussians, views = _prepare(gaussians, views)
-    module = BACKENDS[resolve_backend(backend, gaussians.device)]
+    name = _resolve(backend, gaussians, views)
     with torch.autocast(gaussians.device.type, enabled=False):
-        return module.linearize(gaussians, views)
+        return BACKENDS[name].linearize(gaussians, views)
 
 
 def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[Tensor, "B V 3 H W"]:
@@ -115,11 +135,31 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
         torch.Size([1, 1, 3, 16, 16])
     """
     gaussians, views = _prepare(gaussians, views)
-    name = resolve_backend(backend, gaussians.device)
+    name = _resolve(backend, gaussians, views)
     with torch.autocast(gaussians.device.type, enabled=False):
         if name == "torch":
             return BACKENDS[name].render_image(gaussians, views)
         return render_differentiably(gaussians.with_covariances(), views, BACKENDS[name])
+
+
+def _resolve(backend: str, gaussians: Gaussians, views: Views) -> str:
+    """As :func:`resolve_backend`; the reference must not be fallen back to where it cannot work.
+
+    Raises:
+        MemoryError: if nothing else is left on a GPU, and its memory is not enough for that.
+    """
+    name = resolve_backend(backend, gaussians.device, gaussians.harmonics.shape[-1])
+    if name == "torch" and backend == "auto" and gaussians.device.type == "cuda":
+        pairs = math.prod(views.world_to_camera.shape[:2]) * math.prod(views.image_size) * gaussians.num_gaussians
+        there = available_bytes(gaussians.device)
+        if there is not None and PAIR_BYTES * pairs > there:
+            raise MemoryError(
+                f"Neither the GPU's kernels nor those of the CPU work here (the warnings say why), and the 'torch' "
+                f"renderer would take {PAIR_BYTES * pairs / 2**30:.0f} GiB for {gaussians.num_gaussians} Gaussians in "
+                f"{tuple(views.world_to_camera.shape[:2])} images of {views.image_size} pixels; there are "
+                f"{there / 2**30:.0f}. Install a C++ compiler (g++ >= 9 or clang++ >= 10)."
+            )
+    return name
 
 
 def _prepare(gaussians: Gaussians, views: Views) -> tuple[Gaussians, Views]:

@@ -16,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.kernels.loading import library_cuda
 from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.kernels.loading.library_cuda import COTANGENTS, MOMENTS
 from diff3r_plugin.kernels.loading.structures import Vector
-from diff3r_plugin.render import gsplat_rasterizer
+from diff3r_plugin.render import gsplat_rasterizer, self_test
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
 from diff3r_plugin.render.gsplat_scene import GsplatScene
 from diff3r_plugin.render.linearization import GaussianGram
@@ -29,8 +30,12 @@ SPLAT_NUMBERS, GRAM_NUMBERS = 9, 34
 """As in ``kernels/math/splat_chain.h``."""
 
 
-def is_available(device: torch.device | str = "cuda") -> bool:
+def is_available(device: torch.device | str = "cuda", bases: int | None = None) -> bool:
     """Whether tensors on ``device`` can be rendered here. The first call on a GPU may compile, and warns if that fails.
+
+    Args:
+        device: Where they are.
+        bases: How many spherical harmonics scenes have, if known: then their kernels pass a self-test first.
 
     Example:
         >>> from diff3r_plugin.render import gsplat_backend
@@ -38,7 +43,25 @@ def is_available(device: torch.device | str = "cuda") -> bool:
         False
     """
     device = torch.device(device)
-    return device.type == "cuda" and torch.cuda.is_available() and _works(_with_index(device))
+    return device.type == "cuda" and torch.cuda.is_available() and failure(device, bases) is None
+
+
+def failure(device: torch.device, bases: int | None = None) -> str | None:
+    """Why a GPU's tensors cannot be rendered by this backend; None if they can."""
+    return _failure(_with_index(device), bases)
+
+
+def self_tested(device: torch.device, bases: int) -> list[self_test.Outcome]:
+    """The outcomes of the self-test on a GPU, which it has passed.
+
+    Raises:
+        SelfTestError: if it has not.
+        BuildError, DriverError, OSError: if the kernels cannot be compiled or loaded.
+    """
+    device = _with_index(device)
+    rasterizer = gsplat_rasterizer.load(device)
+    build = repr((torch.cuda.get_device_name(device), torch.__version__, rasterizer.origin, rasterizer.kernels.build))
+    return self_test.require(rasterizer, device, bases, build)
 
 
 def linearize(gaussians: Gaussians, views: Views) -> GsplatLinearization:
@@ -198,15 +221,23 @@ def _with_index(device: torch.device) -> torch.device:
 
 
 @functools.cache
-def _works(device: torch.device) -> bool:
+def _failure(device: torch.device, bases: int | None) -> str | None:
+    if bases is not None and _failure(device, None) is not None:
+        return _failure(device, None)
     try:
-        gsplat_rasterizer.load(device)
-        return True
-    except (BuildError, OSError, RuntimeError) as error:
+        library_cuda.load(device)
+        if bases is None:
+            gsplat_rasterizer.load(device)
+        else:
+            self_tested(device, bases)
+        return None
+    except (BuildError, OSError, RuntimeError, AttributeError) as error:
+        if isinstance(error, self_test.SelfTestError):
+            library_cuda.load.remember_failure(error, device)  # vectors must not go through such kernels either
         warnings.warn(
-            f"Tensors on {device} are rendered by the slow 'torch' backend, because the GPU backend is not available: "
-            f"{error}",
+            f"Tensors on {device} are not refined by the GPU's kernels but by those of the CPU, to which everything is "
+            f"copied (backend 'native'), or where these do not compile by the slow 'torch' backend: {error}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-        return False
+        return str(error)

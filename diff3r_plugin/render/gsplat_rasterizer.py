@@ -6,6 +6,8 @@ import contextlib
 import functools
 import inspect
 import os
+import re
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diff3r_plugin.kernels.loading import library_cuda
+from diff3r_plugin.kernels.loading import cache, library_cuda
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
+from diff3r_plugin.kernels.loading.remembered import remembered
+from diff3r_plugin.render import one_rasterizer
 from diff3r_plugin.render.semantics import ALPHA_CAP
 from diff3r_plugin.render.tile_lists import isect_offset_encode, isect_tiles
 
 TILE = 16  # px
+OWN = "diff3r's kernels"
+OLDEST = (1, 5)
+"""The first gsplat whose boxes have two sides."""
 
 
 class GsplatError(RuntimeError):
@@ -39,6 +46,7 @@ class Rasterizer:
         dtype: What all of them compute in.
         device: Type of device that the tensors are on.
         stream: Handle of the stream that our kernels are queued on, for a device.
+        origin: Whose functions these are, for messages.
     """
 
     isect_tiles: Callable[..., tuple[Tensor | None, Tensor, Tensor]]
@@ -49,6 +57,7 @@ class Rasterizer:
     dtype: torch.dtype = torch.float32
     device: str = "cuda"
     stream: Callable[[torch.device], int] = library_cuda.stream_of
+    origin: str = OWN
 
     def require(self, dtype: torch.dtype) -> None:
         """Raises:
@@ -61,29 +70,35 @@ class Rasterizer:
             )
 
 
-@functools.cache
+@remembered
 def load(device: torch.device) -> Rasterizer:
     """gsplat's functions and our kernels for a device; without gsplat our kernels alone, after one warning.
 
     The first call compiles what is not compiled yet. With ``DIFF3R_WITHOUT_GSPLAT`` set, gsplat is not looked for.
+    Processes of one training render by the same functions (``one_rasterizer``).
 
     Args:
         device: A CUDA device with an index.
 
     Raises:
         BuildError: if our own kernels do not compile.
+        RuntimeError: if the first process of a distributed run has a gsplat that this one lacks.
     """
-    kernels = library_cuda.load(device)
+    return one_rasterizer.agreed(_found(device, library_cuda.load(device)), without_gsplat)
+
+
+def _found(device: torch.device, kernels: CudaKernels) -> Rasterizer:
     if os.environ.get("DIFF3R_WITHOUT_GSPLAT"):
         return without_gsplat(kernels)
     try:
-        functions, cap = working_gsplat(device)
+        with cache.only_one("gsplat"):  # which deletes what other processes are building
+            functions, cap = working_gsplat(device)
     except GsplatError as error:
         warnings.warn(
             f"The GPU backend of diff3r sorts and rasterizes by itself: {error}", RuntimeWarning, stacklevel=2
         )
         return without_gsplat(kernels)
-    return Rasterizer(*functions, kernels, cap)
+    return Rasterizer(*functions, kernels, cap, origin=f"gsplat {_version()}")
 
 
 def without_gsplat(kernels: CudaKernels, **where: Any) -> Rasterizer:
@@ -132,17 +147,33 @@ def gsplat_functions() -> tuple[Callable, Callable, Callable]:
             "Install gsplat >= 1.5 with a CUDA build of PyTorch >= 2.1 (gsplat 1.6 wants PyTorch >= 2.7); it compiles "
             "itself at first use, which needs an nvcc of PyTorch's CUDA version and a C++ compiler."
         ) from error
+    if _numbers(_version()) < OLDEST:
+        raise GsplatError(f"gsplat {_version()} is too old; install gsplat 1.5.x or 1.6.x.")
     found: list[Callable] = []
     for name, parameters in _NEEDED.items():
         function = getattr(gsplat, name, None)
         known = () if function is None else inspect.signature(function).parameters
-        missing = [parameter for parameter in parameters if parameter not in known]
+        missing = [parameter for parameter in parameters if not set(parameter.split("|")) & set(known)]
         if function is None or missing:
-            what = f"{name}()" if function is None else f"{name}({', '.join(missing)})"
-            version = getattr(gsplat, "__version__", "unknown")
-            raise GsplatError(f"gsplat {version} has no {what}; install gsplat 1.5.x or 1.6.x.")
+            what = f"{name}()" if function is None else f"{name}({', '.join(missing)})".replace("|", " or ")
+            raise GsplatError(
+                f"gsplat {_version()} has no {what}, which every release from 1.5.0 to 1.6 has: install one of them "
+                "(pip install --force-reinstall gsplat==1.5.3), or set DIFF3R_WITHOUT_GSPLAT=1."
+            )
         found.append(function)
     return _with_ellipses(found[0]), found[1], found[2]
+
+
+def _version() -> str:
+    """Of the installed gsplat."""
+    module = sys.modules.get("gsplat")
+    return str(getattr(module, "__version__", "of an unknown version"))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers; of an unknown version such that it is tried."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found.group(1)), int(found.group(2))) if found else OLDEST
 
 
 def _with_ellipses(isect_tiles: Callable) -> Callable:
@@ -159,7 +190,7 @@ def _with_ellipses(isect_tiles: Callable) -> Callable:
 
 _NEEDED = {
     "isect_tiles": ("means2d", "radii", "depths", "tile_size", "tile_width", "tile_height"),
-    "isect_offset_encode": ("isect_ids", "n_images", "tile_width", "tile_height"),
+    "isect_offset_encode": ("isect_ids", "n_images|n_cameras", "tile_width", "tile_height"),
     "rasterize_to_pixels": (
         "means2d",
         "conics",
@@ -173,7 +204,7 @@ _NEEDED = {
         "backgrounds",
     ),
 }
-"""The names that we call, by function (1.5.x before batch dimensions called ``n_images`` otherwise)."""
+"""The parameters that they must have; before 1.5.3 images were called cameras (we pass these by position)."""
 
 
 def _alpha_cap(functions: tuple[Callable, Callable, Callable], device: torch.device) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.kernels.loading.structures import Vector
-from diff3r_plugin.render.linearization import GaussianGram
+from diff3r_plugin.render.copied import CopiedLinearization
+from diff3r_plugin.render.linearization import GaussianGram, Linearization
 from diff3r_plugin.render.native_scene import NativeScene
 from diff3r_plugin.views import Views
 
@@ -20,26 +21,27 @@ def is_available(device: torch.device | str = "cpu") -> bool:
     """Whether the kernels are, or can be, compiled here. The first call may take some seconds and warns if not.
 
     Args:
-        device: Where the tensors are; these kernels work on the CPU only.
+        device: Where the tensors are; from elsewhere they are copied to the CPU and back.
 
     Example:
         >>> from diff3r_plugin.render import native_backend
         >>> isinstance(native_backend.is_available(), bool)
         True
     """
-    return torch.device(device).type == "cpu" and library_cpu.load() is not None
+    return library_cpu.load() is not None
 
 
-def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
+def linearize(gaussians: Gaussians, views: Views) -> Linearization:
     """Render and keep what the products of the Jacobian need: projected splats and sorted tile lists.
 
     Args:
-        gaussians: B scenes, float32 or float64 (others are computed in float32), on the CPU, any strides.
+        gaussians: B scenes, float32 or float64 (others are computed in float32), any strides. Those of a GPU are copied
+            to the CPU, and results back: slower than its own kernels, and far less memory than the ``torch`` renderer.
         views: V cameras for each; converted to the Gaussians' dtype.
 
     Raises:
         RuntimeError: if the kernels cannot be compiled here.
-        ValueError: if batch sizes differ or a tensor is not on the CPU.
+        ValueError: if batch sizes differ or a tensor is not where the means are.
         MemoryError: if the splats cover more tiles than fit into memory.
 
     Example:
@@ -54,6 +56,8 @@ def linearize(gaussians: Gaussians, views: Views) -> NativeLinearization:
         >>> lin is None or lin.image.shape == (1, 1, 3, 32, 32)
         True
     """
+    if gaussians.device.type != "cpu":
+        return CopiedLinearization(gaussians, views, NativeLinearization)
     return NativeLinearization(gaussians, views)
 
 

@@ -224,7 +224,7 @@ def test_without_gsplat_a_gpu_sorts_and_rasterizes_by_itself_with_one_warning(mo
     monkeypatch.setattr(library_cuda, "load", lambda capability: kernels)
     monkeypatch.setitem(sys.modules, "gsplat", None)
     device = torch.device("cuda", 0)
-    forget = (gsplat_backend._works, gsplat_rasterizer.load)
+    forget = (gsplat_backend._failure, gsplat_rasterizer.load)
     for f in forget:
         f.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"rasterizes by itself.*Install gsplat >= 1\.5") as caught:
@@ -242,30 +242,60 @@ def test_without_gsplat_a_gpu_sorts_and_rasterizes_by_itself_with_one_warning(mo
         f.cache_clear()
 
 
-def test_without_a_compiler_a_gpu_falls_back_to_the_reference_with_one_warning(monkeypatch):
-    def missing(capability):
-        raise BuildError("no nvcc found")
+def test_without_a_compiler_a_gpu_falls_back_to_the_cpus_kernels_with_one_warning(monkeypatch):
+    def missing(device):
+        raise BuildError("no NVRTC found")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(library_cuda, "load", missing)
     device = torch.device("cuda", 0)
-    gsplat_backend._works.cache_clear()
-    with pytest.warns(RuntimeWarning, match=r"slow 'torch' backend.*no nvcc found") as caught:
-        assert resolve_backend("auto", device) == "torch"
-        assert resolve_backend("auto", device) == "torch"
-    assert len([w for w in caught if "nvcc" in str(w.message)]) == 1
-    gsplat_backend._works.cache_clear()
+    gsplat_backend._failure.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"those of the CPU.*copied.*no NVRTC found") as caught:
+        assert resolve_backend("auto", device) == "native"
+        assert resolve_backend("auto", device, 4) == "native"
+    assert len([w for w in caught if "NVRTC" in str(w.message)]) == 1
+    gsplat_backend._failure.cache_clear()
+
+
+def _of_version(version: str, images: str) -> types.ModuleType:
+    """A gsplat that calls its images so."""
+    fake = types.ModuleType("gsplat")
+    fake.__version__ = version
+    fake.isect_tiles = lambda means2d, radii, depths, tile_size, tile_width, tile_height: None
+    names = {}
+    exec(f"def isect_offset_encode(isect_ids, {images}, tile_width, tile_height): pass", names)
+    fake.isect_offset_encode = names["isect_offset_encode"]
+    rasterized = ", ".join(gsplat_rasterizer._NEEDED["rasterize_to_pixels"])
+    exec(f"def rasterize_to_pixels({rasterized}): pass", names)
+    fake.rasterize_to_pixels = names["rasterize_to_pixels"]
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("version", "images"),
+    [("1.5.0", "n_cameras"), ("1.5.2", "n_cameras"), ("1.5.3", "n_images"), ("1.6.0", "n_images")],
+)
+def test_every_gsplat_from_1_5_on_is_taken(version, images, monkeypatch):
+    """Before 1.5.3 it called images cameras."""
+    monkeypatch.setitem(sys.modules, "gsplat", _of_version(version, images))
+    assert len(gsplat_rasterizer.gsplat_functions()) == 3
+
+
+def test_a_gsplat_whose_boxes_have_one_side_is_too_old(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gsplat", _of_version("1.4.0", "n_cameras"))
+    with pytest.raises(GsplatError, match=r"gsplat 1\.4\.0 is too old; install gsplat 1\.5"):
+        gsplat_rasterizer.gsplat_functions()
 
 
 def test_a_gsplat_without_a_function_is_named_with_what_to_install(monkeypatch):
     fake = types.ModuleType("gsplat")
-    fake.__version__ = "1.0.0"
+    fake.__version__ = "1.5.1"
     fake.isect_tiles = lambda means2d, radii, depths, tile_size, tile_width, tile_height: None
-    fake.isect_offset_encode = lambda isect_ids, n_cameras, tile_width, tile_height: None
+    fake.isect_offset_encode = lambda isect_ids, n_scenes, tile_width, tile_height: None
     monkeypatch.setitem(sys.modules, "gsplat", fake)
     with pytest.raises(
-        GsplatError, match=r"gsplat 1\.0\.0 has no isect_offset_encode\(n_images\); install gsplat 1\.5"
+        GsplatError, match=r"gsplat 1\.5\.1 has no isect_offset_encode\(n_images or n_cameras\).*WITHOUT_GSPLAT"
     ):
         gsplat_rasterizer.gsplat_functions()
 

@@ -17,6 +17,7 @@ import torch
 
 from diff3r_plugin.kernels.loading import nvrtc_process
 from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
+from diff3r_plugin.kernels.loading.build_cuda import closest
 from diff3r_plugin.kernels.loading.cache import BuildError
 
 OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
@@ -93,17 +94,7 @@ class Nvrtc:
 
     def target(self, capability: tuple[int, int]) -> str:
         """``sm_90``; for a device that is newer than this NVRTC the newest ``compute_``, which the driver finishes."""
-        wanted = 10 * capability[0] + capability[1]
-        if wanted in self._architectures:
-            return f"sm_{wanted}"
-        older = [known for known in self._architectures if known < wanted]
-        if not older:
-            raise BuildError(
-                f"compiles for compute capability {self._architectures[0] / 10:.1f} and newer, and this device has "
-                f"{capability[0]}.{capability[1]}: install a PyTorch of an older CUDA release, or name an older "
-                "libnvrtc.so in $DIFF3R_NVRTC."
-            )
-        return f"compute_{older[-1]}"
+        return closest(capability, self._architectures)
 
     def compile(self, source: Path, bases: int, target: str, output: Path) -> None:
         folders = [f"--include-path={folder}" for folder in (SOURCE_DIRECTORY, SOURCE_DIRECTORY / "cuda")]

@@ -160,8 +160,24 @@ def _clear_stale(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an advisory lock; after LOCK_TIMEOUT, or where locks do not work, go on without it.
+def only_one(name: str, timeout: float = 1800.0) -> Iterator[None]:
+    """Only one process of this user at a time; without a directory to lock in, all of them.
+
+    Args:
+        name: What they exclude each other from.
+        timeout: Seconds after which a process goes on all the same.
+    """
+    for directory in directories():
+        if _objection_to_directory(directory) is None and _objection_to_writing(directory) is None:
+            with _locked(directory / f"{name}.lock", timeout):
+                yield
+            return
+    yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout: float | None = None) -> Iterator[None]:
+    """Hold an advisory lock; after ``timeout`` (LOCK_TIMEOUT), or where locks do not work, go on without it.
 
     Going on is safe because libraries are put in place by an atomic rename. The lock only saves double work, and
     the operating system releases it when its holder dies.
@@ -172,7 +188,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
         return
     with open(path, "w") as file:
-        deadline = time.monotonic() + LOCK_TIMEOUT
+        deadline = time.monotonic() + (LOCK_TIMEOUT if timeout is None else timeout)
         while time.monotonic() < deadline:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from diff3r_plugin.kernels.loading import driver, modules_cuda
+from diff3r_plugin.kernels.loading.cache import BuildError
 from diff3r_plugin.kernels.loading.driver import Driver
 from diff3r_plugin.kernels.loading.kernel_table import BASES, KERNELS, DeviceScene, Kernel
 from diff3r_plugin.kernels.loading.remembered import remembered
@@ -42,10 +43,11 @@ class CudaKernels:
     Args:
         through: The driver.
         images: Gives modules, compiling them where need be.
+        build: What results may depend on: the device's capability, driver, sources and compilers.
     """
 
-    def __init__(self, through: Driver, images: Images) -> None:
-        self._driver, self._images = through, images
+    def __init__(self, through: Driver, images: Images, build: str = "") -> None:
+        self._driver, self._images, self.build = through, images, build
         self._functions: dict[tuple[str, int, int], int] = {}
         self._modules: dict[tuple[str, int, int], int] = {}
         self._loading = threading.Lock()
@@ -102,7 +104,15 @@ def load(device: torch.device) -> CudaKernels:
         OSError: if there is no driver.
         DriverError: if it does not take them.
     """
-    kernels = CudaKernels(driver.load(), modules_cuda.images_for(torch.cuda.get_device_capability(device)))
+    if torch.version.hip:
+        raise BuildError(
+            f"this PyTorch is built for AMD's GPUs (ROCm {torch.version.hip}), and the GPU kernels are for NVIDIA's; "
+            "backend='native' refines with the CPU's."
+        )
+    through = driver.load()
+    capability = torch.cuda.get_device_capability(device)
+    modules = modules_cuda.images_for(capability, lambda image: through.load(device.index, image))
+    kernels = CudaKernels(through, modules, repr((capability, through.version(), modules.build())))
     kernels._function(KERNELS["measure"], 0, device.index)
     return kernels
 

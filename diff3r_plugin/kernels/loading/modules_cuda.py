@@ -14,6 +14,7 @@ from typing import Protocol
 from diff3r_plugin.kernels.loading import build_cuda, build_nvrtc, cache, toolchain
 from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.driver import DriverError
 from diff3r_plugin.kernels.loading.kernel_table import units
 
 OLDEST = (6, 0)
@@ -72,11 +73,12 @@ def sources_and_headers() -> list[Path]:
     return sorted(p for folder in folders for p in folder.iterdir() if p.suffix in (".h", ".cuh", ".cu"))
 
 
-def images_for(capability: tuple[int, int]) -> Modules:
+def images_for(capability: tuple[int, int], accept: Callable[[bytes], object] = len) -> Modules:
     """The modules for devices of this compute capability, by the compilers of this machine.
 
     Args:
         capability: As ``torch.cuda.get_device_capability()`` gives it, (9, 0) for an H200.
+        accept: Called with a compiled module; raises DriverError if the driver does not take it.
 
     Raises:
         BuildError: for a device that is too old.
@@ -86,7 +88,7 @@ def images_for(capability: tuple[int, int]) -> Modules:
             f"the GPU kernels need compute capability {OLDEST[0]}.{OLDEST[1]} or newer, this device has "
             f"{capability[0]}.{capability[1]}; use the CPU, or backend='torch'."
         )
-    return Modules(capability, *compilers())
+    return Modules(capability, *compilers(), accept)
 
 
 def compilers() -> tuple[list[Compiler], list[str]]:
@@ -103,10 +105,18 @@ class Modules:
         capability: Of the device.
         compilers: To try, the preferred one first.
         missing: Why others are not among them.
+        accept: As for :func:`images_for`.
     """
 
-    def __init__(self, capability: tuple[int, int], compilers: Sequence[Compiler], missing: Sequence[str] = ()) -> None:
-        self._capability, self._compilers, self._missing = capability, tuple(compilers), tuple(missing)
+    def __init__(
+        self,
+        capability: tuple[int, int],
+        compilers: Sequence[Compiler],
+        missing: Sequence[str] = (),
+        accept: Callable[[bytes], object] = len,
+    ) -> None:
+        self._capability, self._compilers, self._missing = capability, list(compilers), list(missing)
+        self._accept = accept
         self._paths: dict[tuple[str, int], Path] = {}
         self._making = threading.Lock()
 
@@ -125,17 +135,24 @@ class Modules:
                 self._provide([pair for pair in together if pair not in self._paths])
             return self._paths[unit, bases].read_bytes()
 
+    def build(self) -> str:
+        """What modules depend on: all sources, and the compilers that may make them."""
+        return repr([_source_key(source.stem) for source in sources()] + [c.key for c in self._compilers])
+
     def _provide(self, wanted: list[tuple[str, int]]) -> None:
-        complaints = list(self._missing)
-        for compiler in self._compilers:
+        while self._compilers:
+            compiler = self._compilers[0]
             try:
-                self._paths.update(self._by(compiler, wanted))
+                made = self._by(compiler, wanted)
+                self._accept(made[wanted[0]].read_bytes())
+                self._paths.update(made)
                 return
-            except BuildError as error:
-                complaints.append(f"{compiler.name}: {error}")
+            except (BuildError, DriverError) as error:  # a driver older than the compiler, say
+                self._missing.append(f"{compiler.name}: {error}")
+                self._compilers.remove(compiler)
         left = {pair: self._left_by_another(*pair) for pair in wanted}
         if any(path is None for path in left.values()):
-            raise BuildError("the GPU kernels cannot be compiled here.\n" + "\n".join(f"* {c}" for c in complaints))
+            raise BuildError("the GPU kernels cannot be compiled here.\n" + "\n".join(f"* {c}" for c in self._missing))
         self._paths.update((pair, path) for pair, path in left.items() if path is not None)
 
     def _by(self, compiler: Compiler, wanted: list[tuple[str, int]]) -> dict[tuple[str, int], Path]:

@@ -29,6 +29,10 @@ class _Remembered(Generic[P, R]):
             raise outcome.with_traceback(None)
         return outcome  # type: ignore[return-value]
 
+    def remember_failure(self, error: Exception, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Fail from now on for these arguments."""
+        self._known[args, tuple(sorted(kwargs.items()))] = False, error
+
     def cache_clear(self) -> None:
         """Forget everything."""
         self._known.clear()

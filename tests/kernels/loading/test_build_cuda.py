@@ -1,6 +1,7 @@
 """nvcc compiles the GPU kernels without warnings or spills, and what it cannot compile says why."""
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -50,6 +51,7 @@ def stand_in(tmp_path, monkeypatch) -> Nvcc:
     """An nvcc that notes its arguments and writes what it was asked for."""
     text = f"""
         [ "$1" = --version ] && echo "Cuda compilation tools, release 12.4, V12.4.1" && exit 0
+        [ "$1" = --list-gpu-arch ] && echo compute_50 compute_80 compute_89 compute_90 && exit 0
         echo "$@" >> {tmp_path}/calls
         while [ "$1" != -o ]; do shift; done
         echo made > "$2"
@@ -73,8 +75,54 @@ def test_flags_are_part_of_the_key(stand_in, monkeypatch):
 def test_an_nvcc_that_fails_is_quoted_with_the_architecture(tmp_path, monkeypatch):
     text = '[ "$1" = --version ] && exit 0\necho unknown gpu sm_120 >&2; exit 1\n'
     compiler = _script(tmp_path / "nvcc", text, monkeypatch)
-    with pytest.raises(BuildError, match=r"(?s)failed for sm_120.*unknown gpu sm_120.*newer CUDA toolkit"):
+    with pytest.raises(BuildError, match=r"(?s)failed for sm_120.*unknown gpu sm_120.*NVRTC needs no toolkit"):
         compiler.compile(modules_cuda.sources()[0], 0, "sm_120", tmp_path / "out")
+
+
+def test_a_device_newer_than_nvcc_gets_what_its_driver_can_finish(stand_in, tmp_path):
+    assert stand_in.target((12, 0)) == "compute_90"
+    stand_in.compile(modules_cuda.sources()[0], 0, "compute_90", tmp_path / "out")
+    call = (tmp_path / "calls").read_text()
+    assert "-arch=compute_90" in call and "-ptx" in call and "-cubin" not in call
+
+
+def test_an_nvcc_that_does_not_say_what_it_knows_is_asked_for_the_device_itself():
+    assert build_cuda.closest((9, 0), []) == "sm_90"
+    with pytest.raises(BuildError, match=r"7\.5 and newer, and this device has 6\.1.*\$DIFF3R_NVCC"):
+        build_cuda.closest((6, 1), [75, 80])
+
+
+def test_a_host_compiler_that_nvcc_does_not_know_is_tried_all_the_same(tmp_path, monkeypatch):
+    text = f"""
+        [ "$1" = --version ] && exit 0
+        echo "$@" >> {tmp_path}/calls
+        case "$*" in *-allow-unsupported-compiler*) exit 0;; esac
+        echo "#error -- unsupported GNU version! gcc versions later than 13 are not supported!" >&2; exit 1
+        """
+    compiler = _script(tmp_path / "nvcc", text, monkeypatch)
+    compiler.compile(modules_cuda.sources()[0], 0, "sm_90", tmp_path / "out")
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("nvcc fatal   : Unsupported gpu architecture 'compute_120'", "older than the device"),
+        ("nvcc fatal   : Value 'sm_120' is not defined for option 'gpu-architecture'", "older than the device"),
+        (
+            "error: #error -- unsupported GNU version! gcc versions later than 12 are not supported!",
+            "-ccbin g\\+\\+-12",
+        ),
+        ('math_functions.h(629): error: exception specification is incompatible with that of "cospi"', "C library"),
+        ("nvcc fatal   : Failed to preprocess host compiler properties.", "install g\\+\\+"),
+        ("sh: 1: gcc: not found", "install g\\+\\+"),
+        ("fatal error: cuda_runtime.h: No such file or directory", "cuda-cudart-dev"),
+        ("fatal error: error writing to /tmp/x.o: No space left on device", "DIFF3R_CACHE_DIR"),
+        ("Segmentation fault", "NVRTC needs no toolkit"),
+    ],
+)
+def test_the_hint_is_chosen_from_what_nvcc_says(said, advice):
+    assert re.search(advice, build_cuda.hint(said))
 
 
 def test_a_missing_nvcc_says_where_it_was_looked_for(monkeypatch):
