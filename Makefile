@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test test-quick lint format docs hosts bench gpu-check gpu-wheels sanitize clean
+.PHONY: help demo demo-quick test test-quick lint format docs hosts bench gpu-check gpu-wheels gpu-nvrtc sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -68,6 +68,9 @@ gpu-check: ## the GPU backend on a device, nine minutes, with the Python in PYTH
 
 gpu-wheels: ## wheels that a GPU machine without a network may lack, in WHEELS (default outputs/wheels)
 	PYTHON=$(PYTHON) benchmarks/gpu_wheels.sh $(or $(WHEELS),outputs/wheels) $(ARGS)
+
+gpu-nvrtc: $(STAMP) ## all GPU kernels by several releases of NVRTC (in NVRTC, default outputs/nvrtc); needs no GPU
+	PYTHON=$(BIN)/python benchmarks/gpu_nvrtc.sh $(or $(NVRTC),outputs/nvrtc) $(ARGS)
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behavior sanitizers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

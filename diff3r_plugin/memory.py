@@ -41,7 +41,9 @@ def unknowns_per_gaussian(groups: Collection[str], sh_degree: int) -> int:
     return sum(group.numbers(coefficients) for group in GROUPS.values() if group.name in groups and not group.of_views)
 
 
-def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tuple[int, int]) -> int:
+def refinement_bytes(
+    gaussians: int, unknowns: int, views: int, image_size: tuple[int, int], device: torch.device | str = "cpu"
+) -> int:
     """What refining one scene takes at its peak, estimated; refining others of the same size after it takes no more.
 
     Where sizes change, blocks of earlier ones wait for their like: until 1,024 others were used, and up to 4 GiB and a
@@ -52,14 +54,17 @@ def refinement_bytes(gaussians: int, unknowns: int, views: int, image_size: tupl
         unknowns: Of each Gaussian; see :func:`unknowns_per_gaussian`.
         views: That are seen at once.
         image_size: (H, W) of each.
+        device: Where: a GPU's kernels keep no alphas, and none of the rest has been measured there.
     """
     height, width = image_size
     each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
-    alphas = min(MOST_ALPHA_BYTES, ALPHA_BYTES * views * gaussians)
+    alphas = min(_most_alphas(device), ALPHA_BYTES * views * gaussians)
     return BASE_BYTES + gaussians * each + alphas + PIXEL_VIEW_BYTES * views * height * width
 
 
-def largest_scene(available: float, unknowns: int, views: int, image_size: tuple[int, int]) -> int:
+def largest_scene(
+    available: float, unknowns: int, views: int, image_size: tuple[int, int], device: torch.device | str = "cpu"
+) -> int:
     """The most Gaussians whose refinement fits into so many bytes; 0 where not even the images do.
 
     Example:
@@ -68,17 +73,25 @@ def largest_scene(available: float, unknowns: int, views: int, image_size: tuple
         >>> refinement_bytes(count, 22, 2, (256, 256)) <= 2e9 < refinement_bytes(count + 1000, 22, 2, (256, 256))
         True
     """
-    fixed = refinement_bytes(0, unknowns, views, image_size)
+    fixed = refinement_bytes(0, unknowns, views, image_size, device)
     each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
     with_all_alphas = (available - fixed) / (each + ALPHA_BYTES * views)
-    with_most_alphas = (available - fixed - MOST_ALPHA_BYTES) / each
+    with_most_alphas = (available - fixed - _most_alphas(device)) / each
     return max(0, math.floor(max(with_all_alphas, with_most_alphas)))
 
 
+def _most_alphas(device: torch.device | str) -> int:
+    return MOST_ALPHA_BYTES if torch.device(device).type == "cpu" else 0
+
+
 def available_bytes(device: torch.device | str = "cpu") -> int | None:
-    """Memory that can be had now: of the device, or of the machine within the process's own limits; None if unknown."""
+    """Memory that can be had now: of the device, or of the machine within the process's own limits; None if unknown.
+
+    On a GPU what PyTorch has reserved and does not use counts, too: the next tensors lie there.
+    """
     if torch.device(device).type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     left = [max(0, limit - used) for limit, used in control_groups()]
     found = [value for value in (_system(), *left) if value is not None]
     return min(found) if found else None

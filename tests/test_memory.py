@@ -98,3 +98,19 @@ def test_the_largest_scene_is_the_last_whose_estimate_fits(available):
     count = memory.largest_scene(available, 22, 4, (256, 256))
     needed = [memory.refinement_bytes(n, 22, 4, (256, 256)) for n in (count, count + 1)]
     assert needed[0] <= available < needed[1]
+
+
+@pytest.mark.parametrize("available", [1e9, 2e10])
+def test_a_gpus_kernels_keep_no_alphas(available):
+    count = memory.largest_scene(available, 22, 4, (256, 256), "cuda")
+    needed = [memory.refinement_bytes(n, 22, 4, (256, 256), "cuda") for n in (count, count + 1)]
+    assert needed[0] <= available < needed[1]
+    alphas = memory.refinement_bytes(count, 22, 4, (256, 256)) - needed[0]
+    assert alphas == min(memory.MOST_ALPHA_BYTES, 4 * count * memory.ALPHA_BYTES)
+
+
+def test_what_pytorch_has_reserved_on_a_gpu_and_does_not_use_can_be_had(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert memory.available_bytes("cuda:0") == 1500

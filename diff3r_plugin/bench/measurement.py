@@ -125,9 +125,9 @@ def bench(settings: BenchSettings, after_turn: Callable[[int], None] | None = No
     device = torch.device(settings.device)
     backend = resolve_backend(settings.backend, device)
     unknowns = unknowns_per_gaussian(TTOConfig().groups, settings.degree)
-    needed = refinement_bytes(settings.count, unknowns, settings.views, settings.size)
+    needed = refinement_bytes(settings.count, unknowns, settings.views, settings.size, device)
     free = available_bytes(device)
-    largest = None if free is None else largest_scene(USABLE * free, unknowns, settings.views, settings.size)
+    largest = None if free is None else largest_scene(USABLE * free, unknowns, settings.views, settings.size, device)
     if free is not None and needed > free:
         raise ValueError(
             f"{settings.count} Gaussians on {settings.views} views of {settings.size[1]} x {settings.size[0]} take "

@@ -217,7 +217,7 @@ class FusedUpdates:
 def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tensor] | None) -> VectorUpdates:
     """Fused where that is possible: Jacobi or no preconditioner, no graph to record, and kernels for the device.
 
-    These are the GPU's, in float32, where there is nvcc; on a CPU the compiled ones, where there are any:
+    These are the GPU's, in float32, where they work; on a CPU the compiled ones, where there are any:
     results do not depend on what has loaded kernels before.
     """
     simple = preconditioner is None or isinstance(preconditioner, Jacobi)

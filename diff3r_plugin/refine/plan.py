@@ -50,12 +50,12 @@ def make_plan(inputs: Inputs, settings: RefineSettings, schedule: Schedule) -> P
     unknowns = unknowns_per_gaussian(settings.tto.groups, inputs.scene.sh_degree)
     views = largest_round(len(schedule.fitted), settings.views_per_round)
     if limit is not None and settings.max_gaussians is None:
-        fitting = largest_scene(limit, unknowns, views, inputs.size)
+        fitting = largest_scene(limit, unknowns, views, inputs.size, settings.device)
         schedule = replace(schedule, gaussians=max(inputs.scene.num_gaussians, min(schedule.gaussians, fitting)))
     count = schedule.gaussians
 
     def needs(views: int, shrink: int = 1) -> int:
-        return refinement_bytes(count, unknowns, views, (height // shrink, width // shrink))
+        return refinement_bytes(count, unknowns, views, (height // shrink, width // shrink), settings.device)
 
     if limit is not None and needs(views) > limit:
         fewer = next((v for v in range(views - 1, 0, -1) if needs(v) <= limit), None)

@@ -40,7 +40,7 @@ def libraries() -> list[Path]:
     for folder in _folders():
         if folder.is_dir():
             for path in sorted(folder.iterdir(), reverse=True):
-                if _LIBRARY.fullmatch(path.name):
+                if is_library(path):
                     found.setdefault(path.resolve(), path)
     if not found:
         release = torch.version.cuda
@@ -50,6 +50,11 @@ def libraries() -> list[Path]:
             "a libnvrtc.so in $DIFF3R_NVRTC."
         )
     return list(found.values())
+
+
+def is_library(path: Path) -> bool:
+    """Whether a file is NVRTC by its name; its builtins are not."""
+    return _LIBRARY.fullmatch(path.name) is not None
 
 
 def _folders() -> Iterator[Path]:
