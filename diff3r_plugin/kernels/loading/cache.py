@@ -67,12 +67,14 @@ def provide(name: str, make: Callable[[Path], None]) -> Path:
 
 def find(pattern: str) -> Path | None:
     """A sound library whose name matches, in the first directory that has one."""
+    return next(find_all(pattern), None)
+
+
+def find_all(pattern: str) -> Iterator[Path]:
+    """Every sound library whose name matches."""
     for directory in directories():
         if _objection_to_directory(directory) is None:
-            for path in sorted(directory.glob(pattern)):
-                if is_sound(path):
-                    return path
-    return None
+            yield from (path for path in sorted(directory.glob(pattern)) if is_sound(path))
 
 
 def directories() -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -19,19 +20,6 @@ from diff3r_plugin.kernels.loading.kernel_table import units
 
 OLDEST = (6, 0)
 """The first compute capability that adds doubles atomically."""
-
-REFINING = (
-    "pcg",
-    "chart_decode",
-    "project",
-    "rasterize",
-    "chart_splat_jvp",
-    "rasterize_product",
-    "chart_splat_vjp",
-    "chart_gram",
-    "rasterize_gram_diagonal",
-)
-"""The units that every refinement uses: they are compiled together, side by side."""
 
 
 class Compiler(Protocol):
@@ -128,10 +116,8 @@ class Modules:
         """
         with self._making:
             if (unit, bases) not in self._paths:
-                together = [(unit, bases)]
-                if unit in REFINING and bases:
-                    independent = units(of_bases=False)
-                    together = [(name, 0 if name in independent else bases) for name in REFINING]
+                # The self-test runs all of them: side by side they are there soonest, and announced once.
+                together = [(name, bases) for name in units(of_bases=bases > 0)]
                 self._provide([pair for pair in together if pair not in self._paths])
             return self._paths[unit, bases].read_bytes()
 
@@ -178,7 +164,11 @@ class Modules:
     def _left_by_another(self, unit: str, bases: int) -> Path | None:
         """A module that some compiler left in the cache: on nodes of a cluster, say, that have none."""
         target = f"sm_{self._capability[0]}{self._capability[1]}"
-        return cache.find(f"{self._stem(unit, bases, target)}_*.cubin")
+        for path in cache.find_all(f"{self._stem(unit, bases, target)}_*.cubin"):
+            with contextlib.suppress(DriverError):  # it may be from a compiler that is newer than the driver
+                self._accept(path.read_bytes())
+                return path
+        return None
 
     @staticmethod
     def _stem(unit: str, bases: int, target: str) -> str:

@@ -47,7 +47,6 @@ def test_arguments_have_no_gaps(kernel):
 def test_units_are_compiled_for_all_bases_or_for_none():
     assert not set(units(of_bases=True)) & set(units(of_bases=False))
     assert {source.stem for source in modules_cuda.sources()} == {k.unit for k in KERNELS.values()}
-    assert set(modules_cuda.REFINING) <= {k.unit for k in KERNELS.values()}
     assert BASES == tuple((degree + 1) ** 2 for degree in range(5))
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from diff3r_plugin.kernels.loading import build_cuda, build_nvrtc, modules_cuda, nvrtc_process
 from diff3r_plugin.kernels.loading.cache import BuildError
+from diff3r_plugin.kernels.loading.driver import DriverError
+from diff3r_plugin.kernels.loading.kernel_table import units
 from diff3r_plugin.kernels.loading.modules_cuda import Modules
 
 
@@ -36,17 +38,17 @@ class StandIn:
         output.write_bytes(f"{self.key} {source.stem} {bases} {target}".encode())
 
 
-def test_what_a_refinement_needs_is_compiled_together_for_its_harmonics_alone():
+def test_units_are_compiled_together_for_the_harmonics_of_the_scene_alone():
     compiler = StandIn("first")
     modules = Modules((8, 9), [compiler])
     assert modules("pcg", 0) == b"first pcg 0 sm_89"
-    assert compiler.compiled == [("pcg", 0, "sm_89")]
+    independent = {(unit, 0, "sm_89") for unit in units(of_bases=False)}
+    assert set(compiler.compiled) == independent and len(compiler.compiled) == len(independent)
     assert modules("project", 9) == b"first project 9 sm_89"
-    independent = {"chart_decode", "rasterize", "rasterize_product", "rasterize_gram_diagonal"}
-    expected = {(u, 0 if u in independent else 9, "sm_89") for u in modules_cuda.REFINING if u != "pcg"}
-    assert set(compiler.compiled[1:]) == expected and len(compiler.compiled) == 1 + len(expected)
+    dependent = {(unit, 9, "sm_89") for unit in units(of_bases=True)}
+    assert set(compiler.compiled) == independent | dependent
     modules("splat_gram", 9)
-    assert compiler.compiled[-1] == ("splat_gram", 9, "sm_89") and len(compiler.compiled) == 2 + len(expected)
+    assert len(compiler.compiled) == len(independent) + len(dependent)
 
 
 def test_modules_of_another_process_are_taken_from_the_cache_without_a_word(caplog):
@@ -61,7 +63,7 @@ def test_modules_of_another_process_are_taken_from_the_cache_without_a_word(capl
 def test_devices_and_compilers_get_modules_of_their_own():
     for compiler, capability in ((StandIn("a"), (8, 0)), (StandIn("a"), (9, 0)), (StandIn("b"), (9, 0))):
         Modules(capability, [compiler])("pcg", 0)
-        assert len(compiler.compiled) == 1
+        assert ("pcg", 0) in [made[:2] for made in compiler.compiled]
 
 
 def test_the_next_compiler_takes_over_and_is_not_asked_again_where_all_have_failed():
@@ -70,6 +72,22 @@ def test_the_next_compiler_takes_over_and_is_not_asked_again_where_all_have_fail
     failing = StandIn("second", "no space")
     with pytest.raises(BuildError, match=r"(?s)no NVRTC.*first: unknown flag.*second: no space"):
         Modules((8, 0), [first, failing], ["no NVRTC"])("pcg", 0)
+
+
+def test_a_driver_that_does_not_take_a_module_gets_the_next_compilers():
+    """An nvcc newer than the driver, say."""
+
+    def accept(image: bytes) -> None:
+        if image.startswith(b"too new"):
+            raise DriverError("the GPU's driver refuses a kernel of diff3r: a PTX JIT compilation failed")
+
+    newer, older = StandIn("too new"), StandIn("older")
+    modules = Modules((9, 0), [newer, older], accept=accept)
+    assert modules("pcg", 0) == b"older pcg 0 sm_90" and modules("project", 4) == b"older project 4 sm_90"
+    assert not any(bases for _, bases, _ in newer.compiled), "asked again"
+    assert Modules((9, 0), [], accept=accept)("pcg", 0) == b"older pcg 0 sm_90", "of those that are in the cache"
+    with pytest.raises(BuildError, match=r"too new: the GPU's driver refuses"):
+        Modules((8, 0), [StandIn("too new")], accept=accept)("pcg", 0)
 
 
 def test_without_a_compiler_a_module_that_another_left_will_do():
@@ -105,7 +123,8 @@ def test_nvrtc_compiles_what_a_refinement_needs():
     """To modules of the executable kind, without a word from the environment about toolkits."""
     modules = Modules((9, 0), [nvrtc()])
     assert modules("chart_splat_vjp", 1)[:4] == b"\x7fELF"
-    assert len(list((Path(os.environ["DIFF3R_CACHE_DIR"])).glob("*.cubin"))) == len(modules_cuda.REFINING)
+    made = list(Path(os.environ["DIFF3R_CACHE_DIR"]).glob("*.cubin"))
+    assert len(made) == len(units(of_bases=True))
 
 
 def test_nvrtcs_complaint_is_quoted(tmp_path):
