@@ -172,7 +172,9 @@ class PlainLoop:
         self._weights = _summed(self.model)
 
     def _resumed(self, *_: Any) -> None:
-        self._host_resumed = self._just_resumed = True
+        self._host_resumed = True
+        # accelerate loads an optimizer's own, empty state into it to move it to a device
+        self._just_resumed = self._optimizer is not None and len(self._optimizer.state) > 0
         self._go_on()
 
     def _go_on(self) -> None:
