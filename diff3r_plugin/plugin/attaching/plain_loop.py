@@ -144,7 +144,7 @@ class PlainLoop:
         self._steps += 1
         if self._just_resumed:
             self._just_resumed = False
-            if not self.attachment.head.loaded:
+            if self.attachment.head.modules and not self.attachment.head.loaded:
                 self.context.say("this training was resumed without the heads of its checkpoint: they start anew.")
 
     def entry(self) -> dict[str, Any]:
