@@ -36,7 +36,7 @@ def room(tmp_path_factory) -> tuple[Path, torch.Tensor]:
 
 @pytest.fixture
 def settings(room, tmp_path) -> ReconstructionSettings:
-    few = {"rounds": 1, "steps": 1, "views_per_round": 4, "validation": 0, "hold_out": "every:6", "pictures": 0}
+    few = {"rounds": 4, "validation": 0, "hold_out": "every:6", "pictures": 0}
     return ReconstructionSettings(room[0], tmp_path / "out", size=96, threads=1, refinement=few)
 
 
