@@ -27,7 +27,7 @@ from diff3r_plugin.coordinates import Coordinates
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import Outcome, TTOInfo, warn_of_fallbacks
 from diff3r_plugin.linalg import PCGReason
-from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolver
+from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolution, InnerSolver
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.validation import check_inputs, require_something_to_refine
 from diff3r_plugin.views import Views
@@ -199,7 +199,8 @@ class TTOLayer(nn.Module):
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
         # its own, so what was given goes out as it came in.
         given_back = broken | (stuck & ~nothing)
-        if given_back.any():
+        flags, codes = _on_the_host((unusable, unusable_views, nothing, unsolved, stuck, given_back), solution)
+        if any(row[-1] for row in flags):
             refined = choose(given_back, gaussians, refined)
         return refined.map(lambda t: t.to(given.dtype)), TTOInfo(
             energy=solution.energy,
@@ -207,10 +208,8 @@ class TTOLayer(nn.Module):
             accepted_steps=solution.accepted_steps,
             pcg_iterations=solution.solves.iterations,
             pcg_relative_residual=solution.solves.relative_residual,
-            pcg_reasons=tuple(
-                tuple(PCGReason)[code] if code >= 0 else None for code in solution.solves.reason_codes.tolist()
-            ),
-            outcomes=_outcomes(unusable, unusable_views, nothing, unsolved, stuck),
+            pcg_reasons=tuple(tuple(PCGReason)[code] if code >= 0 else None for code in codes),
+            outcomes=tuple(_outcome(row[:-1]) for row in flags),
             views=_refined_views(asked, coordinates, theta, views, given_back),
             exposure=coordinates.decode_exposure(theta.detach()) if "exposure" in coordinates.shapes else None,
             seconds=time.perf_counter() - started,
@@ -233,14 +232,19 @@ def _refined_views(
 def _broke_down(reason_codes: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
     """Scenes whose last linear solve ended for a reason that more damping should have cured."""
     reasons = tuple(PCGReason)
-    bad = [reasons.index(reason) for reason in (PCGReason.NON_POSITIVE_CURVATURE, PCGReason.NON_FINITE)]
-    return torch.isin(reason_codes, torch.tensor(bad, device=reason_codes.device))
+    curved, spoiled = (reasons.index(r) for r in (PCGReason.NON_POSITIVE_CURVATURE, PCGReason.NON_FINITE))
+    return (reason_codes == curved) | (reason_codes == spoiled)
 
 
-def _outcomes(*flags: Bool[Tensor, " B"]) -> tuple[Outcome, ...]:
-    """The first that applies to each scene."""
-    rows = torch.stack(flags, -1).tolist()
-    return tuple(CAUSES[row.index(True)] if True in row else Outcome.REFINED for row in rows)
+def _on_the_host(flags: Sequence[Bool[Tensor, " B"]], solution: InnerSolution) -> tuple[list[list[bool]], list[int]]:
+    """A row of flags and the code of the last linear solve for each scene; one transfer for all of them."""
+    rows = torch.stack([*(flag.long() for flag in flags), solution.solves.reason_codes], -1).tolist()
+    return [[bool(flag) for flag in row[:-1]] for row in rows], [row[-1] for row in rows]
+
+
+def _outcome(flags: Sequence[bool]) -> Outcome:
+    """The first that applies to a scene."""
+    return CAUSES[flags.index(True)] if True in flags else Outcome.REFINED
 
 
 def _solver(config: TTOConfig) -> InnerSolver:

@@ -156,8 +156,14 @@ class LinearizedObjective:
     def system(
         self, kind: str, diagonal: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor] | None]:
-        """What PCG solves: :meth:`gauss_newton_product` with a diagonal, and :meth:`preconditioner` with the same."""
-        return partial(self.gauss_newton_product, diagonal=diagonal), self.preconditioner(kind, diagonal, gram)
+        """What PCG solves: :meth:`gauss_newton_product` with a diagonal, and :meth:`preconditioner` with the same.
+
+        On a GPU each product may lie where the one before it lay.
+        """
+        # A CPU's kernels hand out memory that was used before; PyTorch's allocator would be asked at every iteration.
+        room = torch.empty_like(self.theta) if self.theta.is_cuda and not torch.is_grad_enabled() else None
+        product = partial(self.gauss_newton_product, diagonal=diagonal, out=room)
+        return product, self.preconditioner(kind, diagonal, gram)
 
     def preconditioner(
         self, kind: str, diagonal: Float[Tensor, "B P"] | None = None, gram: ThetaGram | None = None

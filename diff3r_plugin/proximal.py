@@ -82,7 +82,9 @@ class ProximalWeights:
 
     def flatten(self, coordinates: Coordinates, like: Tensor) -> Float[Tensor, "B P"]:
         """Λ in the order of θ, in the dtype and on the device of ``like`` ``[B, P]``; differentiable."""
-        parts = {}
+        parts: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
+        doubts: dict[str, Tensor] = {}
         for group, (count, size) in coordinates.shapes.items():
             value = self._weights.get(group)
             if value is None:
@@ -90,13 +92,14 @@ class ProximalWeights:
                     f"The group {group!r} is optimized but has no proximal weight; give one, or leave the group out of "
                     f"TTOConfig.groups."
                 )
-            value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-            good = (value > 0) & value.isfinite()
-            if not good.all():
-                raise ValueError(
-                    f"Proximal weights must be positive and finite; {group} holds {value[~good].flatten()[0].item()} "
-                    f"({int((~good).sum())} of {value.numel()} values). Use exp or softplus on raw outputs."
-                )
+            if isinstance(value, Tensor):
+                value = value.to(like.device, like.dtype)
+                doubts[group] = ~((value > 0) & (value < torch.inf)).all()
+            elif 0 < value < float("inf"):
+                value = like.new_full((), value)  # no copy from the host, for which it would wait
+            else:
+                raise _unusable(group, torch.tensor([float(value)]))
+            values[group] = value
             try:
                 parts[group] = value.expand(len(like), count, size)
             except RuntimeError:
@@ -104,4 +107,16 @@ class ProximalWeights:
                     f"The proximal weights of {group} have shape {list(value.shape)}, which does not broadcast to "
                     f"{[len(like), count, size]}."
                 ) from None
+        if doubts:  # asked for together
+            for group, doubtful in zip(doubts, torch.stack(list(doubts.values())).tolist(), strict=True):
+                if doubtful:
+                    raise _unusable(group, values[group])
         return coordinates.join(parts)
+
+
+def _unusable(group: str, value: Tensor) -> ValueError:
+    bad = value[~((value > 0) & value.isfinite())].flatten()
+    return ValueError(
+        f"Proximal weights must be positive and finite; {group} holds {bad[0].item()} ({len(bad)} of {value.numel()} "
+        "values). Use exp or softplus on raw outputs."
+    )

@@ -3,56 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from diff3r_plugin.linalg import device_pcg
+from diff3r_plugin.linalg.pcg_result import REASONS, PCGReason, PCGResult
 from diff3r_plugin.linalg.vector_updates import VectorUpdates, updates_for
-
-
-class PCGReason(str, Enum):
-    """Why the iteration of one system ended."""
-
-    CONVERGED = "converged"
-    MAX_ITERATIONS = "max_iterations"
-    NON_POSITIVE_CURVATURE = "non_positive_curvature"
-    NON_FINITE = "non_finite"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-_REASONS = tuple(PCGReason)
 
 MAX_DRIFT = 0.1
 """The recurrence's residual is replaced by the true one when they differ by more than this share."""
-
-
-@dataclass(frozen=True)
-class PCGResult:
-    """Solutions and what became of each system.
-
-    Args:
-        solution: ``[B, P]``.
-        residual: ``b - A x``, ``[B, P]``, by the recurrence, corrected every ``stabilize_every`` iterations.
-        iterations: Products with A that moved each system's solution, ``[B]``.
-        relative_residual: ``‖residual‖ / ‖b‖``, ``[B]`` (0 where b is 0).
-        reason_codes: Index into :class:`PCGReason`, ``[B]``; see :attr:`reasons`.
-    """
-
-    solution: Float[Tensor, "B P"]
-    residual: Float[Tensor, "B P"]
-    iterations: Int[Tensor, " B"]
-    relative_residual: Float[Tensor, " B"]
-    reason_codes: Int[Tensor, " B"]
-
-    @property
-    def reasons(self) -> tuple[PCGReason, ...]:
-        """One :class:`PCGReason` a system (waits for the device)."""
-        return tuple(_REASONS[i] for i in self.reason_codes.tolist())
 
 
 def pcg(
@@ -101,7 +62,11 @@ def pcg(
         raise ValueError(f"b must have shape [B, P] (systems, unknowns), got {list(b.shape)}; reshape it.")
     if max_iterations < 0 or tolerance < 0:
         raise ValueError(f"max_iterations and tolerance must not be negative, got {max_iterations} and {tolerance}.")
-    return solve(matvec, b, x0, updates_for(b, preconditioner), max_iterations, tolerance, stabilize_every)
+    settings = (max_iterations, tolerance, stabilize_every)
+    launch = device_pcg.launcher_for(b, preconditioner)
+    if launch is not None:
+        return device_pcg.solve(launch, matvec, b, x0, preconditioner, *settings)  # type: ignore[arg-type]
+    return solve(matvec, b, x0, updates_for(b, preconditioner), *settings)
 
 
 def solve(
@@ -122,29 +87,29 @@ def solve(
     r, rz, squared = now.r, now.rz, now.squared
     finite = squared.isfinite() & rz.isfinite()
     converged = squared.sqrt() <= target
-    reason = torch.full(b.shape[:1], _REASONS.index(PCGReason.MAX_ITERATIONS), device=b.device)
-    reason = reason.masked_fill(converged, _REASONS.index(PCGReason.CONVERGED))
-    reason = reason.masked_fill(~finite, _REASONS.index(PCGReason.NON_FINITE))
+    reason = torch.full(b.shape[:1], REASONS.index(PCGReason.MAX_ITERATIONS), device=b.device)
+    reason = reason.masked_fill(converged, REASONS.index(PCGReason.CONVERGED))
+    reason = reason.masked_fill(~finite, REASONS.index(PCGReason.NON_FINITE))
     active = finite & ~converged
     iterations = torch.zeros_like(reason)
 
     for k in range(1, max_iterations + 1):
-        # Asking would make the host wait for a GPU, and finished systems cost nothing extra there.
+        # Asking would make the host wait for a GPU; finished systems do not move.
         if b.device.type == "cpu" and not active.any():
             break
         Ap = matvec(p)
         curvature = updates.dot(p, Ap)
-        positive = curvature > 0
+        usable = (curvature > 0) & curvature.isfinite()
         reason = torch.where(
-            active & ~positive,
+            active & ~usable,
             torch.where(
                 curvature.isfinite(),
-                _REASONS.index(PCGReason.NON_POSITIVE_CURVATURE),
-                _REASONS.index(PCGReason.NON_FINITE),
+                REASONS.index(PCGReason.NON_POSITIVE_CURVATURE),
+                REASONS.index(PCGReason.NON_FINITE),
             ),
             reason,
         )
-        moving = active & positive & curvature.isfinite()
+        moving = active & usable
         alpha = torch.where(moving, rz / torch.where(moving, curvature, 1), 0)
         new = updates.advance(r, Ap, alpha)
         if stabilize_every and k % stabilize_every == 0:
@@ -155,11 +120,11 @@ def solve(
             new = updates.measure(torch.where(drifted[:, None], true, new.r))
         good = moving & new.rz.isfinite() & new.squared.isfinite()
         new = updates.restore(good, new, r)
-        reason = torch.where(moving & ~good, _REASONS.index(PCGReason.NON_FINITE), reason)
+        reason = torch.where(moving & ~good, REASONS.index(PCGReason.NON_FINITE), reason)
         iterations = iterations + good
         squared = torch.where(good, new.squared, squared)
         done = good & (squared.sqrt() <= target)
-        reason = torch.where(done, _REASONS.index(PCGReason.CONVERGED), reason)
+        reason = torch.where(done, REASONS.index(PCGReason.CONVERGED), reason)
         active = good & ~done
         taken, r = torch.where(good, alpha, 0), new.r
         if k == max_iterations:

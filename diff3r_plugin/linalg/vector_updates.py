@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -11,12 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diff3r_plugin.kernels.loading import library_cpu, library_cuda
-from diff3r_plugin.kernels.loading.cache import BuildError
-from diff3r_plugin.kernels.loading.driver import DriverError
-from diff3r_plugin.kernels.loading.kernel_table import Systems
+from diff3r_plugin.kernels.loading import library_cpu
 from diff3r_plugin.kernels.loading.library_cpu import Kernels
-from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.linalg.preconditioners import Jacobi
 
 
@@ -126,17 +121,6 @@ def on_cpu(kernels: Kernels) -> Run:
     return run
 
 
-def on_gpu(kernels: CudaKernels, stream: Callable[[torch.device], int] = library_cuda.stream_of) -> Run:
-    """With the GPU kernels, queued on the stream that ``stream`` names for a device."""
-
-    def run(kernel: str, like: Tensor, *tensors: Tensor | None) -> None:
-        queue = library_cuda.Queue(stream(like.device), like.device.index or 0)
-        pointers = [None if t is None else t.data_ptr() for t in tensors]
-        kernels.launch(kernel, queue, Systems(*like.shape), *pointers)
-
-    return run
-
-
 class FusedUpdates:
     """Two kernels an iteration, which read every vector once each, and nothing that waits for a device.
 
@@ -215,18 +199,13 @@ class FusedUpdates:
 
 
 def updates_for(b: Float[Tensor, "B P"], preconditioner: Callable[[Tensor], Tensor] | None) -> VectorUpdates:
-    """Fused where that is possible: Jacobi or no preconditioner, no graph to record, and kernels for the device.
+    """Fused where that is possible: Jacobi or no preconditioner, no graph to record, on a CPU with compiled kernels.
 
-    These are the GPU's, in float32, where they work; on a CPU the compiled ones, where there are any:
-    results do not depend on what has loaded kernels before.
+    Results do not depend on what has loaded kernels before. (On a GPU whole solves are fused: ``device_pcg``.)
     """
     simple = preconditioner is None or isinstance(preconditioner, Jacobi)
     if not simple or (torch.is_grad_enabled() and b.requires_grad):
         return TorchUpdates(preconditioner)
-    if b.is_cuda and b.dtype == torch.float32:
-        with contextlib.suppress(BuildError, DriverError, OSError):  # the renderer has warned of it
-            kernels = library_cuda.load(b.device)
-            return FusedUpdates(preconditioner, on_gpu(kernels))  # type: ignore[arg-type]
     library = library_cpu.load() if b.device.type == "cpu" else None
     if library is not None and b.dtype in library.by_dtype:
         return FusedUpdates(preconditioner, on_cpu(library.by_dtype[b.dtype]), library.empty)  # type: ignore[arg-type]

@@ -53,7 +53,9 @@ class GsplatCharted:
 
     def jvp(self, tangent: Tensor, cameras: Tensor | None) -> Float[Tensor, "B V 3 H W"]:
         with self.scene.enough_memory():
-            return self._render.image_tangent(self._push(tangent, cameras))
+            moved = self._render.room_for_splats()
+            self._push(tangent, cameras, moved, None)
+            return self._render.image_tangent(moved)
 
     def vjp(
         self, cotangent: Tensor, weights: Tensor | None, center: Tensor | None, with_cameras: bool
@@ -69,7 +71,9 @@ class GsplatCharted:
         self, tangent: Tensor, cameras: Tensor | None, pixel_weights: Tensor, diagonal: Tensor, out: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         with self.scene.enough_memory():
-            moments = self._render.splat_moments(self._push(tangent, cameras), pixel_weights)
+            moved, moments = self._render.rooms_of_products
+            self._push(tangent, cameras, moved, moments)
+            self._render.add_moments(moved, pixel_weights, moments)
             out = torch.empty_like(self._theta) if out is None else out
             sums = self._render.camera_sums(cameras is not None)
             self._pull(moments, MOMENTS, (diagonal, tangent, None), out, sums)
@@ -106,13 +110,11 @@ class GsplatCharted:
         if out.harmonics:
             self._kernels.launch("chart_decode_harmonics", self._queue(), reference, self._chart, out.harmonics)
 
-    def _push(self, tangent: Tensor, cameras: Tensor | None) -> Float[Tensor, "I N 9"]:
+    def _push(self, tangent: Tensor, cameras: Tensor | None, moved: Tensor, moments: Tensor | None) -> None:
         scene = self.scene
         scene.check_unchanged()
-        moved = self._render.room_for_splats()
-        given = None if cameras is None else cameras.data_ptr()
-        scene.run("chart_splat_jvp", self._chart, tangent.data_ptr(), given, moved.data_ptr())
-        return moved
+        given, zeroed = (None if t is None else t.data_ptr() for t in (cameras, moments))
+        scene.run("chart_splat_jvp", self._chart, tangent.data_ptr(), given, moved.data_ptr(), zeroed)
 
     def _pull(self, splats: Tensor, arriving: int, proximal: tuple, out: Tensor, sums: Tensor | None) -> Tensor:
         pointers = [None if t is None else t.data_ptr() for t in (*proximal, out, sums)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from diff3r_plugin.coordinates import Coordinates
-from diff3r_plugin.linalg.preconditioners import Jacobi
-from diff3r_plugin.linalg.vector_updates import FusedUpdates, TorchUpdates, on_gpu
+from diff3r_plugin.linalg import Jacobi, device_pcg
+from diff3r_plugin.linalg.pcg import solve
+from diff3r_plugin.linalg.vector_updates import TorchUpdates
 from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
 from diff3r_plugin.linearized.composed import ComposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
@@ -40,7 +41,7 @@ class Linearizations:
         self.found = FusedLinearization(rounded, case.put(self.theta), case.put(case.views), self._charted)
 
     def _charted(self, coordinates: Coordinates, theta: Tensor, views: Views) -> GsplatCharted:
-        alone = replace(self._case.rasterizer, rasterize_to_pixels=None)
+        alone = replace(self._case.rasterizer, isect_tiles=None, isect_offset_encode=None, rasterize_to_pixels=None)
         self.charted = GsplatCharted(coordinates, theta, views, alone)
         return self.charted
 
@@ -80,30 +81,40 @@ def _gram_diagonal(case: Case) -> Pairs:
     yield found[:, : both.first_pose], expected[:, : both.first_pose]
 
 
-def _vectors(case: Case) -> Pairs:
-    """An iteration of conjugate gradients with made-up products, and what happens to a system that is not good."""
+_OF_SOLVES = (
+    "pcg_measure",
+    "pcg_begin",
+    "pcg_curvature",
+    "pcg_advance",
+    "pcg_trial",
+    "pcg_drift",
+    "pcg_replace",
+    "pcg_follow",
+)
+
+
+def _solves(case: Case) -> Pairs:
+    """Of three diagonal systems: one goes on, one breaks at once; of the third the first product is wrong, so that its
+    residual is replaced."""
     generator = torch.Generator().manual_seed(2)
-    r, Ap, x0 = (torch.randn(3, 1500, generator=generator).double() for _ in range(3))
+    b, x0 = (torch.randn(3, 1500, generator=generator).double() for _ in range(2))
     diagonal = 1 + torch.rand(3, 1500, generator=generator).double()
-    alpha, beta = torch.tensor([0.5, -0.25, 0.0]).double(), torch.tensor([0.0, 1.5, 2.0]).double()
-    good = torch.tensor([True, False, True])
-    put = case.put
-    run = on_gpu(case.rasterizer.kernels, case.rasterizer.stream)
-    exact = TorchUpdates(Jacobi(diagonal, torch.zeros_like(diagonal)))
-    ours = FusedUpdates(Jacobi(put(diagonal), torch.zeros_like(put(diagonal))), run)
-    now, expected = ours.measure(put(r)), exact.measure(r)
-    yield now.rz, expected.rz
-    x, p = ours.start(now, put(x0))
-    x_exact, p_exact = exact.start(expected, x0)
-    new, new_exact = ours.advance(now.r, put(Ap), put(alpha)), exact.advance(expected.r, Ap, alpha)
-    yield from ((new.r, new_exact.r), (new.rz, new_exact.rz), (new.squared, new_exact.squared))
-    kept, kept_exact = ours.restore(good.to(case.device), new, now.r), exact.restore(good, new_exact, expected.r)
-    yield kept.r, kept_exact.r
-    x, x_exact = ours.step(x, p, put(alpha)), exact.step(x_exact, p_exact, alpha)
-    yield x.clone(), x_exact
-    x, p = ours.follow(x, p, kept, put(alpha), put(beta))
-    x_exact, p_exact = exact.follow(x_exact, p_exact, exact.measure(kept_exact.r), alpha, beta)
-    yield from ((x, x_exact), (p, p_exact), (ours.dot(x, p), exact.dot(x_exact, p_exact)))
+    diagonal[1] = -diagonal[1]
+    jacobi = 1 + torch.rand(3, 1500, generator=generator).double()
+    settings = (4, 0.0, 2)  # iterations, tolerance, and every second one is stabilized
+
+    def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+        wrong, products = torch.tensor([1.0, 1.0, 1.5]).to(matrix)[:, None], iter(range(99))
+        return lambda v: matrix * v * (wrong if next(products) == 1 else 1)
+
+    launch = device_pcg.launcher(case.rasterizer.kernels, case.rasterizer.stream)
+    preconditioner = Jacobi(case.put(jacobi))
+    found = device_pcg.solve(launch, product(case.put(diagonal)), case.put(b), case.put(x0), preconditioner, *settings)
+    exact = solve(product(diagonal), b, x0, TorchUpdates(Jacobi(jacobi)), *settings)
+    yield from ((found.solution, exact.solution), (found.residual, exact.residual))
+    yield found.relative_residual, exact.relative_residual
+    yield found.iterations.double(), exact.iterations.double()
+    yield found.reason_codes.double(), exact.reason_codes.double()
 
 
 CHECKS += [
@@ -112,5 +123,5 @@ CHECKS += [
     Check("gradient in θ", ("chart_splat_vjp", "products"), _gradient),
     Check("JᵀWJ v in θ", ("rasterize_product", "chart_splat_jvp", "chart_splat_vjp"), _product),
     Check("diagonal of JᵀWJ in θ", ("mean_moves", "rasterize_gram_diagonal", "chart_gram_diagonal"), _gram_diagonal),
-    Check("vectors of conjugate gradients", ("measure", "advance", "restore", "step", "follow", "products"), _vectors),
+    Check("conjugate gradients", _OF_SOLVES, _solves),
 ]

@@ -120,9 +120,10 @@ class GaussNewton:
         damping = torch.where(accepted, shrunk, torch.where(active, state.damping * state.growth, state.damping))
         growth = torch.where(accepted, 2.0, torch.where(active, 2 * state.growth, state.growth))
 
-        if accepted.all():
+        successes = int(accepted.sum())
+        if successes == len(accepted):
             linearized = there
-        elif not accepted.any():
+        elif successes == 0:
             linearized = here
         else:
             linearized = objective.linearize(torch.where(accepted[:, None], there.theta, here.theta))

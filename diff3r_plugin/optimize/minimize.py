@@ -137,7 +137,8 @@ def minimize(
     for step in range(steps):
         norm = state.linearized.gradient.detach().norm(dim=-1)
         active = (norm > solver.stationarity_tolerance * first_norm) & (norm > rounding)  # false of NaN, too
-        if not active.any():
+        # A stationary start is rare, and nothing would move: not worth to make the host wait for a GPU.
+        if (step > 0 or not active.is_cuda) and not active.any():
             break
         with torch.set_grad_enabled(graph_at(step)):
             before, state = state, solver.step(objective, state, active)

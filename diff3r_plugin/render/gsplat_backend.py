@@ -114,7 +114,9 @@ class GsplatLinearization:
     ) -> Float[Tensor, "B V 3 H W"]:
         """J v; see :meth:`Linearization.jvp`."""
         with self.scene.enough_memory():
-            return self.image_tangent(self._push(tangent, world_to_camera))
+            moved = self.room_for_splats()
+            self._push(tangent, world_to_camera, moved, None)
+            return self.image_tangent(moved)
 
     def vjp(self, cotangent: Float[Tensor, "B V 3 H W"]) -> Gaussians:
         """Jᵀ u; see :meth:`Linearization.vjp`."""
@@ -130,7 +132,10 @@ class GsplatLinearization:
         """JᵀWJ v; each tile pushes and pulls in one kernel. See :meth:`Linearization.gauss_newton_product`."""
         weights = self.scene.pixel_weights(pixel_weights)
         with self.scene.enough_memory():
-            return self._pull(self.splat_moments(self._push(tangent, None), weights), MOMENTS, None)
+            moved, moments = self.rooms_of_products
+            self._push(tangent, None, moved, moments)
+            self.add_moments(moved, weights, moments)
+            return self._pull(moments, MOMENTS, None)
 
     def gram(self, pixel_weights: Float[Tensor, "B V H W"]) -> GaussianGram:
         """Exact per-Gaussian blocks of JᵀWJ; see :meth:`Linearization.gram`."""
@@ -171,14 +176,16 @@ class GsplatLinearization:
         scene.run("rasterize_vjp", cotangent.data_ptr(), moments.data_ptr())
         return moments, MOMENTS
 
-    def splat_moments(
-        self, moved: Float[Tensor, "I N 9"], pixel_weights: Float[Tensor, "B V H W"]
-    ) -> Float[Tensor, "I N 9"]:
-        """JᵀWJ v on splats: moments of their cotangents from their tangents."""
-        scene = self.scene
-        moments = scene.zeros((scene.images, scene.gaussians, SPLAT_NUMBERS))
-        scene.run("rasterize_product", moved.data_ptr(), pixel_weights.data_ptr(), moments.data_ptr())
-        return moments
+    @functools.cached_property
+    def rooms_of_products(self) -> tuple[Float[Tensor, "I N 9"], Float[Tensor, "I N 9"]]:
+        """What splats move by and what they get, in every product: a solve allocates nothing for each of its own."""
+        return self.room_for_splats(), self.room_for_splats()
+
+    def add_moments(
+        self, moved: Float[Tensor, "I N 9"], pixel_weights: Float[Tensor, "B V H W"], moments: Float[Tensor, "I N 9"]
+    ) -> None:
+        """JᵀWJ v on splats: adds moments of their cotangents, from their tangents, to what was zeroed with these."""
+        self.scene.run("rasterize_product", moved.data_ptr(), pixel_weights.data_ptr(), moments.data_ptr())
 
     def camera_sums(self, wanted: bool) -> Float[Tensor, "B V 3 4"] | None:
         """Room in which a kernel adds up what [R|t] gets, in double."""
@@ -189,11 +196,10 @@ class GsplatLinearization:
         """Those sums as cotangents of world_to_camera."""
         return None if sums is None else torch.nn.functional.pad(sums.to(self.scene.dtype), (0, 0, 0, 1))
 
-    def _push(self, tangent: Gaussians, world_to_camera: Tensor | None) -> Float[Tensor, "I N 9"]:
-        given, moved = self.scene.tangent(tangent, world_to_camera), self.room_for_splats()
+    def _push(self, tangent: Gaussians, world_to_camera: Tensor | None, moved: Tensor, moments: Tensor | None) -> None:
+        given = self.scene.tangent(tangent, world_to_camera)
         vector = Vector(*(value.data_ptr() for value in given))
-        self.scene.run("splat_jvp", vector, moved.data_ptr())
-        return moved
+        self.scene.run("splat_jvp", vector, moved.data_ptr(), None if moments is None else moments.data_ptr())
 
     def _vjp(self, cotangent: Tensor, with_cameras: bool) -> tuple[Gaussians, Tensor | None]:
         with self.scene.enough_memory():

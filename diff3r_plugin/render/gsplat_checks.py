@@ -19,7 +19,7 @@ Pairs = Iterator[tuple[Tensor, Tensor]]
 
 def own(case: Case) -> tuple[Linearization, Linearization]:
     """By our kernels alone, and by the reference."""
-    alone = replace(case.rasterizer, rasterize_to_pixels=None)
+    alone = replace(case.rasterizer, isect_tiles=None, isect_offset_encode=None, rasterize_to_pixels=None)
     return _on_device(case, alone), torch_backend.linearize(case.scene, case.views)
 
 
@@ -75,7 +75,7 @@ def _gsplat(case: Case) -> Pairs:
 
 
 CHECKS += [
-    Check("rendering", ("project", "rasterize"), _rendering),
+    Check("rendering", ("project", "count_tiles", "list_tiles", "gather_tiles", "rasterize"), _rendering),
     Check("J v", ("splat_jvp", "rasterize_jvp"), _jvp),
     Check("Jᵀ u", ("rasterize_vjp", "splat_vjp"), _vjp),
     Check("JᵀWJ v", ("rasterize_product",), _product),

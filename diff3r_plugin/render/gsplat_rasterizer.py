@@ -21,7 +21,6 @@ from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.kernels.loading.remembered import remembered
 from diff3r_plugin.render import one_rasterizer
 from diff3r_plugin.render.semantics import ALPHA_CAP
-from diff3r_plugin.render.tile_lists import isect_offset_encode, isect_tiles
 
 TILE = 16  # px
 OWN = "diff3r's kernels"
@@ -38,8 +37,8 @@ class Rasterizer:
     """Everything that the GPU backend computes with.
 
     Args:
-        isect_tiles, isect_offset_encode: gsplat's public functions of these names, or ours (``tile_lists``); the first
-            takes ``conics`` and ``opacities``.
+        isect_tiles, isect_offset_encode: gsplat's public functions of these names, of which the first takes
+            ``conics`` and ``opacities``; None: our kernels list the tiles (``tile_lists``).
         rasterize_to_pixels: gsplat's public function of this name; None: our kernels rasterize, too.
         kernels: Our own kernels for the same device.
         alpha_cap: Largest alpha of one splat at one pixel in renderings by ``rasterize_to_pixels``.
@@ -49,8 +48,8 @@ class Rasterizer:
         origin: Whose functions these are, for messages.
     """
 
-    isect_tiles: Callable[..., tuple[Tensor | None, Tensor, Tensor]]
-    isect_offset_encode: Callable[..., Tensor]
+    isect_tiles: Callable[..., tuple[Tensor | None, Tensor, Tensor]] | None
+    isect_offset_encode: Callable[..., Tensor] | None
     rasterize_to_pixels: Callable[..., tuple[Tensor, Tensor]] | None
     kernels: CudaKernels
     alpha_cap: float
@@ -102,13 +101,13 @@ def _found(device: torch.device, kernels: CudaKernels) -> Rasterizer:
 
 
 def without_gsplat(kernels: CudaKernels, **where: Any) -> Rasterizer:
-    """PyTorch sorts, our kernels do everything else.
+    """PyTorch sorts numbers, our kernels do everything else.
 
     Args:
         kernels: Of the device.
         where: ``dtype``, ``device`` and ``stream``, if these are not a GPU's.
     """
-    return Rasterizer(isect_tiles, isect_offset_encode, None, kernels, ALPHA_CAP, **where)
+    return Rasterizer(None, None, None, kernels, ALPHA_CAP, **where)
 
 
 def working_gsplat(device: torch.device) -> tuple[tuple[Callable, Callable, Callable], float]:

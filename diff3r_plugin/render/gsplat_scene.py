@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from ctypes import Structure
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from diff3r_plugin.kernels.loading.kernel_table import SPLATS, DeviceScene
 from diff3r_plugin.kernels.loading.library_cuda import Queue
 from diff3r_plugin.render.gsplat_rasterizer import TILE, Rasterizer, current
 from diff3r_plugin.render.kernel_inputs import KernelInputs
+from diff3r_plugin.render.tile_lists import tile_lists
 from diff3r_plugin.views import Views
 
 
@@ -68,6 +70,10 @@ class GsplatScene(KernelInputs):
             self.flatten_ids = torch.empty(0, dtype=torch.int32, device=self.device)
             self.offsets = torch.zeros((self.images, rows, columns), dtype=torch.int32, device=self.device)
             return
+        if rasterizer.isect_tiles is None or rasterizer.isect_offset_encode is None:
+            lists = tile_lists(self._launch, self._structure(), splats["depths"], rows, columns)
+            self.offsets, self.flatten_ids = lists
+            return
         with current(self.device):
             _, ids, self.flatten_ids = rasterizer.isect_tiles(
                 splats["means2d"],
@@ -112,8 +118,11 @@ class GsplatScene(KernelInputs):
         Raises:
             DriverError: with the driver's reason, if it could not start.
         """
+        self._launch(kernel, self._structure(), *arguments)
+
+    def _launch(self, kernel: str, first: Structure, *arguments: Any) -> None:
         queue = Queue(self.rasterizer.stream(self.device), self.device.index or 0)
-        self.kernels.launch(kernel, queue, self._structure(), *arguments)
+        self.kernels.launch(kernel, queue, first, *arguments)
 
     def _structure(self) -> DeviceScene:
         splats = [self.splats[name].data_ptr() for name in SPLATS]

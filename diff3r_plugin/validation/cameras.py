@@ -17,7 +17,7 @@ SHORT_FOCAL, SMALLEST_IMAGE = 10.0, 4
 def camera_findings(views: Views) -> list[Finding]:
     """Of the cameras of a call."""
     w2c, K = views.world_to_camera.detach(), views.intrinsics.detach()
-    last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=w2c.dtype, device=w2c.device)
+    last = torch.eye(4, dtype=w2c.dtype, device=w2c.device)[3]  # not from the host, which would wait
     rotation = w2c[..., :3, :3]
     departure = _departure(rotation)
     mirrored = _determinants(rotation)

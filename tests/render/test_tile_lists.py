@@ -1,12 +1,35 @@
-"""The lists of tiles by PyTorch are those of the obvious loop."""
+"""The lists of tiles by the kernels are those of the obvious loop."""
 
 import gsplat_on_cpu
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diff3r_plugin.kernels.loading.kernel_table import DeviceScene
+from diff3r_plugin.kernels.loading.library_cuda import Queue
+from diff3r_plugin.kernels.loading.structures import Inputs
 from diff3r_plugin.render.semantics import ALPHA_SKIP
-from diff3r_plugin.render.tile_lists import isect_offset_encode, isect_tiles
+from diff3r_plugin.render.tile_lists import tile_lists
+
+pytestmark = pytest.mark.skipif(gsplat_on_cpu.library() is None, reason="no g++ here for the GPU kernels on a CPU")
+
+
+def lists(means, radii, depths, across, down, conics, opacities):
+    """Offsets and splats by the kernels, and the tile of each splat in its list."""
+    given = {"means2d": means, "conics": conics, "splat_opacities": opacities, "depths": depths}
+    given = {name: value.double().contiguous() for name, value in given.items()} | {"radii": radii.contiguous()}
+    images, count = depths.shape
+    inputs = Inputs(batch=images, views=1, gaussians=count, bases=1, height=16 * down, width=16 * across)
+    scene = DeviceScene(inputs=inputs, **{name: value.data_ptr() for name, value in given.items()})
+    kernels, queue = gsplat_on_cpu.kernels(torch.float64), Queue(0, 0)
+    offsets, splats = tile_lists(
+        lambda name, *arguments: kernels.launch(name, queue, *arguments), scene, given["depths"], down, across
+    )
+    ends = torch.cat([offsets.flatten()[1:], torch.tensor([len(splats)], dtype=torch.int32)])
+    tiles = torch.arange(images * across * down).repeat_interleave(ends - offsets.flatten())
+    assert splats.dtype == offsets.dtype == torch.int32
+    return offsets, splats, tiles
 
 
 def ellipses(generator, images, count):
@@ -40,11 +63,9 @@ def test_lists_are_those_of_the_loop(images, count, across, down, seed):
     radii = torch.randint(0, 40, (images, count, 2), generator=generator, dtype=torch.int32)
     everywhere = torch.full((images, count, 3), 1e-9), torch.ones(images, count)
     depths = torch.randint(1, 6, (images, count), generator=generator).float()  # many are equal
-    _, tiles, splats = isect_tiles(means, radii, depths, 16, across, down, *everywhere)
+    offsets, splats, tiles = lists(means, radii, depths, across, down, *everywhere)
     _, expected_tiles, expected_splats = gsplat_on_cpu._isect_tiles(means, radii, depths, 16, across, down)
     assert torch.equal(tiles, expected_tiles) and torch.equal(splats, expected_splats)
-    assert splats.dtype == torch.int32
-    offsets = isect_offset_encode(tiles, images, across, down)
     assert torch.equal(offsets, gsplat_on_cpu._isect_offset_encode(tiles, images, across, down))
 
 
@@ -56,7 +77,7 @@ def test_every_tile_where_a_splat_shows_is_listed(seed):
     means = 80 * torch.rand(1, count, 2, generator=generator, dtype=torch.float64) - 8
     conics, opacities = ellipses(generator, 1, count)
     boxes = torch.full((1, count, 2), 200, dtype=torch.int32)
-    _, tiles, splats = isect_tiles(means, boxes, torch.ones(1, count), 16, across, down, conics, opacities)
+    _, splats, tiles = lists(means, boxes, torch.ones(1, count), across, down, conics, opacities)
     listed = set(zip(splats.tolist(), tiles.tolist(), strict=True))
     for n in range(count):
         for tile in range(across * down):
@@ -75,9 +96,8 @@ def test_few_tiles_are_listed_where_a_splat_does_not_show():
     ).unsqueeze(-1)
     reach = 2 * (opacities / ALPHA_SKIP).log().clamp_min(0)
     boxes = (reach[..., None] * variances).sqrt().ceil().int()
-    given = (means, boxes, torch.ones(1, count), 16, across, down)
-    _, tiles, _ = isect_tiles(*given, conics, opacities)
-    _, under_boxes, _ = gsplat_on_cpu._isect_tiles(*given)
+    _, _, tiles = lists(means, boxes, torch.ones(1, count), across, down, conics, opacities)
+    _, under_boxes, _ = gsplat_on_cpu._isect_tiles(means, boxes, torch.ones(1, count), 16, across, down)
     needed = sum(
         shown(means[0, n], conics[0, n], opacities[0, n], tile, across)
         for n in range(count)

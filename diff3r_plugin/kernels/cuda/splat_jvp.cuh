@@ -12,9 +12,10 @@ template <class T> __device__ __forceinline__ Camera<Dual<T>> camera_of(const De
     return moving_camera(still, [&](int i, int j) { return matrix ? matrix[4 * i + j] : T(0); });
 }
 
-// Six coefficients of the tangent of ln(alpha) (footprint_tangent) and that of three colors, [I, N, 9].
+// Six coefficients of the tangent of ln(alpha) (footprint_tangent) and that of three colors, [I, N, 9]. Zeroes `moments` (or null) of
+// the same shape for the product that follows, where a splat is rendered: nobody reads the others.
 template <class T, int BASES, class Tangent>
-__device__ __forceinline__ void push_tangent(const DeviceScene<T>& scene, const Tangent& tangent, T* out) {
+__device__ __forceinline__ void push_tangent(const DeviceScene<T>& scene, const Tangent& tangent, T* out, T* moments) {
     using D = Dual<T>;
     __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
     const GaussianBlock<T> block(scene.gaussians);
@@ -43,6 +44,7 @@ __device__ __forceinline__ void push_tangent(const DeviceScene<T>& scene, const 
         color_jvp<T>(BASES, direction, row + Row<BASES>::harmonics, scene.harmonics + 3 * BASES * block.n, color);
         for (int j = 0; j < 6; ++j) out[SPLAT_NUMBERS * at + j] = number[j];
         for (int c = 0; c < 3; ++c) out[SPLAT_NUMBERS * at + 6 + c] = flags >> c & 1 ? color[c] : T(0);
+        if (moments) zero(moments + SPLAT_NUMBERS * at, SPLAT_NUMBERS);
     }
 }
 

@@ -104,15 +104,15 @@ def _unknowns(first: Structure) -> int:
     return first.systems * _ceil(first.unknowns, 4 * 256)  # type: ignore[attr-defined]
 
 
-_P, _N = c_void_p, c_int64
+_P, _N, _X = c_void_p, c_int64, c_double
 
 
 def _rasterizing(name: str, pointers: int, unit: str | None = None) -> Kernel:
     return Kernel(name, unit or name, TILE * TILE, _tiles, (DeviceScene, *[_P] * pointers))
 
 
-def _vectors(name: str, pointers: int) -> Kernel:
-    return Kernel(name, "pcg", 256, _unknowns, (Systems, *[_P] * pointers))
+def _vectors(name: str, *parameters: type) -> Kernel:
+    return Kernel(name, "pcg", 256, _unknowns, (Systems, *parameters))
 
 
 def _rows(name: str, *parameters: type, unit: str | None = None) -> Kernel:
@@ -131,8 +131,8 @@ KERNELS = {
             _gaussians(128, lambda x: 3 * x.bases),
             (Inputs, Chart, _P),
         ),
-        _rows("splat_jvp", Vector, _P),
-        _rows("chart_splat_jvp", Chart, *[_P] * 3),
+        _rows("splat_jvp", Vector, _P, _P),
+        _rows("chart_splat_jvp", Chart, *[_P] * 4),
         _rasterizing("rasterize", 1),
         _rasterizing("rasterize_vjp", 2, unit="rasterize"),
         _rasterizing("rasterize_jvp", 2),
@@ -144,12 +144,18 @@ KERNELS = {
         Kernel("mean_moves", "chart_gram", 128, _splats(128), (DeviceScene, _P), of_bases=True),
         _rasterizing("rasterize_gram_diagonal", 3),
         _rows("chart_gram_diagonal", Chart, _P, _P, unit="chart_gram"),
-        _vectors("advance", 6),
-        _vectors("measure", 3),
-        _vectors("step", 3),
-        _vectors("follow", 6),
-        _vectors("restore", 3),
-        _vectors("products", 4),
+        Kernel("count_tiles", "tile_lists", 128, _splats(128), (DeviceScene, _P, _P)),
+        Kernel("list_tiles", "tile_lists", 128, _splats(128), (DeviceScene, *[_P] * 4)),
+        Kernel("gather_tiles", "tile_lists", 256, _unknowns, (Systems, _N, *[_P] * 5)),
+        _vectors("pcg_measure", _P, _P, _P, _P),
+        _vectors("pcg_begin", _P, _X, *[_P] * 5),
+        _vectors("pcg_curvature", *[_P] * 3),
+        _vectors("pcg_advance", *[_P] * 6),
+        _vectors("pcg_trial", *[_P] * 5),
+        _vectors("pcg_drift", *[_P] * 4),
+        _vectors("pcg_replace", *[_P] * 6),
+        _vectors("pcg_follow", _P, _P, _X, _N, *[_P] * 5),
+        _vectors("products", *[_P] * 4),
     )
 }
 """All kernels by their names; what each computes stands in its source."""

@@ -113,7 +113,7 @@ def load(device: torch.device) -> CudaKernels:
     capability = torch.cuda.get_device_capability(device)
     modules = modules_cuda.images_for(capability, lambda image: through.load(device.index, image))
     kernels = CudaKernels(through, modules, repr((capability, through.version(), modules.build())))
-    kernels._function(KERNELS["measure"], 0, device.index)
+    kernels._function(KERNELS["products"], 0, device.index)
     return kernels
 
 

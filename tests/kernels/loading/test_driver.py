@@ -33,30 +33,28 @@ def current(library):
     return ask
 
 
-def restored(kernels: CudaKernels, device: int) -> torch.Tensor:
-    r, good, out = torch.arange(6.0).reshape(2, 3), torch.tensor([0, 1], dtype=torch.uint8), torch.zeros(2, 3)
-    pointers = [t.data_ptr() for t in (good, r, out)]
-    kernels.launch("restore", Queue(0, device), Systems(2, 3), *pointers)
-    return out
+def products(kernels: CudaKernels, device: int) -> list[float]:
+    a, b, sums = torch.arange(6.0).reshape(2, 3), torch.ones(2, 3), torch.zeros(2, 2, dtype=torch.float64)
+    kernels.launch("products", Queue(0, device), Systems(2, 3), a.data_ptr(), b.data_ptr(), None, sums.data_ptr())
+    return sums[:, 0].tolist()
 
 
 def test_kernels_run_on_every_device_and_leave_the_current_context_as_it_was(library, current):
     kernels = gsplat_on_cpu.kernels(torch.float32)
-    expected = torch.tensor([[0.0, 1, 2], [0, 0, 0]])
     before = current()
     for device in (0, 1, 0):
-        assert torch.equal(restored(kernels, device), expected)
+        assert products(kernels, device) == [3.0, 12.0]
         assert current() == before
 
 
 def test_a_launch_from_another_thread_finds_its_context(library):
     """As autograd's threads do, in which nothing is current."""
     kernels, found = gsplat_on_cpu.kernels(torch.float32), []
-    restored(kernels, 1)
-    thread = threading.Thread(target=lambda: found.append(restored(kernels, 1)))
+    products(kernels, 1)
+    thread = threading.Thread(target=lambda: found.append(products(kernels, 1)))
     thread.start()
     thread.join()
-    assert found[0][0].tolist() == [0, 1, 2]
+    assert found[0] == [3.0, 12.0]
 
 
 def test_a_unit_is_loaded_once_for_each_device(library):
@@ -68,7 +66,7 @@ def test_a_unit_is_loaded_once_for_each_device(library):
 
     kernels = CudaKernels(Driver(library), images)
     for device in (0, 0, 1, 1):
-        restored(kernels, device)
+        products(kernels, device)
     assert asked == [("pcg", 0), ("pcg", 0)]
 
 
@@ -76,7 +74,7 @@ def test_what_the_driver_refuses_is_an_error_with_its_reason(library, capfd):
     driver = Driver(library)
     with pytest.raises(DriverError, match=r"refused by the stand-in \(CUDA_ERROR_OF_THE_STAND_IN, 200\)"):
         driver.load(0, b"no module")
-    function = driver.function(driver.load(0, b"on-host pcg 32 0"), "diff3r_step")
+    function = driver.function(driver.load(0, b"on-host pcg 32 0"), "diff3r_pcg_curvature")
 
     class TooShort(Structure):
         _fields_ = (("systems", Systems), ("alpha", c_void_p))

@@ -64,5 +64,5 @@ def test_blocks_cover_everything_and_are_none_for_nothing():
     for name, blocks in expected.items():
         first = scene if KERNELS[name].parameters[0] is DeviceScene else inputs
         assert KERNELS[name].blocks(first) == blocks, name
-    assert KERNELS["measure"].blocks(Systems(3, 1025)) == 3 * 2
+    assert KERNELS["products"].blocks(Systems(3, 1025)) == 3 * 2
     assert KERNELS["rasterize"].blocks(DeviceScene(Inputs(batch=1, views=1, gaussians=5))) == 0
