@@ -84,8 +84,13 @@ def wide_enough(low: float, high: float) -> tuple[float, float]:
     return low / reach, high * reach
 
 
-def error_images(images: Float[Tensor, "V 3 H W"], truth: Float[Tensor, "V 3 H W"]) -> Float[Tensor, "V 3 H W"]:
-    """Mean absolute error over the color channels, from black for 0 to white for :data:`WHITE_ERROR`."""
+def error_images(
+    images: Float[Tensor, "V 3 H W"], truth: Float[Tensor, "V 3 H W"] | Float[Tensor, "3 H W"]
+) -> Float[Tensor, "V 3 H W"]:
+    """Mean absolute error over the color channels, from black for 0 to white for :data:`WHITE_ERROR`.
+
+    Each image has its own truth, or all of them the same.
+    """
     return heat((images - truth).abs().mean(1), 0.0, WHITE_ERROR)
 
 

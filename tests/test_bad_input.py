@@ -109,7 +109,7 @@ TABLE = {
     "weight of a group is a word": (lambda: refine(weights={"means": "0.1"}), "weight of means must be a number or a tensor, got str"),
     "weight of a group is a bool": (lambda: ProximalWeights(means=True), "got bool"),
     "weights of an unknown group": (lambda: refine(weights={"scales": 1.0}), "Unknown group 'scales'.*known are means"),
-    "weights lack a group": (lambda: refine(weights={"means": 1.0}), "'covariance' moves but has no proximal weight"),
+    "weights lack a group": (lambda: refine(weights={"means": 1.0}), "'covariance' is optimized but has no proximal weight"),
     # kinds of arguments
     "arguments swapped": (lambda: refine(VIEWS, SCENE), "gaussians must be Gaussians.*got diff3r_plugin.views.Views.*order"),
     "views is a dict": (lambda: refine(views={"images": VIEWS.images}), "views must be Views.*got dict"),

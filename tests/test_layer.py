@@ -396,7 +396,7 @@ class TestErrorsAndWarnings:
             (lambda s, v: (s, v.replace(images=v.images * 2 - 1), 1.0), r"\[0, 1\], got \[-0.99.*image \* 0.5"),
             (lambda s, v: (s, v.replace(images=v.images * 255), 1.0), r"image / 255"),
             (lambda s, v: (s, v, -1.0), "positive and finite; means holds -1"),
-            (lambda s, v: (s, v, {"means": 1.0}), "'covariance' moves but has no proximal weight"),
+            (lambda s, v: (s, v, {"means": 1.0}), "'covariance' is optimized but has no proximal weight"),
             (lambda s, v: (s, v, {"color": 1.0}), "'color'"),
             (lambda s, v: (s, v, torch.ones(5, 3)), "does not broadcast"),
             (lambda s, v: (random_scene(batch=2)[0], v, 1.0), "2 scenes but Views 1"),

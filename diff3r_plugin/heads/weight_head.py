@@ -70,7 +70,7 @@ class WeightHead(nn.Module):
         return dict(zip(self.groups, self.log_base.detach().exp().tolist(), strict=True))
 
     def changed_by(
-        self, changes: Float[Tensor, "G B N"], num_views: int, view_changes: Float[Tensor, "G B V"] | None = None
+        self, changes: Float[Tensor, "G B N"], num_views: int, view_changes: Float[Tensor, "Gv B V"] | None = None
     ) -> ProximalWeights:
         """Weights from one number for each Gaussian and each of its groups; zero is the base itself.
 

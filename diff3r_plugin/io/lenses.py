@@ -168,8 +168,8 @@ class Undistortion:
     intrinsics: Float[Tensor, "3 3"]
     size: tuple[int, int]
 
-    def apply(self, image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
-        """The image of the pinhole, in the resolution of the given one; bilinear."""
+    def apply(self, image: Float[Tensor, "C H W"]) -> Float[Tensor, "C H W"]:
+        """The image (or mask) of the pinhole, in the resolution of the given one; bilinear."""
         height, width = image.shape[1:]
         scale = torch.tensor([self.size[1] / width, self.size[0] / height], dtype=torch.float64)
         rows, columns = torch.meshgrid(

@@ -250,7 +250,7 @@ def test_only_what_the_kernels_can_do_goes_to_them(monkeypatch):
     assert isinstance(updates_for(b, block), TorchUpdates)
     assert isinstance(updates_for(b.clone().requires_grad_(), None), TorchUpdates), "autograd has to follow"
     assert isinstance(updates_for(b.half(), None), TorchUpdates)
-    monkeypatch.setattr(library_cpu, "loaded", lambda: None)
+    monkeypatch.setattr(library_cpu, "load", lambda: None)
     assert isinstance(updates_for(b, None), TorchUpdates), "nothing is compiled for this"
 
 

@@ -1,5 +1,6 @@
 """A host that does not show its encoder the context poses: which poses refine its scenes, and what the test says."""
 
+import dataclasses
 import json
 import math
 from unittest import mock
@@ -95,10 +96,11 @@ def run_test(folder, corrupt=settled, forget_poses=False, **settings):
         refiner = attachment_of(model).refiner
         call = type(refiner).__call__
 
-        def remembering(output, context, stage):
+        def remembering(output, made):
             if forget_poses:
-                context = {k: v for k, v in context.items() if k != "extrinsics"}
-            kept.append(call(refiner, output, context, stage))
+                context = {k: v for k, v in refiner.adapter.context_of(made).items() if k != "extrinsics"}
+                made = dataclasses.replace(made, arguments=(context, *made.arguments[1:]))
+            kept.append(call(refiner, output, made))
             return kept[-1]
 
         with mock.patch.object(type(refiner), "__call__", lambda self, *arguments: remembering(*arguments)):

@@ -6,6 +6,7 @@ import pytest
 
 from diff3r_plugin import TTOConfig
 from diff3r_plugin.cli import run
+from diff3r_plugin.errors import UsageError
 from diff3r_plugin.plugin import PluginError
 from diff3r_plugin.plugin.settings.given_settings import KEYS, from_environment, variable, words_of
 from diff3r_plugin.plugin.settings.settings import PluginSettings
@@ -75,5 +76,5 @@ def test_run_hands_settings_on_by_the_environment():
     ],
 )
 def test_run_refuses_what_is_no_setting_before_anything_runs(word, message):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(UsageError, match=message):
         run.settings([word])
