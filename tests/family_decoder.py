@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import diff3r_plugin
-from diff3r_plugin.gaussians import Gaussians
 
 SITE = Path(diff3r_plugin.__file__).parent / "drop_in" / "site" / "diff_gaussian_rasterization"
 
@@ -28,7 +27,7 @@ def load_rasterizer() -> ModuleType:
 
 def family_decoder(
     rasterizer: Any,
-    scene: Gaussians,
+    scene: Any,  # a host's Gaussians: covariances as matrices
     cameras: dict[str, Tensor],
     height: int,
     width: int,
@@ -80,7 +79,7 @@ def family_decoder(
                 means2D=torch.zeros_like(means),
                 shs=scene.harmonics[b].mT.contiguous(),
                 opacities=scene.opacities[b][:, None],
-                cov3D_precomp=(scene.covariance_matrices[b] * scale**2)[:, row, column],
+                cov3D_precomp=(scene.covariances[b] * scale**2)[:, row, column],
             )
             images.append(outcome[0])
     return torch.stack(images).unflatten(0, (scenes, views))

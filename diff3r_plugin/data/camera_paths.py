@@ -37,7 +37,7 @@ def sample_path(
     Example:
         >>> import numpy as np
         >>> from diff3r_plugin.data.camera_paths import sample_path
-        >>> sample_path(np.random.default_rng(0), np.array([-3, -2.5, 0]), np.array([3, 0, 6]), frames=8).shape
+        >>> sample_path(np.random.default_rng(0), np.array([-3.0, -2.5, 0]), np.array([3.0, 0, 6]), frames=8).shape
         (8, 4, 4)
     """
     if frames < 2:

@@ -80,9 +80,9 @@ def camera_centers(world_to_camera: Float[Tensor, "F 4 4"]) -> Float[Tensor, "F 
         >>> import torch
         >>> from diff3r_plugin.refine.sources import camera_centers
         >>> pose = torch.eye(4)
-        >>> pose[0, 3] = 2.0
+        >>> pose[:3, 3] = torch.tensor([2.0, 1.0, 3.0])
         >>> camera_centers(pose[None])
-        tensor([[-2., 0., 0.]])
+        tensor([[-2., -1., -3.]])
     """
     rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
     return -(rotation * translation[:, :, None]).sum(1)

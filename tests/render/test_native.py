@@ -193,7 +193,7 @@ def test_errors_name_what_was_given():
     with pytest.raises(ValueError, match=r"2 scenes .* of 1"):
         native_backend.linearize(scene, random_scene(batch=1)[1])
     with pytest.raises(ValueError, match=r"on meta.*\.cpu\(\)"):
-        native_backend.linearize(scene.to("meta"), views)
+        native_backend.NativeLinearization(scene.to("meta"), views)
 
 
 BLOCKS = """

@@ -28,7 +28,7 @@ class UseCheck:
 
     def add(
         self,
-        drawn: list[Float[Tensor, "B V 3 H W"]],
+        drawn: list[Tensor],
         before: Float[Tensor, "B V 3 H W"],
         after: Float[Tensor, "B V 3 H W"],
         truth: Float[Tensor, "B V 3 H W"],

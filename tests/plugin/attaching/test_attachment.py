@@ -277,8 +277,8 @@ def test_an_adapter_that_misreads_the_cameras_is_found_out(tmp_path, monkeypatch
         model = wrapper_class()
         right = attachment_of(model).context.adapter.context_views
 
-        def shifted(wrapper, context, output):
-            views = right(wrapper, context, output)
+        def shifted(wrapper, context, output, call):
+            views = right(wrapper, context, output, call)
             moved = views.world_to_camera.clone()
             moved[..., 0, 3] += 0.3
             return views.replace(world_to_camera=moved)
