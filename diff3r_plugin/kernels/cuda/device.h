@@ -78,13 +78,12 @@ template <class T> struct SeenGaussian {
 // the module is compiled for: only so do as many numbers stay in registers. kernels/loading/kernel_table.py tells whoever launches
 // them the threads, the parameters and the number of blocks. (On a CPU, cuda_on_host.h makes all instances.)
 #ifndef DIFF3R_CUDA_ON_HOST
-// BLOCKS: at least so many of them on a multiprocessor; 0 leaves it to the compiler, whose choice spills with 1 and 25 bases.
-#define DIFF3R_ENTRY(NAME, THREADS, BLOCKS, PARAMETERS, CALL)                                        \
-    namespace diff3r::entries {                                                                      \
-    using T = float;                                                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) diff3r_##NAME PARAMETERS { CALL; } \
+#define DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, CALL)                                        \
+    namespace diff3r::entries {                                                              \
+    using T = float;                                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS) diff3r_##NAME PARAMETERS { CALL; } \
     }
-#define DIFF3R_KERNEL(NAME, THREADS, PARAMETERS, ARGUMENTS) DIFF3R_ENTRY(NAME, THREADS, 0, PARAMETERS, NAME<T> ARGUMENTS)
+#define DIFF3R_KERNEL(NAME, THREADS, PARAMETERS, ARGUMENTS) DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, NAME<T> ARGUMENTS)
 #define DIFF3R_KERNEL_OF_BASES(NAME, THREADS, PARAMETERS, ARGUMENTS) \
-    DIFF3R_ENTRY(NAME, THREADS, (DIFF3R_BASES == 1 || DIFF3R_BASES == 25 ? 1 : 0), PARAMETERS, (NAME<T, DIFF3R_BASES> ARGUMENTS))
+    DIFF3R_ENTRY(NAME, THREADS, PARAMETERS, (NAME<T, DIFF3R_BASES> ARGUMENTS))
 #endif
