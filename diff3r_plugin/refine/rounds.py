@@ -223,9 +223,7 @@ def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
     damping = given
     for entry in rounds:
         damping = max(damping / 2, given) if entry["accepted_steps"] else damping * RAISE
-        if damping > max(
-            HOPELESS, given
-        ):  # it is not the length of the steps: with more damping they would fail for good
+        if damping > max(HOPELESS, given):  # not the length of the steps: with more damping they would fail for good
             damping = given
     return damping
 
