@@ -32,7 +32,7 @@ from benchmarks.captured.roots import CapturedOptions, named_root
 from benchmarks.native import machine
 from benchmarks.study import captured, experiments
 from benchmarks.study.captured_outliers import captured_outliers
-from benchmarks.study.captured_trainings import CapturedStudy, CapturedTrainings
+from benchmarks.study.captured_trainings import PLAIN_LONGER, CapturedStudy, CapturedTrainings
 from benchmarks.study.costs import costs
 from benchmarks.study.report import write_report
 from benchmarks.study.results_file import ResultsFile
@@ -109,7 +109,7 @@ def on_captured(options: argparse.Namespace, settings: StudySettings, name: str,
     if options.experiment == "captured_outliers":
         names = tuple(options.variants or ("corrupted_plain", "corrupted_exposure"))
         return {**captured_outliers(trainings, file, names), **started_from}
-    default = ("plain", captured.PLAIN_LONGER, "implicit", "stepwise")
+    default = ("plain", PLAIN_LONGER, "implicit", "stepwise")
     variants = default if options.variants is None else options.variants
     steps, losses = options.customary_steps, options.customary_losses
     seeds = options.customary_seeds
@@ -178,7 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, default=host_folder() / "pretrained" / "mini_host.ckpt")
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument(
-        "--variants", nargs="*", choices=[*experiments.VARIANTS, captured.PLAIN_LONGER, *experiments.CORRUPTED_VARIANTS]
+        "--variants", nargs="*", choices=[*experiments.VARIANTS, PLAIN_LONGER, *experiments.CORRUPTED_VARIANTS]
     )
     parser.add_argument(
         "--as-long-as",

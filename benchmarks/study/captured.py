@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.study.captured_trainings import VALIDATION, CapturedTrainings
+from benchmarks.study.captured_page import write_page
+from benchmarks.study.captured_trainings import LONGER, PLAIN_LONGER, VALIDATION, CapturedTrainings
 from benchmarks.study.ceilings import captured_ceilings
 from benchmarks.study.refinement import Choice, choose, scores
 from benchmarks.study.results_file import ResultsFile
@@ -16,14 +17,6 @@ from diff3r_plugin.demo.flag import tto_config
 from diff3r_plugin.evaluation import SavedScene, score
 from diff3r_plugin.optimize.customary import LOSSES, CustomaryTTO
 
-LONGER = 3
-"""Times as many steps as the other trainings make has the plain one that no variant outlasts: a step through the
-refinement takes 2.0 to 2.9 times a plain one (`study cost`)."""
-
-PLAIN_LONGER = "plain_longer"
-"""Plain fine-tuning of ``LONGER`` times the steps."""
-
-PLAIN = ("plain", PLAIN_LONGER)
 CUSTOMARY_LOSSES = LOSSES
 
 
@@ -39,7 +32,7 @@ def captured(
     """Fine-tunings of captured scenes and the host they start from: before TTO, after the layer, after the customary.
 
     The customary TTO is what a plain network is refined by today; it is measured on the plain ones of equal steps and
-    on the start.
+    on the start. A page of the first seed's test windows is written beside the trainings.
 
     Args:
         trainings: Makes them.
@@ -51,6 +44,7 @@ def captured(
         customary_seeds: Seeds of the plain trainings that it is measured on; all by default.
     """
     units: dict[str, Any] = {}
+    first: dict[str, Training | None] = {}
     jobs: list[tuple[str, int | None]] = [("start", None)]
     jobs += [(name, seed) for seed in trainings.settings.seeds for name in variants]
     for done, (name, seed) in enumerate(jobs, 1):
@@ -58,6 +52,8 @@ def captured(
         training = None if seed is None else fine_tuned(trainings, name, seed, words)
         trainings.say(f"{unit} ({done} of {len(jobs)})")
         units[unit] = file.unit(unit, lambda t=training, u=unit: measured(trainings, t, u))  # type: ignore[misc]
+        if seed in (None, trainings.settings.seeds[0]):
+            first[unit] = training
         if name == "start" or (name == "plain" and (customary_seeds is None or seed in customary_seeds)):
             units[unit]["customary"] = {
                 loss: _kept(file, f"{unit}, customary, {loss}", customary_steps)
@@ -67,7 +63,10 @@ def captured(
                 )
                 for loss in customary_losses
             }
-    return {"units": units, "captured": trainings.study.record()}
+    found = {"units": units, "captured": trainings.study.record()}
+    page = trainings.settings.out / f"captured_{trainings.tested_views}views.html"
+    trainings.say(f"wrote {write_page(trainings, found, first, page)}")
+    return found
 
 
 def _kept(file: ResultsFile, prefix: str, steps: Sequence[int]) -> dict[str, Any] | None:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.study.captured import PLAIN, PLAIN_LONGER
-from benchmarks.study.captured_trainings import VALIDATION
+from benchmarks.study.captured_trainings import PLAIN, PLAIN_LONGER, VALIDATION
 from benchmarks.study.summary import Summary
 from benchmarks.study.titles import title
 from diff3r_plugin.mean_and_error import MeanAndError

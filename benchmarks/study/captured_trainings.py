@@ -22,6 +22,15 @@ from diff3r_plugin.strict_json import write_json
 VALIDATION = "validation"
 """Label of the windows that choose."""
 
+LONGER = 3
+"""Times as many steps as the other trainings make has the plain one that no variant outlasts: a step through the
+refinement takes 2.0 to 2.9 times a plain one (`study cost`)."""
+
+PLAIN_LONGER = "plain_longer"
+"""Plain fine-tuning of ``LONGER`` times the steps."""
+
+PLAIN = ("plain", PLAIN_LONGER)
+
 
 @dataclass(frozen=True)
 class CapturedStudy:
