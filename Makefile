@@ -13,7 +13,7 @@ HOSTS ?= hosts
 HOSTS_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-quick test test-quick lint format docs hosts bench gpu-check gpu-wheels gpu-nvrtc sanitize clean
+.PHONY: help demo demo-quick test test-quick lint format docs hosts bench gpu-check gpu-wheels gpu-nvrtc gpu-ptx sanitize clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,6 +71,15 @@ gpu-wheels: ## wheels that a GPU machine without a network may lack, in WHEELS (
 
 gpu-nvrtc: $(STAMP) ## all GPU kernels by several releases of NVRTC (in NVRTC, default outputs/nvrtc); needs no GPU
 	PYTHON=$(BIN)/python benchmarks/gpu_nvrtc.sh $(or $(NVRTC),outputs/nvrtc) $(ARGS)
+
+# orders in which blocks, warps and paths of a branch run
+SEEDS ?= 1 2 3
+# the tests of a device on our kernels' PTX, and those of the machine that runs it
+PTX := tests/gpu tests/render/test_backends.py -k "on_device or gpu"
+
+gpu-ptx: $(STAMP) ## the tests of a GPU on the kernels' PTX, run and checked on this CPU in several orders (SEEDS)
+	for seed in $(SEEDS); do OMP_NUM_THREADS=1 DIFF3R_EMULATE_GPU=ptx DIFF3R_PTX_SEED=$$seed \
+		$(BIN)/python -m pytest -q $(PTX) $(ARGS) || exit 1; done
 
 sanitize: $(STAMP) ## the kernels under address and undefined-behavior sanitizers
 	PYTHON=$(abspath $(BIN))/python tests/kernels/run_sanitized.sh $(ARGS)

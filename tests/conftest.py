@@ -1,9 +1,12 @@
 """Fixtures for all tests: what runs over every backend takes ``backend``."""
 
+import os
+
 import gsplat_on_cpu
 import on_device
 import pytest
 import torch
+from ptx_on_cpu import backend as ptx
 
 from diff3r_plugin import config
 from diff3r_plugin.linearized import CHARTED
@@ -47,8 +50,20 @@ kernels_on_cpu_backend = _on_cpu("kernels_on_cpu")
 
 
 @pytest.fixture
-def on_device_backend(monkeypatch) -> str:
+def ptx_on_cpu_backend(monkeypatch):
+    """The GPU kernels' PTX on this CPU, checked, in an order that ``DIFF3R_PTX_SEED`` changes."""
+    reason = ptx.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with ptx.running(seed=int(os.environ.get("DIFF3R_PTX_SEED", "0"))) as (_, rasterizer):
+        yield _known(on_device.PTX, ptx.backend(rasterizer), monkeypatch)
+
+
+@pytest.fixture
+def on_device_backend(request, monkeypatch) -> str:
     """The GPU backend on a GPU, in float32, given and giving back what tests on a CPU compute with."""
+    if on_device.emulation() == "ptx":
+        request.getfixturevalue("ptx_on_cpu_backend")
     module = on_device.module()
     if module is None:
         pytest.skip("no GPU here")

@@ -1,7 +1,7 @@
 """The GPU backend on a device, for tests that compute in float64 on a CPU: it rounds what it is given to float32.
 
 With ``DIFF3R_EMULATE_GPU=1`` and without a device its kernels run on the CPU, in float32 as on a device: what tests ask
-of a device can so be tried without one.
+of a device can so be tried without one. With ``DIFF3R_EMULATE_GPU=ptx`` it is their PTX that runs (``ptx_on_cpu``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 
 from diff3r_plugin import Gaussians, Views
-from diff3r_plugin.render import GaussianGram, Linearization, gsplat_backend
+from diff3r_plugin.render import BACKENDS, GaussianGram, Linearization, gsplat_backend
 
 NAME = "on_device"
+
+PTX = "ptx_on_cpu"
+"""The backend that runs PTX, where a test has it."""
 
 ROUGH = 1e-4
 """Relative error in float32 on scenes that are clear of all thresholds. The kernels are within 2e-6 there; gsplat is
@@ -43,7 +46,12 @@ def device() -> torch.device | None:
     """Where the backend computes; None if it cannot."""
     if torch.cuda.is_available():
         return torch.device("cuda", 0)
-    return torch.device("cpu") if os.environ.get("DIFF3R_EMULATE_GPU") and gsplat_on_cpu.library() else None
+    return torch.device("cpu") if emulation() and gsplat_on_cpu.library() else None
+
+
+def emulation() -> str:
+    """How a device is emulated where there is none; empty if not at all."""
+    return os.environ.get("DIFF3R_EMULATE_GPU", "")
 
 
 def module() -> SimpleNamespace | None:
@@ -59,6 +67,8 @@ def linearize(gaussians: Gaussians, views: Views) -> Linearization:
     """Of a scene in float32 on the device, as the backend does it there."""
     if torch.cuda.is_available():
         return gsplat_backend.linearize(gaussians, views)
+    if emulation() == "ptx":
+        return BACKENDS[PTX].linearize(gaussians, views)
     return gsplat_on_cpu.BACKENDS["kernels_on_cpu"].linearize(gaussians, views)
 
 

@@ -1,4 +1,5 @@
-"""What the tests of a device run on: the GPU, or its emulation in float32 (see ``on_device``)."""
+"""What the tests of a device run on: the GPU; without one the kernels' PTX on this CPU (``ptx_on_cpu``), or what
+``DIFF3R_EMULATE_GPU`` names (``on_device``)."""
 
 from dataclasses import dataclass
 
@@ -29,12 +30,12 @@ class Gpu:
 
 @pytest.fixture
 def gpu_or_emulation(request) -> Gpu:
-    device = on_device.device()
-    if device is None:
-        pytest.skip("no GPU here")
-    if device.type == "cuda":
-        return Gpu(device, "gsplat")
-    return Gpu(device, request.getfixturevalue("kernels_on_cpu_backend"))
+    if torch.cuda.is_available():
+        return Gpu(torch.device("cuda", 0), "gsplat")
+    fibers = on_device.emulation() not in ("", "ptx")
+    return Gpu(
+        torch.device("cpu"), request.getfixturevalue("kernels_on_cpu_backend" if fibers else "ptx_on_cpu_backend")
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from diff3r_plugin.kernels.loading import toolchain
 from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.cache import BuildError
 
-FLAGS = ("-std=c++17", "-O3")
+FLAGS = ("-std=c++17", "-O3", "-lineinfo")
 
 
 def nvcc() -> list[str]:

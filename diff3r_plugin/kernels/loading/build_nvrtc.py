@@ -20,7 +20,7 @@ from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.build_cuda import closest
 from diff3r_plugin.kernels.loading.cache import BuildError
 
-OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--generate-line-info")
 
 _LIBRARY = re.compile(r"(libnvrtc(-[0-9a-f]+)?\.so(\.[\d.]+)?|nvrtc64_\d+_\d+\.dll)")
 
