@@ -36,6 +36,9 @@ LEAST_INLIERS = 0.2
 ROUNDS = 500
 """RANSAC's samples of four: enough for an all-inlier one with probability 1 - 1e-6 at 60 % outliers."""
 
+REFITS, STAY = 12, 0.5
+"""Least-squares fits at most, and the share of the inliers that must stay for a closer tolerance."""
+
 
 @dataclass(frozen=True, eq=False)
 class PoseEstimate:
@@ -198,20 +201,41 @@ def _solve(cv2: Any, points: Tensor, seen: Tensor, intrinsics: Tensor, side: int
             return None
         # the pose that comes with the inliers is EPnP's, which is far off where the points lie in a plane
         agreeing = sample[:, 0]
+        pose = _refitted(cv2, points, seen, intrinsics, side, agreeing)
+    except cv2.error:
+        return None  # degenerate points: all in one place, for instance
+    if pose is None or not pose.isfinite().all():
+        return None
+    return pose, _agreeing(points, seen, intrinsics, pose, side).double().mean()
+
+
+def _refitted(cv2: Any, points: Tensor, seen: Tensor, intrinsics: Tensor, side: int, agreeing: Any) -> Tensor | None:
+    """Least squares over the inliers of a sample of four, then over those of their common pose, ever closer ones.
+
+    A tolerance that suits a network's points lets through outliers that project near by chance, and one of them that is
+    close to the camera turns the pose of exact points by a degree. So the tolerance is halved as long as half of the
+    inliers keep to it, as in least trimmed squares (Rousseeuw 1984).
+    """
+    matrix, world, pixels = intrinsics.numpy(), points.numpy(), seen.numpy()
+    pose, tolerance, most = None, TOLERANCE, 0
+    for _ in range(REFITS):
         found, turn, shift = cv2.solvePnP(world[agreeing], pixels[agreeing], matrix, None, flags=cv2.SOLVEPNP_SQPNP)
         if not found:
             return None
-        for _ in range(2):  # over the inliers of a sample of four, then over those of their common pose
-            turn, shift = cv2.solvePnPRefineLM(world[agreeing], pixels[agreeing], matrix, None, turn, shift)
-            pose = _matrix(cv2, turn, shift)
-            agreeing = _agreeing(points, seen, intrinsics, pose, side).numpy()
-            if agreeing.sum() < 4:
-                return None
-    except cv2.error:
-        return None  # degenerate points: all in one place, for instance
-    if not pose.isfinite().all():
-        return None
-    return pose, _agreeing(points, seen, intrinsics, pose, side).double().mean()
+        turn, shift = cv2.solvePnPRefineLM(world[agreeing], pixels[agreeing], matrix, None, turn, shift)
+        pose = _matrix(cv2, turn, shift)
+        most = most or int(_agreeing(points, seen, intrinsics, pose, side).sum())
+        if most < 4:
+            return None
+        closer = _agreeing(points, seen, intrinsics, pose, side, tolerance / 2).numpy()
+        if closer.sum() >= STAY * most:
+            agreeing, tolerance = closer, tolerance / 2
+            continue
+        stay = _agreeing(points, seen, intrinsics, pose, side, tolerance).numpy()
+        if stay.sum() < 4 or (stay.shape == agreeing.shape and (stay == agreeing).all()):
+            break
+        agreeing = stay
+    return pose
 
 
 def _matrix(cv2: Any, turn: Any, shift: Any) -> Tensor:
@@ -220,9 +244,11 @@ def _matrix(cv2: Any, turn: Any, shift: Any) -> Tensor:
     return pose
 
 
-def _agreeing(points: Tensor, seen: Tensor, intrinsics: Tensor, pose: Tensor, side: int) -> Bool[Tensor, " M"]:
+def _agreeing(
+    points: Tensor, seen: Tensor, intrinsics: Tensor, pose: Tensor, side: int, tolerance: float = TOLERANCE
+) -> Bool[Tensor, " M"]:
     """Points in front of the camera that it sees where they belong."""
     inside = points @ pose[:3, :3].mT + pose[:3, 3]
     projected = inside @ intrinsics.mT
     error = (projected[:, :2] / projected[:, 2:] - seen).norm(dim=-1)
-    return (inside[:, 2] > 0) & (error < TOLERANCE * side)
+    return (inside[:, 2] > 0) & (error < tolerance * side)
