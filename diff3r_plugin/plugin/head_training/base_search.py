@@ -74,7 +74,7 @@ class BaseSearch:
     def observe(self, step: Step) -> None:
         """At the end of a refined training step: remember its scenes, and search if it is time."""
         call = step.latest
-        if call is None or call.refinement.poses is not None or call.refinement.predicted:
+        if call is None or call.refinement.source.moves:
             return  # nothing was refined, or poses moved, at a weight of their own
         refinement = call.refinement
         if loop_of(self.wrapper).ranks > 1:

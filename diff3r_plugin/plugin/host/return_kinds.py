@@ -1,4 +1,7 @@
-"""What a function returns, read from its source: enough to tell a host from a relative that answers differently."""
+"""What a function returns, read from its source: enough to tell a host from a relative that answers differently.
+
+The other two ways, `call_reader` and `ray_check`, need a run; this one is what `diff3r doctor` has before any import.
+"""
 
 from __future__ import annotations
 

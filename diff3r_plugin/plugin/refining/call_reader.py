@@ -18,6 +18,7 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.adapter import HostAdapter
 from diff3r_plugin.plugin.host.call import Call
+from diff3r_plugin.plugin.refining.pose_sources import DATA, PREDICTED, SOURCES, PoseSource
 from diff3r_plugin.plugin.refining.pruned import Pruned
 from diff3r_plugin.views import Views
 
@@ -54,14 +55,14 @@ class CallReader:
                 given = self.adapter.given_poses(self.wrapper, self.adapter.context_of(call))
         return torch.full_like(views.world_to_camera, math.nan) if given is None else ordinary(given).detach()
 
-    def poses_source(self, output: Any, call: Call) -> str | None:
+    def poses_source(self, output: Any, call: Call) -> PoseSource | None:
         """Whose poses the adapter says the prediction lies among; None: as the settings say."""
         if self.context_poses == "auto":
             with self.reading(output):
-                source = self.adapter.poses_source(call)
-            if source not in (None, "batch", "predicted"):
-                raise ValueError(f"poses_source() must give 'batch', 'predicted' or None, got {source!r}.")
-            return source
+                name = self.adapter.poses_source(call)
+            if name not in (None, DATA.name, PREDICTED.name):
+                raise ValueError(f"poses_source() must give 'batch', 'predicted' or None, got {name!r}.")
+            return None if name is None else SOURCES[name]
         return None
 
     def written(

@@ -16,6 +16,7 @@ from diff3r_plugin.groups import GROUPS
 from diff3r_plugin.plugin.errors import PluginError
 from diff3r_plugin.plugin.host.adapter import HostAdapter
 from diff3r_plugin.plugin.refining.pose_estimation import opencv
+from diff3r_plugin.plugin.refining.pose_sources import DATA, ESTIMATED, PREDICTED, SOURCES, PoseSource
 from diff3r_plugin.plugin.settings.settings import PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
 
@@ -26,45 +27,48 @@ Target cameras are given relative to the first view, so it must stay where it is
 would leave the energy as it is and the targets wrong."""
 
 
-def poses_of_stages(settings: PluginSettings, adapter: HostAdapter) -> dict[str, str]:
-    """ "batch", "estimate" or "predicted" for each stage of ``diff3r.refine``.
+def poses_of_stages(settings: PluginSettings, adapter: HostAdapter) -> dict[str, PoseSource]:
+    """Where the poses come from in each stage of ``diff3r.refine``.
 
     Raises:
         PluginError: if poses are to be estimated where that makes no sense, or where OpenCV is missing; if a weight
             for poses is given that nothing uses.
     """
     chosen = settings.context_poses
-    if chosen == "predicted" and not adapter.predicts_poses:
+    stages: dict[str, PoseSource]
+    if chosen == PREDICTED.name and not adapter.predicts_poses:
         raise PluginError(
             f"diff3r.context_poses=predicted does not fit adapter {adapter.name!r}: its host predicts no poses. Leave "
             "the setting out, or use batch or estimate."
         )
     if adapter.predicts_poses and chosen == "auto":
-        stages = dict.fromkeys(settings.refine, "predicted")
+        stages = dict.fromkeys(settings.refine, PREDICTED)
     elif adapter.encoder_sees_poses:
-        if chosen == "estimate":
+        if chosen == ESTIMATED.name:
             raise PluginError(
                 f"diff3r.context_poses=estimate does not fit adapter {adapter.name!r}: its host gives the encoder "
                 "the poses of the data, and the prediction lies in their frame. Leave the setting out, or use batch."
             )
-        stages = dict.fromkeys(settings.refine, "batch")
+        stages = dict.fromkeys(settings.refine, DATA)
     elif chosen == "auto":  # training as the host's own loss, which uses the poses of the data; else as in the wild
-        stages = {stage: "batch" if stage == "train" else "estimate" for stage in settings.refine}
+        stages = {stage: DATA if stage == "train" else ESTIMATED for stage in settings.refine}
     else:
-        stages = dict.fromkeys(settings.refine, chosen)
-    if "estimate" in stages.values():
+        stages = dict.fromkeys(settings.refine, SOURCES[chosen])
+    if ESTIMATED in stages.values():
         opencv()
-    elif "predicted" not in stages.values() and "poses" in settings.weights and "poses" not in settings.tto.groups:
+    elif PREDICTED not in stages.values() and "poses" in settings.weights and "poses" not in settings.tto.groups:
         raise PluginError(
             "diff3r.weights.poses is set, but no pose moves: add poses to diff3r.groups, or leave the weight out."
         )
     return stages
 
 
-def described(stages: Mapping[str, str]) -> str:
+def described(stages: Mapping[str, PoseSource]) -> str:
     """For the line at the start of a run: ``batch in train, estimate in val/test``."""
-    modes = dict.fromkeys(stages.values())
-    return ", ".join(f"{mode} in {'/'.join(s for s, m in stages.items() if m == mode)}" for mode in modes)
+    return ", ".join(
+        f"{source.name} in {'/'.join(stage for stage, its in stages.items() if its is source)}"
+        for source in dict.fromkeys(stages.values())
+    )
 
 
 def with_pose_weights(weights: ProximalWeights, settings: PluginSettings, scenes: int, views: int) -> ProximalWeights:

@@ -14,6 +14,7 @@ from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import TTOInfo
 from diff3r_plugin.plugin.host.call import NO_CALL, Call
 from diff3r_plugin.plugin.refining.pose_estimation import PoseEstimate, pose_errors
+from diff3r_plugin.plugin.refining.pose_sources import DATA, PoseSource
 from diff3r_plugin.plugin.refining.pruned import Pruned
 from diff3r_plugin.proximal import ProximalWeights
 from diff3r_plugin.views import Views
@@ -36,7 +37,7 @@ class Refinement:
         seconds: Wall-clock time of conversion, poses, head and solver together.
         poses: What became of the poses where they were estimated; None where those of the data were used.
         given_cameras: ``world_to_camera`` of the context views in the data, NaN where it has none.
-        predicted: Whether the context cameras come from the encoder's output.
+        source: Where the poses of the context views come from.
         pruned: What of the prediction is rendered; None: all of it.
         call: The call of the host, mutable arguments as the host's method left them.
         call_after: The same, mutable arguments as the refined scene left them.
@@ -54,7 +55,7 @@ class Refinement:
     seconds: float
     poses: PoseEstimate | None
     given_cameras: Float[Tensor, "B V 4 4"]
-    predicted: bool = False
+    source: PoseSource = DATA
     pruned: Pruned | None = None
     call: Call = NO_CALL
     call_after: Call = NO_CALL
@@ -62,7 +63,7 @@ class Refinement:
     @property
     def host_cameras(self) -> Float[Tensor, "B V 4 4"]:
         """``world_to_camera`` that the host itself renders the context views with."""
-        return self.views.world_to_camera if self.predicted else self.given_cameras
+        return self.source.host_cameras(self.views, self.given_cameras)
 
     @property
     def refined_views(self) -> Views:
@@ -81,7 +82,7 @@ class Refinement:
 
         Before and after their refinement; NaN for scenes without poses, and where the data has none.
         """
-        if self.poses is None and not self.predicted:
+        if not self.source.moves:
             return {}
         figures = {} if self.poses is None else {"pose_inliers": self.poses.inliers.amin(1)}
         for side, views in (("before", self.views), ("after", self.refined_views)):

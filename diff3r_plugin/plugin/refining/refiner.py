@@ -22,7 +22,7 @@ from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.call_reader import CallReader
 from diff3r_plugin.plugin.refining.context_poses import poses_of_stages, with_pose_weights
 from diff3r_plugin.plugin.refining.pixel_confidence import PixelConfidence
-from diff3r_plugin.plugin.refining.pose_estimation import estimate_poses
+from diff3r_plugin.plugin.refining.pose_sources import ESTIMATED, PoseSource
 from diff3r_plugin.plugin.refining.ray_check import distance_from_pixels, tolerance
 from diff3r_plugin.plugin.refining.refinement import Refinement
 from diff3r_plugin.plugin.refining.weights import Weights
@@ -68,7 +68,7 @@ class Refiner:
                 "some of the context views only, and the others have none to be judged by. Leave the setting out."
             )
         self.grids = adapter.alignment(encoder)
-        if self.grids is None and "estimate" in self.poses.values():
+        if self.grids is None and ESTIMATED in self.poses.values():
             raise PluginError(
                 f"diff3r.context_poses=estimate does not fit adapter {adapter.name!r}: poses are estimated from "
                 "pixel-aligned Gaussians, and this host's stand on no grid. Use diff3r.context_poses=batch."
@@ -102,14 +102,10 @@ class Refiner:
             gaussians, tracked, pruned = self.reader.read(
                 output, original
             )  # cameras that the host predicts keep their graph
-            views = tracked.detach()
-            given = self.reader.given_poses(views, output, original)
-            poses, source = None, self.reader.poses_source(output, original) or self.poses[stage]
-            if source == "batch":
-                views = views.replace(world_to_camera=given)
-            elif source == "estimate":
-                poses = estimate_poses(gaussians, views)
-                views = views.replace(world_to_camera=poses.world_to_camera)
+            given = self.reader.given_poses(tracked.detach(), output, original)
+            source = self.reader.poses_source(output, original) or self.poses[stage]
+            placed = source.place(gaussians, tracked, given)
+            views = placed.views
             batch, count = views.batch_size, views.num_views
             seen = self.chosen.of(views)  # those that the Gaussians stand on
             features = self._features(seen)
@@ -117,14 +113,10 @@ class Refiner:
             self._check_rays(gaussians, seen, stage)
             weights = self.weights(gaussians, seen, features, count if self.chosen.active else None)
             confidence, untrusted = self.confidence(gaussians, views, features)
-            placed = views
-            if source != "batch":
+            if source.moves:
                 weights = with_pose_weights(weights, self.settings, batch, count)
-                placed = tracked if poses is None else views.replace(world_to_camera=poses.or_nan())
-            layer = self.layer if source == "batch" else self.layer_with_poses
-            refined, info = layer(gaussians, placed, weights, confidence)
-            cameras = info.views.world_to_camera if source == "predicted" else None
-            after = self.reader.written(output, refined, pruned, cameras, call)
+            refined, info = self._layer_of(source)(gaussians, placed.start, weights, confidence)
+            after = self.reader.written(output, refined, pruned, source.written_cameras(info), call)
         seconds = time.perf_counter() - started
         return Refinement(
             before=output,
@@ -137,9 +129,9 @@ class Refiner:
             untrusted=untrusted,
             info=info,
             seconds=seconds,
-            poses=poses,
+            poses=placed.estimate,
             given_cameras=given,
-            predicted=source == "predicted",
+            source=source,
             pruned=pruned,
             call=original,
             call_after=call,
@@ -169,16 +161,14 @@ class Refiner:
 
     def again(self, refinement: Refinement, inner_steps: int) -> Refinement:
         """The same prediction refined with another number of steps."""
-        moving = refinement.predicted or refinement.poses is not None
-        like = self.layer_with_poses if moving else self.layer
-        config = replace(self.settings.tto, inner_steps=inner_steps, groups=like.groups, stationarity_warning=None)
-        views = refinement.views
-        if refinement.poses is not None:
-            views = views.replace(world_to_camera=refinement.poses.or_nan())
+        source = refinement.source
+        groups = self._layer_of(source).groups
+        config = replace(self.settings.tto, inner_steps=inner_steps, groups=groups, stationarity_warning=None)
+        views = source.start_again(refinement.views, refinement.poses)
         started = time.perf_counter()
         layer = TTOLayer(config, validate=False, warn_of_fallbacks=False)
         refined, info = layer(refinement.gaussians, views, refinement.weights, refinement.confidence)
-        cameras = info.views.world_to_camera if refinement.predicted else None
+        cameras = source.written_cameras(info)
         call = refinement.call.with_copies(self.adapter.mutable)  # the host's own hold the final result
         return replace(
             refinement,
@@ -188,6 +178,9 @@ class Refiner:
             info=info,
             seconds=time.perf_counter() - started,
         )
+
+    def _layer_of(self, source: PoseSource) -> TTOLayer:
+        return self.layer_with_poses if source.moves else self.layer
 
     def _features(self, seen: Views) -> Float[Tensor, "B V C h w"] | None:
         """What the tap has seen of these views."""

@@ -1,11 +1,8 @@
-"""The entry of a scene from those of its encoder calls; what to know of scores where poses are not given."""
+"""The entry of a scene from those of its encoder calls."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import torch
 
 
 def of_several(calls: list[dict[str, Any]]) -> dict[str, Any]:
@@ -46,30 +43,3 @@ def _curve_of_several(calls: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 
 WORDS = ("method", "outcome")
-
-
-def about_poses(source: str | None, entries: list[dict[str, Any]]) -> str:
-    """What to know of scores of a host whose encoder does not see the context poses."""
-    if source == "batch":
-        return (
-            "context poses: those of the data (diff3r.context_poses=batch), which this host's encoder does not "
-            "see: the scores after refinement are not those of a pose-free method"
-        )
-    means = {
-        name: torch.tensor([entry[name] for entry in entries], dtype=torch.float64).nanmean().item()
-        for name in entries[0]
-        if name.startswith("pose_")
-    }
-    if source == "predicted":
-        return (
-            "context poses: predicted by the host, then refined with the scene; difference to the data's: rotation "
-            f"{means['pose_rotation_error_before']:.2f} to {means['pose_rotation_error_after']:.2f}, direction "
-            f"{means['pose_translation_error_before']:.2f} to {means['pose_translation_error_after']:.2f} degrees"
-        )
-    lost = sum(math.isnan(entry["before"]["psnr_context"]) for entry in entries)
-    return (
-        "context poses: estimated from the prediction, then refined with it; error against the data: rotation "
-        f"{means['pose_rotation_error_before']:.2f} to {means['pose_rotation_error_after']:.2f}, direction "
-        f"{means['pose_translation_error_before']:.2f} to {means['pose_translation_error_after']:.2f} degrees; "
-        f"{lost} of {len(entries)} scenes without poses kept their initial Gaussians"
-    )

@@ -20,7 +20,7 @@ from diff3r_plugin.plugin.host.run_context import RunContext
 from diff3r_plugin.plugin.refining.refinement import Refinement
 from diff3r_plugin.plugin.refining.refiner import Refiner
 from diff3r_plugin.plugin.scoring import artifacts
-from diff3r_plugin.plugin.scoring.calls_of_scene import about_poses, of_several
+from diff3r_plugin.plugin.scoring.calls_of_scene import of_several
 from diff3r_plugin.plugin.scoring.comparison import compared
 from diff3r_plugin.plugin.scoring.identity import command_line, described_checkpoint, differences, identity_of_test
 from diff3r_plugin.plugin.scoring.image_metrics import ImageMetrics
@@ -51,7 +51,7 @@ class HostTest:
 
     def __init__(self, wrapper: Any, context: RunContext, head: HeadState, refiner: Refiner) -> None:
         self.wrapper, self.context, self.head, self.refiner = wrapper, context, head, refiner
-        self.context_poses = refiner.poses.get("test")
+        self.poses_source = refiner.poses.get("test")
         self.subfolder = ""
         self.lines: ScoreLines | None = None
         self.metrics = ImageMetrics(context.adapter, "off", context.say)
@@ -182,8 +182,8 @@ class HostTest:
         for table in (record.sweep_table(), record.compare_table()):
             if table:
                 print(table)
-        if not self.context.adapter.encoder_sees_poses:
-            print(f"[diff3r] {about_poses(self.context_poses, record.entries)}")
+        if self.poses_source is not None and not self.context.adapter.encoder_sees_poses:
+            print(f"[diff3r] {self.poses_source.about(record.entries)}")
         print(f"[diff3r] scores before and after refinement: {path}")
         print(f"[diff3r] a page of them: diff3r report {shlex.quote(str(path.parent))}")
         problem = self.use.problem(self.context.adapter.name)
@@ -230,7 +230,7 @@ class HostTest:
             "head": context.settings.head,
             "head_from_checkpoint": "head" in self.head.loaded,
             "confidence": context.settings.confidence,
-            "context_poses": self.context_poses,
+            "context_poses": None if self.poses_source is None else self.poses_source.name,
             "encoder_sees_context_poses": context.adapter.encoder_sees_poses,
         }
 

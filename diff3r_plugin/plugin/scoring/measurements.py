@@ -93,7 +93,7 @@ def solver_figures(refinement: Refinement) -> dict[str, float]:
         figures["confidence_worst_view"] = _mean(per_view.amin(1))
         figures["without_confidence"] = float(refinement.untrusted.sum())
     for group, weight in refinement.weights.tensors().items():
-        if group == "poses" and (refinement.poses is not None or refinement.predicted):
+        if group == "poses" and refinement.source.moves:
             weight = torch.as_tensor(weight)[:, 1:]  # the first view is held by a weight that nobody chose
         figures[f"weight_{group}"] = float(torch.as_tensor(weight).detach().double().log().mean().exp())
     return figures

@@ -13,7 +13,8 @@ from plugin import stub_host
 from diff3r_plugin.plugin import PluginError
 from diff3r_plugin.plugin.attaching.wrapper_patches import attachment_of
 from diff3r_plugin.plugin.refining.context_poses import FIRST_VIEW_WEIGHT, described, poses_of_stages, with_pose_weights
-from diff3r_plugin.plugin.settings.settings import PluginSettings
+from diff3r_plugin.plugin.refining.pose_sources import SOURCES
+from diff3r_plugin.plugin.settings.settings import CONTEXT_POSES, PluginSettings
 from diff3r_plugin.proximal import ProximalWeights
 
 
@@ -37,7 +38,8 @@ def with_the_encoders_camera(make):
 
 
 def stages(**settings):
-    return poses_of_stages(PluginSettings.parse(settings), stub_host.StubAdapter())
+    found = poses_of_stages(PluginSettings.parse(settings), stub_host.StubAdapter())
+    return {stage: source.name for stage, source in found.items()}
 
 
 def test_the_data_is_asked_in_training_only_unless_somebody_says_so():
@@ -45,7 +47,8 @@ def test_the_data_is_asked_in_training_only_unless_somebody_says_so():
     assert stages(context_poses="batch") == dict.fromkeys(("train", "val", "test"), "batch")
     assert stages(context_poses="estimate") == dict.fromkeys(("train", "val", "test"), "estimate")
     assert stages(refine=["train"]) == {"train": "batch"}
-    assert described(stages()) == "batch in train, estimate in val/test"
+    sources = poses_of_stages(PluginSettings.parse({}), stub_host.StubAdapter())
+    assert described(sources) == "batch in train, estimate in val/test"
 
 
 def test_hosts_that_are_given_poses_keep_them(monkeypatch):
@@ -181,3 +184,7 @@ def test_a_checkpoint_trained_with_given_poses_is_tested_with_estimated_ones(tmp
         fresh.test(wrapper_class(), stub_host.loader(1), ckpt_path=tmp_path / "one.ckpt", verbose=False)
     scores = json.loads((tmp_path / "diff3r_scores.json").read_text())
     assert scores["head_from_checkpoint"] and scores["context_poses"] == "estimate"
+
+
+def test_the_setting_knows_every_source():
+    assert set(CONTEXT_POSES) == {"auto", *SOURCES}
