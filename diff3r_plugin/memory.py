@@ -20,6 +20,10 @@ ALPHA_BYTES, MOST_ALPHA_BYTES = 900, 3 * (256 << 20)
 """The alphas that linearizations keep, of each Gaussian and view, and at most (``kernels/cpu/alpha_store.h``): those of
 two linearizations and what waits to be used again."""
 
+PRODUCT_BYTES = 2 * 9 * 4
+"""What a linearization on a GPU keeps of each Gaussian and view for its products: nine numbers of a splat's tangent and
+nine sums of its cotangent (``render/gsplat_backend.py``)."""
+
 CONTROL_GROUPS, OWN_CONTROL_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 USABLE = 0.8
@@ -54,10 +58,10 @@ def refinement_bytes(
         unknowns: Of each Gaussian; see :func:`unknowns_per_gaussian`.
         views: That are seen at once.
         image_size: (H, W) of each.
-        device: Where: a GPU's kernels keep no alphas, and none of the rest has been measured there.
+        device: Where. A GPU's kernels keep rooms for products and no alphas; none of the rest has been measured there.
     """
     height, width = image_size
-    each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
+    each = _bytes_of_each(unknowns, views, device)
     alphas = min(_most_alphas(device), ALPHA_BYTES * views * gaussians)
     return BASE_BYTES + gaussians * each + alphas + PIXEL_VIEW_BYTES * views * height * width
 
@@ -74,10 +78,16 @@ def largest_scene(
         True
     """
     fixed = refinement_bytes(0, unknowns, views, image_size, device)
-    each = UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + GAUSSIAN_VIEW_BYTES * views
+    each = _bytes_of_each(unknowns, views, device)
     with_all_alphas = (available - fixed) / (each + ALPHA_BYTES * views)
     with_most_alphas = (available - fixed - _most_alphas(device)) / each
     return max(0, math.floor(max(with_all_alphas, with_most_alphas)))
+
+
+def _bytes_of_each(unknowns: int, views: int, device: torch.device | str) -> int:
+    """Of a Gaussian, without alphas."""
+    kept = 0 if torch.device(device).type == "cpu" else PRODUCT_BYTES
+    return UNKNOWN_BYTES * unknowns + GAUSSIAN_BYTES + (GAUSSIAN_VIEW_BYTES + kept) * views
 
 
 def _most_alphas(device: torch.device | str) -> int:

@@ -169,7 +169,6 @@ DIFF3R_COMPARE_REAL(>=)
 DIFF3R_COMPARE_REAL(==)
 #undef DIFF3R_COMPARE_REAL
 template <class T> DIFF3R_INLINE PackMask<T> both(const PackMask<T>& a, const PackMask<T>& b) { return {a.bits & b.bits}; }
-template <class T> DIFF3R_INLINE PackMask<T> but_not(const PackMask<T>& a, const PackMask<T>& b) { return {a.bits & ~b.bits}; }
 
 #ifdef DIFF3R_MASK_REGISTERS
 DIFF3R_INLINE Pack<float> square_root(const Pack<float>& x) { return Pack<float>::of((Pack<float>::Values)_mm512_sqrt_ps((__m512)x.v)); }

@@ -20,6 +20,25 @@ constexpr int VISIBLE = 8;            // bit of `flags`
 template <class T> struct RayStop { static constexpr T value = T(TRANSMITTANCE_STOP); };
 template <> struct RayStop<float> { static constexpr float value = 1e-4f + 0x1p-37f; };
 
+// Four numbers that are loaded as one, from addresses that are multiples of their size.
+template <class T> struct alignas(4 * sizeof(T)) Four { T a, b, c, d; };
+
+// The number itself, which the compiler cannot make anew from where it came from: a kernel's parameter in double, converted at every
+// splat anew, say.
+template <class T> DIFF3R_INLINE T kept_in_a_register(T x) { return x; }
+#if defined(__CUDA_ARCH__)
+template <> __device__ __forceinline__ float kept_in_a_register(float x) {
+    float y;
+    asm("mov.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+template <> __device__ __forceinline__ int kept_in_a_register(int x) {
+    int y;
+    asm("mov.b32 %0, %1;" : "=r"(y) : "r"(x));
+    return y;
+}
+#endif
+
 template <class T> struct DeviceScene : Inputs<T> {
     int64_t intersections;
     T alpha_cap;
@@ -28,7 +47,7 @@ template <class T> struct DeviceScene : Inputs<T> {
     const int32_t *tile_offsets, *flatten_ids;
 
     DIFF3R_INLINE explicit DeviceScene(const Diff3rDeviceScene& s)
-        : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(T(s.alpha_cap)), means2d(static_cast<T*>(s.means2d)),
+        : Inputs<T>(s.inputs), intersections(s.intersections), alpha_cap(kept_in_a_register(T(s.alpha_cap))), means2d(static_cast<T*>(s.means2d)),
           conics(static_cast<T*>(s.conics)), colors(static_cast<T*>(s.colors)), splat_opacities(static_cast<T*>(s.splat_opacities)),
           depths(static_cast<T*>(s.depths)), reaches(static_cast<T*>(s.reaches)), radii(s.radii), flags(s.flags), tile_offsets(s.tile_offsets), flatten_ids(s.flatten_ids) {}
 };

@@ -38,7 +38,7 @@ template <class T> __device__ __forceinline__ void add_block_sums(T* sums, doubl
     __syncthreads();
     if (warp > 0) return;
     double both[2] = {lane < WARPS ? parts[2 * lane] : 0.0, lane < WARPS ? parts[2 * lane + 1] : 0.0};
-    add_warp_sums<2>(both, 2, out);
+    WarpAdder<2>().add(both, out);
 }
 
 // What an iteration's row holds of a system.

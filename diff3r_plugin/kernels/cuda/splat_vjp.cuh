@@ -17,6 +17,7 @@ __device__ __forceinline__ void pull_cotangent(const DeviceScene<T>& scene, cons
     __shared__ T rows[Row<BASES>::stride * GAUSSIAN_THREADS];
     const GaussianBlock<T> block(scene.gaussians);
     T* row = rows + Row<BASES>::stride * int(threadIdx.x);
+    const WarpAdder<CAMERA_NUMBERS> camera_adder;
     T mean[3], covariance[6], opacity(0);
     zero(mean, 3);
     zero(covariance, 6);
@@ -24,8 +25,8 @@ __device__ __forceinline__ void pull_cotangent(const DeviceScene<T>& scene, cons
     for (int64_t view = 0; view < scene.views; ++view) {
         const int64_t image = block.scene * scene.views + view, at = image * scene.gaussians + block.within;
         const int flags = block.mine ? scene.flags[at] : 0;
-        T camera[16];
-        zero(camera, 16);
+        T camera[CAMERA_NUMBERS];
+        zero(camera, CAMERA_NUMBERS);
         if (flags & VISIBLE) {
             SeenGaussian<T> one;
             const Seen<T> seen = one.template load<BASES>(scene, block.n, image, flags);
@@ -42,7 +43,7 @@ __device__ __forceinline__ void pull_cotangent(const DeviceScene<T>& scene, cons
             else
                 gaussian_vjp(seen, one.camera, one.projection, splat, sums, static_cast<T*>(nullptr));
         }
-        if (camera_sums) add_warp_sums<16>(camera, CAMERA_NUMBERS, camera_sums + CAMERA_NUMBERS * image);
+        if (camera_sums) camera_adder.add(camera, camera_sums + CAMERA_NUMBERS * image);
     }
     for (int j = 0; j < 3; ++j) row[j] = mean[j];
     for (int j = 0; j < 6; ++j) row[Row<BASES>::covariance + j] = covariance[j];

@@ -40,28 +40,43 @@ template <class T> struct Pixel {
     __device__ __forceinline__ T ray() const { return inside ? T(1) : T(-1); }
 };
 
-// A batch of splats in shared memory.
+// A splat as a pixel sees it.
+template <class T> struct SeenSplat {
+    Footprint<T> footprint;
+    T color[3];
+    int id;
+};
+
+template <class T> struct alignas(2 * sizeof(T)) BlueAndId {
+    T blue;
+    int id;
+};
+
+// A batch of splats in shared memory, in as few loads as can be: all lanes of a warp look at the same splat.
 template <class T> struct SharedSplats {
-    int id[BLOCK];
+    Four<T> place[BLOCK];  // x, y, conic a, b
+    Four<T> look[BLOCK];   // conic c, opacity, red, green
+    BlueAndId<T> last[BLOCK];
     unsigned char warps[BLOCK];  // bit i: the splat may show at a pixel of warp i
-    T x[BLOCK], y[BLOCK], a[BLOCK], b[BLOCK], c[BLOCK], opacity[BLOCK], color[3][BLOCK];
 
     __device__ __forceinline__ void load(const DeviceScene<T>& scene, const Pixel<T>& pixel, int slot, int splat) {
         const int64_t at = splat;
-        id[slot] = splat;
-        x[slot] = scene.means2d[2 * at], y[slot] = scene.means2d[2 * at + 1];
-        a[slot] = scene.conics[3 * at], b[slot] = scene.conics[3 * at + 1], c[slot] = scene.conics[3 * at + 2];
-        opacity[slot] = scene.splat_opacities[at];
-        for (int k = 0; k < 3; ++k) color[k][slot] = scene.colors[3 * at + k];
-        const auto across = cells<WARPS_ACROSS, WARP_WIDTH>(x[slot] - pixel.left, scene.reaches[2 * at]);
-        const auto down = cells<WARPS_DOWN, WARP_HEIGHT>(y[slot] - pixel.top, scene.reaches[2 * at + 1]);
+        const T x = scene.means2d[2 * at], y = scene.means2d[2 * at + 1];
+        const T *conic = scene.conics + 3 * at, *color = scene.colors + 3 * at;
+        place[slot] = {x, y, conic[0], conic[1]};
+        look[slot] = {conic[2], scene.splat_opacities[at], color[0], color[1]};
+        last[slot] = {color[2], splat};
+        const auto across = cells<WARPS_ACROSS, WARP_WIDTH>(x - pixel.left, scene.reaches[2 * at]);
+        const auto down = cells<WARPS_DOWN, WARP_HEIGHT>(y - pixel.top, scene.reaches[2 * at + 1]);
         unsigned bits = 0;
         for (int row = 0; row < WARPS_DOWN; ++row)
             if (down >> row & 1) bits |= across << (WARPS_ACROSS * row);
         warps[slot] = (unsigned char)(bits);
     }
-    __device__ __forceinline__ Footprint<T> footprint(int slot) const {
-        return {x[slot], y[slot], a[slot], b[slot], c[slot], opacity[slot]};
+    __device__ __forceinline__ SeenSplat<T> splat(int slot) const {
+        const Four<T> p = place[slot], l = look[slot];
+        const BlueAndId<T> q = last[slot];
+        return {{p.a, p.b, p.c, p.d, l.a, l.b}, {l.c, l.d, q.blue}, q.id};
     }
 
 private:

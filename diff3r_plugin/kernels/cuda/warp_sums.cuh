@@ -5,17 +5,14 @@
 
 namespace diff3r {
 
-// v holds COUNT numbers (a power of two, at most 32) in each of 32 lanes. Returns to lane l the sum over all lanes of
-// number l / (32 / COUNT). Each step halves the numbers that a lane still carries, by swapping the half that it gives
-// up for its partner's half that it keeps: COUNT + 1 shuffles or so in place of 5 COUNT. (Written as a recursion, so
-// that every index is a constant and v stays in registers.)
+// v holds COUNT numbers (at most 32) in each of 32 lanes. Returns to every lane the sum over all lanes of one of them: of which,
+// owned_number tells. Each step halves the numbers that a lane still carries, by swapping the half that it gives up for its
+// partner's half that it keeps, and of an odd number of them adds the last one up on both sides: 12 shuffles for nine numbers in
+// place of 45. (Written as a recursion, so that every index is a constant and v stays in registers.)
 template <int COUNT, int WIDTH = WARP / 2, class T> __device__ __forceinline__ T warp_sums(T* v) {
-    static_assert(COUNT >= 1 && COUNT <= WARP && (COUNT & (COUNT - 1)) == 0, "a power of two");
+    static_assert(COUNT >= 1 && COUNT <= 2 * WIDTH + (WIDTH == 0), "no more numbers than lanes");
     if constexpr (WIDTH == 0) {
         return v[0];
-    } else if constexpr (COUNT == 1) {
-        v[0] = v[0] + __shfl_xor_sync(EVERY_LANE, v[0], WIDTH);
-        return warp_sums<1, WIDTH / 2>(v);
     } else {
         constexpr int HALF = COUNT / 2;
         const bool upper = (threadIdx.x & WIDTH) != 0;
@@ -25,17 +22,36 @@ template <int COUNT, int WIDTH = WARP / 2, class T> __device__ __forceinline__ T
             const T kept = upper ? v[i + HALF] : v[i];
             v[i] = kept + __shfl_xor_sync(EVERY_LANE, given, WIDTH);
         }
-        return warp_sums<HALF, WIDTH / 2>(v);
+        if constexpr (COUNT % 2) v[HALF] = v[COUNT - 1] + __shfl_xor_sync(EVERY_LANE, v[COUNT - 1], WIDTH);
+        return warp_sums<HALF + COUNT % 2, WIDTH / 2>(v);
     }
 }
 
-// Adds the sums over the warp of `numbers` numbers in v (padded with zeros to COUNT) to out[0], out[1], ...: one atomic
-// addition a number and warp, side by side.
-template <int COUNT, class T, class Out> __device__ __forceinline__ void add_warp_sums(T* v, int numbers, Out* out) {
-    const T sum = warp_sums<COUNT>(v);
-    constexpr int LANES = WARP / COUNT;
-    const int lane = int(threadIdx.x) % WARP;
-    if (lane % LANES == 0 && lane / LANES < numbers) atomicAdd(out + lane / LANES, Out(sum));
+// Which number's sum warp_sums gave to this lane; -1 where another lane has the same one.
+template <int COUNT, int WIDTH = WARP / 2> __device__ __forceinline__ int owned_number() {
+    if constexpr (WIDTH == 0) {
+        return 0;
+    } else {
+        constexpr int HALF = COUNT / 2;
+        const bool upper = (threadIdx.x & WIDTH) != 0;
+        const int left = owned_number<HALF + COUNT % 2, WIDTH / 2>();
+        if (left < 0) return -1;
+        if (left < HALF) return upper ? left + HALF : left;
+        return upper ? -1 : COUNT - 1;
+    }
 }
+
+// Adds sums over the warp to memory, time and again.
+template <int COUNT> struct WarpAdder {
+    int number;  // that this lane adds
+
+    __device__ __forceinline__ WarpAdder() : number(kept_in_a_register(owned_number<COUNT>())) {}
+
+    // The sums of COUNT numbers in v to out[0], out[1], ...: one atomic addition a number and warp, side by side.
+    template <class T, class Out> __device__ __forceinline__ void add(T* v, Out* out) const {
+        const T sum = warp_sums<COUNT>(v);
+        if (number >= 0) atomicAdd(out + number, Out(sum));
+    }
+};
 
 }  // namespace diff3r

@@ -37,7 +37,11 @@ def compiler() -> list[str]:
     for name in ("c++", "g++", "clang++"):
         if shutil.which(name):
             return [name]
-    raise BuildError("no C++ compiler found: install g++ or clang++, or name one in $DIFF3R_CXX.")
+    here = " Visual C++ (cl.exe) does not compile these: use MinGW's g++, or Linux under WSL, where they are tested."
+    raise BuildError(
+        "no C++ compiler found: install g++ or clang++, or name one in $DIFF3R_CXX."
+        + (here if sys.platform == "win32" else "")
+    )
 
 
 def library_path() -> Path:

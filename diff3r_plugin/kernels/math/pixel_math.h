@@ -60,7 +60,7 @@ template <class S> DIFF3R_INLINE Blend<S> blend(S& transmittance, const S& alpha
     Blend<S> r;
     r.taken = both(reached, goes_on);
     r.weight = select(r.taken, transmittance * alpha, S(R(0)));
-    transmittance = select(r.taken, next, select(but_not(reached, goes_on), -transmittance, transmittance));
+    transmittance = select(reached, select(goes_on, next, -transmittance), transmittance);
     return r;
 }
 

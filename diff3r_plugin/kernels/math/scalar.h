@@ -34,7 +34,6 @@ template <> struct MaskTrait<double> { using type = bool; };
 template <class S> using MaskOf = typename MaskTrait<S>::type;
 
 DIFF3R_INLINE bool both(bool a, bool b) { return a && b; }
-DIFF3R_INLINE bool but_not(bool a, bool b) { return a && !b; }
 DIFF3R_INLINE float select(bool m, float a, float b) { return m ? a : b; }
 DIFF3R_INLINE double select(bool m, double a, double b) { return m ? a : b; }
 

@@ -156,7 +156,13 @@ template <class S> DIFF3R_INLINE void add_moments(const S& weight, const S& dx, 
     }
 }
 
-// The same up to degree two, to 6 sums.
+// The moments up to degree two themselves.
+template <class S> DIFF3R_INLINE void low_moments(const S& weight, const S& dx, const S& dy, S* out) {
+    out[0] = weight, out[1] = weight * dx, out[2] = weight * dy;
+    out[3] = out[1] * dx, out[4] = out[1] * dy, out[5] = out[2] * dy;
+}
+
+// Adds them to 6 sums.
 template <class S> DIFF3R_INLINE void add_low_moments(const S& weight, const S& dx, const S& dy, S* sums) {
     const S x = weight * dx, y = weight * dy;
     sums[0] = sums[0] + weight;

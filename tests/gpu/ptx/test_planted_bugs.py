@@ -101,8 +101,8 @@ BUGS = {
     ),
     "an addition that is not atomic": Bug(
         "warp_sums.cuh",
-        "atomicAdd(out + lane / LANES, Out(sum))",
-        "out[lane / LANES] += Out(sum)",
+        "atomicAdd(out + number, Out(sum))",
+        "out[number] += Out(sum)",
         "rasterize_product",
         "rasterize_product",
         product,
@@ -131,9 +131,8 @@ BUGS = {
     ),
     "two numbers loaded as one": Bug(
         "tile_walk.cuh",
-        "a[slot] = scene.conics[3 * at], b[slot] = scene.conics[3 * at + 1],",
-        "const float2 both = *reinterpret_cast<const float2*>(scene.conics + 3 * at);\n"
-        "        a[slot] = both.x, b[slot] = both.y,",
+        "place[slot] = {x, y, conic[0], conic[1]};",
+        "const float2 both = *reinterpret_cast<const float2*>(conic);\n        place[slot] = {x, y, both.x, both.y};",
         "rasterize_jvp",
         "rasterize_jvp",
         jvp,

@@ -208,3 +208,16 @@ def test_without_a_compiler_one_warning_and_the_torch_backend(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_on_windows_the_compilers_that_will_do_are_named(monkeypatch):
+    for variable in ("DIFF3R_CXX", "CXX"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(build_cpu.shutil, "which", lambda name: None)
+    monkeypatch.setattr(build_cpu.sys, "platform", "win32")
+    with pytest.raises(cache.BuildError, match=r"Visual C\+\+.*MinGW's g\+\+, or Linux under WSL"):
+        build_cpu.compiler()
+    monkeypatch.setattr(build_cpu.sys, "platform", "linux")
+    with pytest.raises(cache.BuildError) as caught:
+        build_cpu.compiler()
+    assert "WSL" not in str(caught.value)
