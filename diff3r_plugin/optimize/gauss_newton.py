@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diff3r_plugin.config import TTOConfig
@@ -13,7 +13,7 @@ from diff3r_plugin.linalg import pcg
 from diff3r_plugin.linalg.recycled import added, kept
 from diff3r_plugin.linalg.vector_updates import updates_for
 from diff3r_plugin.objective import LinearizedObjective, Objective
-from diff3r_plugin.optimize.minimize import LinearSolves, SolverState
+from diff3r_plugin.optimize.minimize import LinearSolves, SolverState, unfinished
 from diff3r_plugin.ranges import require_pcg, require_positive, require_share, require_whole
 
 SMALLEST_DAMPING, LARGEST_DAMPING = 1e-8, 1e8
@@ -120,7 +120,7 @@ class GaussNewton:
         damping = torch.where(accepted, shrunk, torch.where(active, state.damping * state.growth, state.damping))
         growth = torch.where(accepted, 2.0, torch.where(active, 2 * state.growth, state.growth))
 
-        successes = int(accepted.sum())
+        successes, activity = _counted(accepted, there, state.done_at)
         if successes == len(accepted):
             linearized = there
         elif successes == 0:
@@ -142,4 +142,20 @@ class GaussNewton:
             ),
             gram=gram,
             gram_age=age + 1,
+            done_at=state.done_at,
+            activity=activity if linearized is there else None,
         )
+
+
+def _counted(
+    accepted: Bool[Tensor, " B"], there: LinearizedObjective, done_at: Float[Tensor, " B"] | None
+) -> tuple[int, tuple[Bool[Tensor, " B"], bool] | None]:
+    """How many scenes go there; and which are not done then, where a GPU is waited for: one transfer for both.
+
+    A step that lowers the energy nowhere is rare, and costs the gradient there.
+    """
+    if done_at is None or not accepted.is_cuda:
+        return int(accepted.sum()), None
+    active = unfinished(there, done_at)
+    successes, going = torch.stack([accepted, active]).sum(1).tolist()
+    return successes, (active, going > 0)

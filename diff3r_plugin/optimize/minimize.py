@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -45,6 +45,9 @@ class SolverState:
         accepted_steps: Steps that lowered the energy, ``[B]``.
         solves: What its linear systems took.
         gram: The Gram matrices that it made last, near the iterate; None when it made none.
+        done_at: Norm of the gradient at which a scene is done, ``[B]``; None where the loop alone looks at it.
+        activity: Scenes that are not done yet, ``[B]``, and whether there are any, where the step had to wait for a GPU
+            anyway; None where the loop has to ask.
     """
 
     linearized: LinearizedObjective
@@ -53,6 +56,8 @@ class SolverState:
     accepted_steps: Int[Tensor, " B"]
     solves: LinearSolves
     gram: ThetaGram | None = None
+    done_at: Float[Tensor, " B"] | None = None
+    activity: tuple[Bool[Tensor, " B"], bool] | None = None
 
 
 State = TypeVar("State", bound=SolverState)
@@ -105,6 +110,11 @@ class InnerSolution:
     gram: ThetaGram | None = field(repr=False, default=None)
 
 
+def unfinished(linearized: LinearizedObjective, done_at: Float[Tensor, " B"]) -> Bool[Tensor, " B"]:
+    """Scenes whose gradient has a norm above this, ``[B]``; not those where it is NaN."""
+    return linearized.gradient.detach().norm(dim=-1) > done_at
+
+
 def minimize(
     solver: InnerSolver[State],
     objective: Objective,
@@ -133,12 +143,14 @@ def minimize(
         state = solver.start(objective.linearize(theta0))
     first_norm = state.linearized.gradient.detach().norm(dim=-1)
     rounding = torch.finfo(first_norm.dtype).eps * objective.scale
+    done_at = torch.maximum(solver.stationarity_tolerance * first_norm, rounding)
+    if differentiable_steps == 0:  # otherwise a step's gradient is made where the next one wants its graph
+        state = replace(state, done_at=done_at)
     energies = [state.best_energy.detach()]
     for step in range(steps):
-        norm = state.linearized.gradient.detach().norm(dim=-1)
-        active = (norm > solver.stationarity_tolerance * first_norm) & (norm > rounding)  # false of NaN, too
+        active, any_active = state.activity or (unfinished(state.linearized, done_at), None)
         # A stationary start is rare, and nothing would move: not worth to make the host wait for a GPU.
-        if (step > 0 or not active.is_cuda) and not active.any():
+        if (step > 0 or not active.is_cuda) and not (active.any() if any_active is None else any_active):
             break
         with torch.set_grad_enabled(graph_at(step)):
             before, state = state, solver.step(objective, state, active)

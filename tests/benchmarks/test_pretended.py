@@ -125,6 +125,22 @@ def test_the_layer_on_the_second_device_finds_what_the_cpu_finds(devices, groups
         assert float((ours.cpu().double() - theirs).norm() / theirs.norm()) < limit
 
 
+@pytest.mark.parametrize(
+    ("weight", "damping", "tolerance", "accepted", "products"),
+    [(0.1, 1.0, 0.1, 2, 8), (1e-4, 0.01, 0.3, 3, 24)],
+    ids=["ends early", "with steps that are not taken"],
+)
+def test_a_solver_takes_the_steps_and_ends_where_it_does_on_the_cpu(
+    devices, weight, damping, tolerance, accepted, products
+):
+    """On a GPU it learns in one transfer whether a step is taken and whether anything is left to do after it."""
+    room, views = predicted_room(8)
+    config = TTOConfig(inner_steps=6, damping=damping, stationarity_tolerance=tolerance, stationarity_warning=None)
+    for device in ("cuda:1", "cpu"):
+        _, info = TTOLayer(config)(room.to(device), views.to(device), weight)
+        assert info.accepted_steps.tolist() == [accepted] and info.pcg_iterations.tolist() == [products], device
+
+
 @pytest.mark.slow
 def test_launches_and_waits_are_those_of_the_committed_table():
     """More or less than these: look at ``python -m benchmarks.launches``, and commit its ``--json``."""
