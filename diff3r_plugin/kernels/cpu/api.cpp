@@ -1,34 +1,14 @@
 // The C interface: allocates what a call needs, calls the kernels, turns exceptions into statuses.
-#include "api.h"
-
-#include <cstdio>
-#include <exception>
 #include <memory>
 
 #include "chart_packs.h"
+#include "export.h"
 #include "math/constants.h"
 #include "math/gram_diagonal.h"
 #include "state.h"
 
 namespace diff3r {
 namespace {
-
-thread_local char failure[256] = "";
-
-// No exception leaves the library: what it would do in its caller, which is not C++, is not defined.
-template <class Work> int32_t guarded(const Work& work) {
-    try {
-        return work();
-    } catch (const std::bad_alloc&) {
-        return DIFF3R_OUT_OF_MEMORY;
-    } catch (const std::exception& error) {
-        std::snprintf(failure, sizeof failure, "%s", error.what());
-        return DIFF3R_FAILED;
-    } catch (...) {
-        std::snprintf(failure, sizeof failure, "an exception of no known kind");
-        return DIFF3R_FAILED;
-    }
-}
 
 template <class T> int32_t linearize(const Diff3rScene* scene, int threads, T* rendered, Diff3rCounts* counts, void** handle) {
     auto lin = std::make_unique<Linearization<T>>(*scene);
@@ -92,8 +72,6 @@ template <class T> int32_t gram(const Linearization<T>& lin, int threads, const 
     return DIFF3R_OK;
 }
 
-template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
-template <class T> T* out(void* p) { return static_cast<T*>(p); }
 template <class T> Linearization<T>* lin(void* handle) { return static_cast<Linearization<T>*>(handle); }
 
 }  // namespace
@@ -101,59 +79,55 @@ template <class T> Linearization<T>* lin(void* handle) { return static_cast<Line
 
 using namespace diff3r;
 
+DIFF3R_EXPORT(linearize, (const Diff3rScene* scene, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle),
+              return linearize<T>(scene, threads, out<T>(rendered), counts, handle);)
+
+DIFF3R_EXPORT(jvp, (void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent),
+              return jvp(*lin<T>(handle), threads, GivenTangent<T>{VectorView<T>(*tangent)}, out<T>(image_tangent));)
+
+DIFF3R_EXPORT(vjp, (void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent),
+              return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), GivenCotangent<T>{VectorView<T>(*cotangent)});)
+
+DIFF3R_EXPORT(gauss_newton,
+              (void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights, const Diff3rVector* cotangent),
+              const GivenTangent<T> given{VectorView<T>(*tangent)};
+              const GivenCotangent<T> wanted{VectorView<T>(*cotangent)};
+              return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted);)
+
+DIFF3R_EXPORT(gram, (void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest),
+              return gram(*lin<T>(handle), threads, in<T>(pixel_weights), out<T>(core), out<T>(rest));)
+
+DIFF3R_EXPORT(chart_jvp,
+              (void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent, const void* world_to_camera, void* image_tangent),
+              const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};
+              return jvp(*lin<T>(handle), threads, given, out<T>(image_tangent));)
+
+DIFF3R_EXPORT(chart_vjp,
+              (void* handle, int32_t threads, const Diff3rChart* chart, const void* image_cotangent, const void* diagonal,
+               const void* center, void* gradient, void* world_to_camera),
+              const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), in<T>(diagonal), in<T>(chart->theta),
+                                             in<T>(center)};
+              return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), wanted);)
+
+DIFF3R_EXPORT(chart_gauss_newton,
+              (void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent, const void* pixel_weights, const void* diagonal,
+               void* product, const void* world_to_camera, void* world_to_camera_out),
+              const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};
+              const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent),
+                                             nullptr};
+              return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted);)
+
+DIFF3R_EXPORT(chart_gram_diagonal, (void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights, void* diagonal),
+              return gram_diagonal(*lin<T>(handle), threads, chart, in<T>(pixel_weights), out<T>(diagonal));)
+
+DIFF3R_EXPORT(chart_decode, (const Diff3rInputs* reference, int32_t threads, const Diff3rChart* chart, const Diff3rVector* scene),
+              const Diff3rScene all{*reference, 0};
+              chart_decode(Scene<T>(all), Chart<T>(*chart), VectorView<T>(*scene), threads);
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(free, (void* handle), delete lin<T>(handle); return DIFF3R_OK;)
+
 extern "C" {
-
-#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                                          \
-    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene* scene, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle) {                   \
-        return guarded([&] { return linearize<T>(scene, threads, static_cast<T*>(rendered), counts, handle); });                                          \
-    }                                                                                                                                                     \
-    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent) {                                        \
-        return guarded([&] { return jvp(*lin<T>(handle), threads, GivenTangent<T>{VectorView<T>(*tangent)}, out<T>(image_tangent)); });                   \
-    }                                                                                                                                                     \
-    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent) {                              \
-        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), GivenCotangent<T>{VectorView<T>(*cotangent)}); });              \
-    }                                                                                                                                                     \
-    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,                           \
-                                         const Diff3rVector* cotangent) {                                                                                 \
-        const GivenTangent<T> given{VectorView<T>(*tangent)};                                                                                             \
-        const GivenCotangent<T> wanted{VectorView<T>(*cotangent)};                                                                                        \
-        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                                      \
-    }                                                                                                                                                     \
-    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest) {                                      \
-        return guarded([&] { return gram(*lin<T>(handle), threads, in<T>(pixel_weights), out<T>(core), out<T>(rest)); });                                 \
-    }                                                                                                                                                     \
-    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                                       \
-                                      const void* world_to_camera, void* image_tangent) {                                                                 \
-        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                            \
-        return guarded([&] { return jvp(*lin<T>(handle), threads, given, out<T>(image_tangent)); });                                                      \
-    }                                                                                                                                                     \
-    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* image_cotangent,                               \
-                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera) {                                  \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(gradient), out<T>(world_to_camera), in<T>(diagonal), in<T>(chart->theta), in<T>(center)}; \
-        return guarded([&] { return vjp(*lin<T>(handle), threads, in<T>(image_cotangent), wanted); });                                                    \
-    }                                                                                                                                                     \
-    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* tangent,                              \
-                                               const void* pixel_weights, const void* diagonal, void* product,                                            \
-                                               const void* world_to_camera, void* world_to_camera_out) {                                                  \
-        const ChartTangent<T> given{Chart<T>(*chart), in<T>(tangent), in<T>(world_to_camera)};                                                            \
-        const ChartCotangent<T> wanted{Chart<T>(*chart), out<T>(product), out<T>(world_to_camera_out), in<T>(diagonal), in<T>(tangent), nullptr};         \
-        return guarded([&] { return gauss_newton(*lin<T>(handle), threads, given, in<T>(pixel_weights), wanted); });                                      \
-    }                                                                                                                                                     \
-    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart* chart, const void* pixel_weights,                       \
-                                                void* diagonal) {                                                                                         \
-        return guarded([&] { return gram_diagonal(*lin<T>(handle), threads, chart, in<T>(pixel_weights), out<T>(diagonal)); });                           \
-    }                                                                                                                                                     \
-    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart* chart, const Diff3rVector* scene) {           \
-        const Diff3rScene all{*reference, 0};                                                                                                             \
-        return guarded([&] {                                                                                                                              \
-            chart_decode(Scene<T>(all), Chart<T>(*chart), VectorView<T>(*scene), threads);                                                                \
-            return int32_t(DIFF3R_OK);                                                                                                                    \
-        });                                                                                                                                               \
-    }                                                                                                                                                     \
-    void diff3r_free_##SUFFIX(void* handle) { delete lin<T>(handle); }
-
-DIFF3R_DEFINE(f32, float)
-DIFF3R_DEFINE(f64, double)
 
 int32_t diff3r_constants(double* out, int32_t capacity) {
     const double values[] = {ALPHA_CAP, ALPHA_SKIP, TRANSMITTANCE_STOP, FRUSTUM_MARGIN, COLOR_OFFSET};

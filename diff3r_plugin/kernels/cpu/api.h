@@ -35,53 +35,49 @@ struct Diff3rSystems {
     int64_t systems, unknowns;
 };
 
-#define DIFF3R_DECLARE(SUFFIX)                                                                                                     \
-    /* Projects, sorts and renders the image [B, V, 3, H, W]; handle may be null when nothing is to be kept. */                    \
-    int32_t diff3r_linearize_##SUFFIX(const Diff3rScene*, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle);   \
-    int32_t diff3r_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent);                  \
-    int32_t diff3r_vjp_##SUFFIX(void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent);        \
-    /* Jt W J v with pixel_weights [B, V, H, W]. */                                                                                \
-    int32_t diff3r_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights,    \
-                                         const Diff3rVector* cotangent);                                                           \
-    /* core [B, N, 13, 13], rest [B, N, 3, bases - 1]. */                                                                          \
-    int32_t diff3r_gram_##SUFFIX(void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest);                \
-    /* The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null. */                                \
-    int32_t diff3r_chart_jvp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,                      \
-                                      const void* world_to_camera, void* image_tangent);                                           \
-    /* Jt u + diagonal (θ - center); diagonal and center may be null together. */                                                  \
-    int32_t diff3r_chart_vjp_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* image_cotangent,              \
-                                      const void* diagonal, const void* center, void* gradient, void* world_to_camera);            \
-    /* Jt W J v + diagonal v. The second world_to_camera is the cotangent's. */                                                    \
-    int32_t diff3r_chart_gauss_newton_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* tangent,             \
-                                               const void* pixel_weights, const void* diagonal, void* product,                     \
-                                               const void* world_to_camera, void* world_to_camera_out);                            \
-    /* The diagonal of Jt W J by θ. */                                                                                             \
-    int32_t diff3r_chart_gram_diagonal_##SUFFIX(void* handle, int32_t threads, const Diff3rChart*, const void* pixel_weights,      \
-                                                void* diagonal);                                                                   \
-    /* The Gaussians at chart->theta, from those of `reference`. */                                                                \
-    int32_t diff3r_chart_decode_##SUFFIX(const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*); \
-    void diff3r_free_##SUFFIX(void* handle);                                                                                       \
-    /* r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P]. */                                                \
-    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal,        \
-                                 const void* Ap, const void* r, void* r_new, double* sums);                                        \
-    /* Adds z·r and r·r to sums [B, 2], with z = r times inverse_diagonal (null: one). */                                          \
-    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r,            \
-                                 double* sums);                                                                                    \
-    /* x = x + alpha p, in place. */                                                                                               \
-    int32_t diff3r_step_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* p, void* x);                \
-    /* The same, then p = z + beta p with beta [B], both in place. */                                                              \
-    int32_t diff3r_follow_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* alpha, const void* beta,                     \
-                                const void* inverse_diagonal, const void* r, void* x, void* p);                                    \
-    /* r_new = r for the systems whose byte of good [B] is zero. */                                                                \
-    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* r, void* r_new);       \
-    /* inverse = 1 / (a + b), and 1 where a + b is not positive. */                                                               \
-    int32_t diff3r_inverse_sum_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, void* inverse);       \
-    /* Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2]. */                          \
-    int32_t diff3r_products_##SUFFIX(const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights,     \
-                                     double* sums);
-DIFF3R_DECLARE(f32)
-DIFF3R_DECLARE(f64)
-#undef DIFF3R_DECLARE
+// Declares a function of a status for both types; `export.h` defines it. `kernels/loading/c_header.py` reads these lines, so
+// that no other place says what a function takes.
+#define DIFF3R_FUNCTION(NAME, PARAMETERS)   \
+    int32_t diff3r_##NAME##_f32 PARAMETERS; \
+    int32_t diff3r_##NAME##_f64 PARAMETERS;
+
+// Projects, sorts and renders the image [B, V, 3, H, W]; handle may be null when nothing is to be kept.
+DIFF3R_FUNCTION(linearize, (const Diff3rScene*, int32_t threads, void* rendered, Diff3rCounts* counts, void** handle))
+DIFF3R_FUNCTION(jvp, (void* handle, int32_t threads, const Diff3rVector* tangent, void* image_tangent))
+DIFF3R_FUNCTION(vjp, (void* handle, int32_t threads, const void* image_cotangent, const Diff3rVector* cotangent))
+// Jt W J v with pixel_weights [B, V, H, W].
+DIFF3R_FUNCTION(gauss_newton, (void* handle, int32_t threads, const Diff3rVector* tangent, const void* pixel_weights, const Diff3rVector* cotangent))
+// core [B, N, 13, 13], rest [B, N, 3, bases - 1].
+DIFF3R_FUNCTION(gram, (void* handle, int32_t threads, const void* pixel_weights, void* core, void* rest))
+// The same in terms of θ, for a linearization at chart->theta; world_to_camera may be null.
+DIFF3R_FUNCTION(chart_jvp, (void* handle, int32_t threads, const Diff3rChart*, const void* tangent, const void* world_to_camera, void* image_tangent))
+// Jt u + diagonal (θ - center); diagonal and center may be null together.
+DIFF3R_FUNCTION(chart_vjp, (void* handle, int32_t threads, const Diff3rChart*, const void* image_cotangent, const void* diagonal,
+                            const void* center, void* gradient, void* world_to_camera))
+// Jt W J v + diagonal v. The second world_to_camera is the cotangent's.
+DIFF3R_FUNCTION(chart_gauss_newton, (void* handle, int32_t threads, const Diff3rChart*, const void* tangent, const void* pixel_weights,
+                                     const void* diagonal, void* product, const void* world_to_camera, void* world_to_camera_out))
+// The diagonal of Jt W J by θ.
+DIFF3R_FUNCTION(chart_gram_diagonal, (void* handle, int32_t threads, const Diff3rChart*, const void* pixel_weights, void* diagonal))
+// The Gaussians at chart->theta, from those of `reference`.
+DIFF3R_FUNCTION(chart_decode, (const Diff3rInputs* reference, int32_t threads, const Diff3rChart*, const Diff3rVector*))
+DIFF3R_FUNCTION(free, (void* handle))
+// r_new = r - alpha Ap with alpha [B]; then as measure. All vectors [B, P].
+DIFF3R_FUNCTION(advance, (const Diff3rSystems*, int32_t threads, const void* alpha, const void* inverse_diagonal, const void* Ap, const void* r,
+                          void* r_new, double* sums))
+// Adds z·r and r·r to sums [B, 2], with z = r times inverse_diagonal (null: one).
+DIFF3R_FUNCTION(measure, (const Diff3rSystems*, int32_t threads, const void* inverse_diagonal, const void* r, double* sums))
+// x = x + alpha p, in place.
+DIFF3R_FUNCTION(step, (const Diff3rSystems*, int32_t threads, const void* alpha, const void* p, void* x))
+// The same, then p = z + beta p with beta [B], both in place.
+DIFF3R_FUNCTION(follow, (const Diff3rSystems*, int32_t threads, const void* alpha, const void* beta, const void* inverse_diagonal, const void* r,
+                         void* x, void* p))
+// r_new = r for the systems whose byte of good [B] is zero.
+DIFF3R_FUNCTION(restore, (const Diff3rSystems*, int32_t threads, const uint8_t* good, const void* r, void* r_new))
+// inverse = 1 / (a + b), and 1 where a + b is not positive.
+DIFF3R_FUNCTION(inverse_sum, (const Diff3rSystems*, int32_t threads, const void* a, const void* b, void* inverse))
+// Adds a·b (weights null) or the weighted squares of a - b to the first or second of sums [B, 2].
+DIFF3R_FUNCTION(products, (const Diff3rSystems*, int32_t threads, const void* a, const void* b, const void* weights, double* sums))
 
 // The constants of constants.h, in the order they stand there, and the number of float lanes.
 int32_t diff3r_constants(double* out, int32_t capacity);

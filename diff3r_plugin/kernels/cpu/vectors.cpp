@@ -2,7 +2,7 @@
 // over parts of fixed length, added up in order, so they do not depend on the number of threads.
 #include <vector>
 
-#include "api.h"
+#include "export.h"
 #include "pack.h"
 #include "parallel.h"
 
@@ -165,48 +165,40 @@ template <class T> void inverse_sum(const Diff3rSystems& s, int threads, const T
     });
 }
 
-template <class T> const T* in(const void* p) { return static_cast<const T*>(p); }
-template <class T> T* out(void* p) { return static_cast<T*>(p); }
-
 }  // namespace
 }  // namespace diff3r
 
 using namespace diff3r;
 
-extern "C" {
-#define DIFF3R_DEFINE(SUFFIX, T)                                                                                                  \
-    int32_t diff3r_advance_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* inverse,             \
-                                    const void* Ap, const void* r, void* r_new, double* sums) {                                  \
-        advance(*s, threads, in<T>(alpha), in<T>(inverse), in<T>(Ap), in<T>(r), out<T>(r_new), sums);                            \
-        return DIFF3R_OK;                                                                                                        \
-    }                                                                                                                            \
-    int32_t diff3r_measure_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* inverse, const void* r, double* sums) { \
-        measure(*s, threads, in<T>(inverse), in<T>(r), sums);                                                                    \
-        return DIFF3R_OK;                                                                                                        \
-    }                                                                                                                            \
-    int32_t diff3r_step_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* p, void* x) {           \
-        step(*s, threads, in<T>(alpha), in<T>(p), out<T>(x));                                                                    \
-        return DIFF3R_OK;                                                                                                        \
-    }                                                                                                                            \
-    int32_t diff3r_follow_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* alpha, const void* beta,                 \
-                                   const void* inverse, const void* r, void* x, void* p) {                                       \
-        follow(*s, threads, in<T>(alpha), in<T>(beta), in<T>(inverse), in<T>(r), out<T>(x), out<T>(p));                          \
-        return DIFF3R_OK;                                                                                                        \
-    }                                                                                                                            \
-    int32_t diff3r_restore_##SUFFIX(const Diff3rSystems* s, int32_t threads, const uint8_t* good, const void* r, void* r_new) {  \
-        restore(*s, threads, good, in<T>(r), out<T>(r_new));                                                                     \
-        return DIFF3R_OK;                                                                                                        \
-    }                                                                                                                            \
-    int32_t diff3r_inverse_sum_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* a, const void* b, void* inverse) {   \
-        inverse_sum(*s, threads, in<T>(a), in<T>(b), out<T>(inverse));                                                            \
-        return DIFF3R_OK;                                                                                                         \
-    }                                                                                                                             \
-    int32_t diff3r_products_##SUFFIX(const Diff3rSystems* s, int32_t threads, const void* a, const void* b, const void* weights,  \
-                                     double* sums) {                                                                              \
-        products(*s, threads, in<T>(a), in<T>(b), in<T>(weights), sums);                                                          \
-        return DIFF3R_OK;                                                                                                         \
-    }
-DIFF3R_DEFINE(f32, float)
-DIFF3R_DEFINE(f64, double)
-#undef DIFF3R_DEFINE
-}
+DIFF3R_EXPORT(advance,
+              (const Diff3rSystems* s, int32_t threads, const void* alpha, const void* inverse, const void* Ap, const void* r, void* r_new,
+               double* sums),
+              advance(*s, threads, in<T>(alpha), in<T>(inverse), in<T>(Ap), in<T>(r), out<T>(r_new), sums);
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(measure, (const Diff3rSystems* s, int32_t threads, const void* inverse, const void* r, double* sums),
+              measure(*s, threads, in<T>(inverse), in<T>(r), sums);
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(step, (const Diff3rSystems* s, int32_t threads, const void* alpha, const void* p, void* x),
+              step(*s, threads, in<T>(alpha), in<T>(p), out<T>(x));
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(follow,
+              (const Diff3rSystems* s, int32_t threads, const void* alpha, const void* beta, const void* inverse, const void* r, void* x,
+               void* p),
+              follow(*s, threads, in<T>(alpha), in<T>(beta), in<T>(inverse), in<T>(r), out<T>(x), out<T>(p));
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(restore, (const Diff3rSystems* s, int32_t threads, const uint8_t* good, const void* r, void* r_new),
+              restore(*s, threads, good, in<T>(r), out<T>(r_new));
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(inverse_sum, (const Diff3rSystems* s, int32_t threads, const void* a, const void* b, void* inverse),
+              inverse_sum(*s, threads, in<T>(a), in<T>(b), out<T>(inverse));
+              return DIFF3R_OK;)
+
+DIFF3R_EXPORT(products,
+              (const Diff3rSystems* s, int32_t threads, const void* a, const void* b, const void* weights, double* sums),
+              products(*s, threads, in<T>(a), in<T>(b), in<T>(weights), sums);
+              return DIFF3R_OK;)

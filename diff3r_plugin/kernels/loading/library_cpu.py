@@ -7,14 +7,19 @@ import functools
 import math
 import warnings
 import weakref
-from ctypes import POINTER, Structure, c_char, c_char_p, c_double, c_int32, c_int64, c_void_p
-from typing import Any
+from ctypes import Structure, c_char, c_double, c_int64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from diff3r_plugin import memory
 from diff3r_plugin.kernels.loading.build_cpu import BuildError, library_path
+from diff3r_plugin.kernels.loading.c_header import functions_of_types, plain_functions
 from diff3r_plugin.kernels.loading.structures import Chart, Inputs, Vector
+
+HEADER = Path(__file__).resolve().parents[1] / "cpu" / "api.h"
+"""Declares every kernel."""
 
 OK, OUT_OF_MEMORY, TOO_MANY_INTERSECTIONS, FAILED = 0, 1, 2, 3
 """Statuses that every kernel returns (``api.h``)."""
@@ -52,38 +57,29 @@ class Counts(Structure):
     _fields_ = tuple((name, c_int64) for name in ("visible", "degenerate", "intersections", "bytes", "registers"))
 
 
+STRUCTURES: dict[str, type[Structure]] = {
+    "Diff3rScene": Scene,
+    "Diff3rSystems": Systems,
+    "Diff3rCounts": Counts,
+    "Diff3rInputs": Inputs,
+    "Diff3rVector": Vector,
+    "Diff3rChart": Chart,
+}
+"""By their names in C."""
+
+
 class Kernels:
-    """The kernels of one floating-point type."""
+    """The kernels of one floating-point type, each as an attribute by its name in ``api.h``."""
 
-    def __init__(self, library: ctypes.CDLL, suffix: str) -> None:
-        def function(name: str, *arguments: type, result: type | None = c_int32) -> Any:
-            f = getattr(library, f"diff3r_{name}_{suffix}")
-            f.argtypes, f.restype = arguments, result
-            if result is c_int32:
-                f.errcheck = functools.partial(_refuse_failure, library)
-            return f
+    def __init__(self, library: ctypes.CDLL, header: str, suffix: str) -> None:
+        for name, signature in functions_of_types(header, STRUCTURES).items():
+            function = signature.of(getattr(library, f"diff3r_{name}_{suffix}"))
+            function.errcheck = functools.partial(_refuse_failure, library)
+            setattr(self, name, function)
 
-        vector = POINTER(Vector)
-        self.linearize = function("linearize", POINTER(Scene), c_int32, c_void_p, POINTER(Counts), POINTER(c_void_p))
-        self.jvp = function("jvp", c_void_p, c_int32, vector, c_void_p)
-        self.vjp = function("vjp", c_void_p, c_int32, c_void_p, vector)
-        self.gauss_newton = function("gauss_newton", c_void_p, c_int32, vector, c_void_p, vector)
-        self.gram = function("gram", c_void_p, c_int32, c_void_p, c_void_p, c_void_p)
-        chart = POINTER(Chart)
-        self.chart_decode = function("chart_decode", POINTER(Inputs), c_int32, chart, vector)
-        self.chart_jvp = function("chart_jvp", c_void_p, c_int32, chart, *[c_void_p] * 3)
-        self.chart_vjp = function("chart_vjp", c_void_p, c_int32, chart, *[c_void_p] * 5)
-        self.chart_gauss_newton = function("chart_gauss_newton", c_void_p, c_int32, chart, *[c_void_p] * 6)
-        self.chart_gram_diagonal = function("chart_gram_diagonal", c_void_p, c_int32, chart, *[c_void_p] * 2)
-        systems = POINTER(Systems)
-        self.advance = function("advance", systems, c_int32, *[c_void_p] * 6)
-        self.measure = function("measure", systems, c_int32, *[c_void_p] * 3)
-        self.step = function("step", systems, c_int32, *[c_void_p] * 3)
-        self.follow = function("follow", systems, c_int32, *[c_void_p] * 6)
-        self.restore = function("restore", systems, c_int32, *[c_void_p] * 3)
-        self.inverse_sum = function("inverse_sum", systems, c_int32, *[c_void_p] * 3)
-        self.products = function("products", systems, c_int32, *[c_void_p] * 4)
-        self.free = function("free", c_void_p, result=None)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 def _refuse_failure(library: ctypes.CDLL, status: int, function: Any, arguments: Any) -> int:
@@ -98,22 +94,21 @@ class Library:
 
     def __init__(self, path: str) -> None:
         library = ctypes.CDLL(path)
-        library.diff3r_failure.restype = c_char_p
-        library.diff3r_keep_at_most.argtypes, library.diff3r_keep_at_most.restype = (c_int64,), None
-        library.diff3r_free_waiting.argtypes, library.diff3r_free_waiting.restype = (), c_int64
+        header = HEADER.read_text(encoding="utf-8")
+        for name, signature in plain_functions(header, STRUCTURES).items():
+            signature.of(getattr(library, f"diff3r_{name}"))
         library.diff3r_keep_at_most(min(MOST_KEPT, memory.limit_bytes() // 4))
         self.free_waiting = library.diff3r_free_waiting
         self.path = path
-        self.by_dtype = {torch.float32: Kernels(library, "f32"), torch.float64: Kernels(library, "f64")}
-        library.diff3r_constants.argtypes = (POINTER(c_double), c_int32)
-        library.diff3r_constants.restype = c_int32
+        self.by_dtype = {
+            torch.float32: Kernels(library, header, "f32"),
+            torch.float64: Kernels(library, header, "f64"),
+        }
         values = (c_double * len(CONSTANT_NAMES))()
         count = library.diff3r_constants(values, len(values))
         self.constants = dict(zip(CONSTANT_NAMES, list(values)[:count], strict=True))
         self.float_lanes = int(library.diff3r_float_lanes())
         self._acquire, self._release = library.diff3r_acquire, library.diff3r_release
-        self._acquire.argtypes, self._acquire.restype = (c_int64,), c_void_p
-        self._release.argtypes, self._release.restype = (c_void_p, c_int64), None
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """An uninitialized tensor; a large one is memory that the kernels have used before.
