@@ -46,6 +46,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "scalars": ("diff3r.head_lr_multiplier=0", "diff3r.backward_mode=implicit"),
     "cross_view": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.head_cross_view=true"),
+    "cross_view_held": (
+        HEAD_RATE,
+        "diff3r.backward_mode=implicit",
+        "diff3r.head_cross_view=true",
+        "diff3r.unrefined_loss=1.0",
+    ),
+    "head_only": (
+        "optimizer.lr=1e-6",
+        "diff3r.head_lr_multiplier=2000",
+        "diff3r.backward_mode=implicit",
+        "diff3r.head_cross_view=true",
+    ),
     "searched": (HEAD_RATE, "diff3r.backward_mode=implicit", "diff3r.base_search_every=50"),
 }
 """Fine-tunings by name: the plugin's words on the command line."""

@@ -20,6 +20,8 @@ TITLES = {
     "stepwise_lightly_held": "Diff3R, discrete adjoint, unrefined scene held at 0.3",
     "scalars": "Diff3R, weights not learned",
     "cross_view": "Diff3R, head sees the other views",
+    "cross_view_held": "Diff3R, head sees the other views, unrefined scene held",
+    "head_only": "Diff3R, head alone, host as it is",
     "searched": "Diff3R, group bases searched",
     "corrupted_plain": "plain fine-tuning",
     "corrupted_off": "Diff3R, w off",

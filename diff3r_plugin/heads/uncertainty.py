@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps
+from diff3r_plugin.heads.cross_view import CHANNELS, cross_view_maps, depth_disagreement
 from diff3r_plugin.heads.inputs import joined, require_channels, resized
 from diff3r_plugin.heads.view_changes import ViewChanges
 from diff3r_plugin.heads.weight_head import WeightHead, starting_at_zero
@@ -34,7 +34,7 @@ class UncertaintyHead(WeightHead):
         feature_channels: Channels of the tapped feature map; 0 for none.
         gaussians_per_pixel: How many Gaussians a pixel has.
         hidden: Channels of the hidden layers.
-        cross_view: Also see where the other views' predictions cover a view, and which color they give it.
+        cross_view: Also see where the other views' predictions cover a view, and which color and depth they give it.
         initial_weights: Starting weight per group; missing groups take that of their record in `groups.GROUPS`.
 
     Raises:
@@ -60,7 +60,7 @@ class UncertaintyHead(WeightHead):
         super().__init__(groups, initial_weights)
         self.cross_view = cross_view
         self.feature_channels, self.gaussians_per_pixel = feature_channels, gaussians_per_pixel
-        inputs = feature_channels + 6 + 3 * gaussians_per_pixel + (CHANNELS if cross_view else 0)
+        inputs = feature_channels + 6 + 3 * gaussians_per_pixel + (CHANNELS + 1 if cross_view else 0)
         self.layers = nn.Sequential(
             nn.Conv2d(inputs, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
@@ -135,7 +135,7 @@ class UncertaintyHead(WeightHead):
             as_map(log_depth - log_depth.mean(1, keepdim=True)),
         ]
         if self.cross_view:
-            maps.append(4 * cross_view_maps(scene, views, backend))
+            maps += [4 * cross_view_maps(scene, views, backend), 4 * depth_disagreement(scene, views, backend)]
         if features is not None:
             maps.append(resized(features, (H, W), self.log_base))
         return joined(maps, 2, self.log_base)
