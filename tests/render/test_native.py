@@ -1,5 +1,6 @@
 """The native backend against the oracle over random scenes of every kind, and what only it promises."""
 
+import os
 import subprocess
 import sys
 
@@ -217,6 +218,7 @@ print(resident() - start < 20)
 """
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="no block is used again under a sanitizer")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_blocks_of_sizes_that_are_over_are_given_back():
     said = subprocess.run([sys.executable, "-c", BLOCKS], capture_output=True, text=True, timeout=600)
