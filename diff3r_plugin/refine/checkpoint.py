@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import read_npz, write_npz
+from diff3r_plugin.refine.cameras import Cameras
 from diff3r_plugin.refine.settings import RefineError
 from diff3r_plugin.strict_json import strict, write_json
 
@@ -28,16 +31,29 @@ class Checkpoint:
         scene: As the last round left it.
         rounds: What is recorded of each finished round.
         best: The scene after the round of the highest ``validation_psnr``; None where none was validated.
+        cameras: Poses and exposures of the context views by now; None as they were given.
+        best_cameras: Those that belong to ``best``.
     """
 
     scene: Gaussians
     rounds: list[dict[str, Any]]
     best: Gaussians | None = None
+    cameras: Cameras | None = None
+    best_cameras: Cameras | None = None
 
     @property
     def result(self) -> Gaussians:
         """The scene to return if it ended here: the best one by validation, once that is settled the settled one."""
-        return self.scene if self.best is None or self.rounds[-1]["settling"] else self.best
+        return self.scene if self._last_counts else self.best  # type: ignore[return-value]
+
+    @property
+    def result_cameras(self) -> Cameras | None:
+        """Poses and exposures that belong to :attr:`result`."""
+        return self.cameras if self._last_counts else self.best_cameras
+
+    @property
+    def _last_counts(self) -> bool:
+        return self.best is None or self.rounds[-1]["settling"]
 
     @property
     def best_round(self) -> int | None:
@@ -74,7 +90,8 @@ class Checkpoints:
             names.append(_best_name(best))
             if not (self.folder / names[-1]).is_file():
                 write_npz(self.folder / names[-1], checkpoint.best)
-        write_json(self.record, {"identity": self.identity, "scene": name, "rounds": checkpoint.rounds})
+        cameras = {"cameras": _numbers(checkpoint.cameras), "best_cameras": _numbers(checkpoint.best_cameras)}
+        write_json(self.record, {"identity": self.identity, "scene": name, "rounds": checkpoint.rounds, **cameras})
         for file in self.folder.iterdir():
             if file.name not in names:
                 file.unlink()
@@ -92,6 +109,7 @@ class Checkpoints:
                 raise ValueError("no record of rounds")
             if name != _scene_name(len(rounds)):
                 raise ValueError("no scene of the last round")
+            cameras, best_cameras = _cameras(content["cameras"]), _cameras(content["best_cameras"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefineError(f"{self.record} is damaged; remove {self.folder} to start anew.") from error
         for key in {**self.identity, **identity}:
@@ -101,13 +119,29 @@ class Checkpoints:
                     f"The run in {self.folder.parent} has {key}={there}, this one {here}. Resume with the "
                     "same, or give another --out."
                 )
-        found = Checkpoint(read_npz(self.folder / name), rounds)
+        found = Checkpoint(read_npz(self.folder / name), rounds, None, cameras, best_cameras)
         best = found.best_round
         return found if best is None else replace(found, best=read_npz(self.folder / _best_name(best)))
 
 
 def _validated(entry: Mapping[str, Any]) -> bool:
     return entry["validation_psnr"] is not None
+
+
+def _numbers(cameras: Cameras | None) -> dict[str, Any] | None:
+    """As JSON holds them: a float32 comes back to the last bit."""
+    if cameras is None:
+        return None
+    return {"world_to_camera": cameras.world_to_camera.tolist(), "exposure": cameras.exposure.tolist()}
+
+
+def _cameras(content: Any) -> Cameras | None:
+    if content is None:
+        return None
+    poses, exposure = torch.tensor(content["world_to_camera"]), torch.tensor(content["exposure"])
+    if poses.shape[1:] != (4, 4) or exposure.shape != (len(poses), 6):
+        raise ValueError("no cameras")
+    return Cameras(poses, exposure)
 
 
 def _scene_name(rounds: int) -> str:

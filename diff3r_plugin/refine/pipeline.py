@@ -11,7 +11,11 @@ import torch
 
 from diff3r_plugin import __version__
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.groups.exposure import decode_exposure
 from diff3r_plugin.io import write_npz, write_ply
+from diff3r_plugin.io.conventions import camera_to_world
+from diff3r_plugin.io.posed_images import scaled_intrinsics
+from diff3r_plugin.refine.cameras import Cameras
 from diff3r_plugin.refine.checkpoint import Checkpoint, Checkpoints
 from diff3r_plugin.refine.inputs import Inputs, StoredImages, read_inputs
 from diff3r_plugin.refine.pictures import write_pictures
@@ -90,7 +94,10 @@ def refine(
     finally:
         progress.close()
     refined = state.result
-    after = {kind: score_views(refined, images, inputs, settings) for kind, images in _kinds(inputs).items()}
+    known = {"context": state.result_cameras, "held_out": None}
+    after = {
+        kind: score_views(refined, images, inputs, settings, known[kind]) for kind, images in _kinds(inputs).items()
+    }
     metrics = {
         "version": __version__,
         "torch": torch.__version__,
@@ -116,11 +123,18 @@ def refine(
         "rounds": state.rounds,
         "refine_seconds": sum(entry["seconds"] for entry in state.rounds),
     }
-    write_scene(settings.out, refined, inputs)
-    write_pictures(inputs, refined, settings)
-    write_json(settings.out / "metrics.json", metrics)
+    write_results(settings, inputs, state, metrics)
     progress.end(metrics)
     return RefineResult(refined, metrics)
+
+
+def write_results(settings: RefineSettings, inputs: Inputs, state: Checkpoint, metrics: dict[str, Any]) -> None:
+    """All files of a finished refinement; ``metrics.json`` last."""
+    write_scene(settings.out, state.result, inputs)
+    if state.result_cameras is not None:
+        write_cameras(settings.out / "cameras.json", inputs, state.result_cameras)
+    write_pictures(inputs, state.result, settings, state.result_cameras)
+    write_json(settings.out / "metrics.json", metrics)
 
 
 def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
@@ -130,6 +144,31 @@ def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
         scene = scene.to(torch.float64)
         scene = replace(scene, means=scene.means + torch.tensor(inputs.origin, dtype=torch.float64))
     write_npz(folder / "refined.npz", scene)
+
+
+def write_cameras(path: Path, inputs: Inputs, cameras: Cameras) -> None:
+    """The context views where they were found to stand, as a ``transforms.json`` with the exposure of each.
+
+    Images are named by their files, of the size that was refined on.
+    """
+    exposure, images = decode_exposure(cameras.exposure[None]), inputs.context
+    poses = camera_to_world(cameras.world_to_camera.double(), "opengl")
+    if inputs.origin is not None:
+        poses[:, :3, 3] += torch.tensor(inputs.origin, dtype=torch.float64)
+    frames = []
+    for number, (name, source) in enumerate(zip(images.names, images.sources, strict=True)):
+        matrix = scaled_intrinsics(images.intrinsics[number], images.sizes[number], inputs.size)
+        frames.append(
+            {
+                "file_path": str(source.resolve()) if isinstance(source, Path) else name,
+                "transform_matrix": poses[number].tolist(),
+                **{"fl_x": float(matrix[0, 0]), "fl_y": float(matrix[1, 1])},
+                **{"cx": float(matrix[0, 2]), "cy": float(matrix[1, 2]), "w": inputs.size[1], "h": inputs.size[0]},
+                **{"exposure_gain": exposure.gain[0, number].tolist()},
+                **{"exposure_bias": exposure.bias[0, number].tolist()},
+            }
+        )
+    write_json(path, {"camera_model": "OPENCV", "frames": frames})
 
 
 def _kinds(inputs: Inputs) -> dict[str, Any]:

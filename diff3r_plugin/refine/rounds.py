@@ -10,12 +10,15 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import Outcome
 from diff3r_plugin.memory import unknowns_per_gaussian
 from diff3r_plugin.metrics import psnr
 from diff3r_plugin.proximal import ProximalWeights
+from diff3r_plugin.refine.cameras import Cameras, fitted, shown, unexposed, view_groups
 from diff3r_plugin.refine.checkpoint import Checkpoint
 from diff3r_plugin.refine.growth import bounded, grown, with_scales
 from diff3r_plugin.refine.round import RoundResult, run_round
@@ -23,7 +26,7 @@ from diff3r_plugin.refine.scoring import masked
 from diff3r_plugin.refine.settings import ROUNDS_OF_MANY, RefineError, RoundSettings
 from diff3r_plugin.refine.sources import ViewSource, camera_centers, validation_views
 from diff3r_plugin.refine.split import views_of_round
-from diff3r_plugin.render import render
+from diff3r_plugin.views import Views
 
 RAISE, HOPELESS = 8.0, 1e5
 """Of the damping after a round in which no step lowered the energy; beyond this it begins anew."""
@@ -39,6 +42,8 @@ VALIDATE_EVERY, PATIENCE, GAIN = 4, 48, 0.01
 SETTLING_TURNS, SETTLING_WEIGHT = 3, 4.0
 """Turns through all context views after that, from the best scene, and by how much rounds hold it more firmly."""
 MOST_ROUNDS = 2000
+VIEWS_FROM, CAMERA_STEPS = 10, 1
+"""Rounds from points before poses and exposures move, and the steps that these take before each round."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Schedule:
         settling: How many of them come after validation gains no more; 0 where it does not decide.
         start: Gaussians at the start.
         gaussians: The scene grows to at most so many.
+        views_from: Rounds before poses and exposures move, where they do.
     """
 
     many: bool
@@ -62,6 +68,7 @@ class Schedule:
     settling: int
     start: int
     gaussians: int
+    views_from: int = 0
 
     def gaussians_after(self, rounds: int) -> int:
         """How many Gaussians the scene may have after so many rounds.
@@ -110,6 +117,7 @@ def make_schedule(
         settling=SETTLING_TURNS * turn if validation and settings.rounds is None else 0,
         start=scene.num_gaussians,
         gaussians=max(most, scene.num_gaussians),
+        views_from=VIEWS_FROM if from_points else 0,
     )
 
 
@@ -139,12 +147,12 @@ def run_rounds(
         number, started = len(state.rounds), time.perf_counter()
         settling = has_gained_enough(state.rounds, schedule)
         if settling and state.best is not None and not state.rounds[-1]["settling"]:
-            state = replace(state, scene=state.best)
+            state = replace(state, scene=state.best, cameras=state.best_cameras)
         seen = range(len(source.names)) if settling else schedule.fitted
         order = views_of_round(len(seen), settings.views_per_round, number, settings.seed)
         chosen = [seen[i] for i in order]
         damping = first_damping(settings.tto.damping, state.rounds)
-        views, pixel_weights = source.load(chosen)
+        views, pixel_weights, cameras = views_now(state, chosen, source, schedule, settings)
         scene = state.scene.to(views.device)
         config = replace(settings.layer(schedule.many), damping=damping)
         hold = firmly if settling else weights
@@ -154,7 +162,7 @@ def run_rounds(
         refined = _between_rounds(scene, result, number, source, between, settings) if schedule.many else result.scene
         score = None
         if schedule.validation and not settling and (number + 1) % VALIDATE_EVERY == 0:
-            score = validation_psnr(refined, source, schedule.validation, settings.tto.backend)
+            score, cameras = validation_psnr(refined, source, schedule.validation, settings, cameras)
         entry = {
             "round": number + 1,
             "views": [source.names[i] for i in chosen],
@@ -168,9 +176,9 @@ def run_rounds(
             "settling": settling,
             "seconds": time.perf_counter() - started,
         }
-        state = replace(state, scene=refined, rounds=[*state.rounds, entry])
+        state = replace(state, scene=refined, rounds=[*state.rounds, entry], cameras=cameras)
         if state.best_round == number + 1:
-            state = replace(state, best=refined)
+            state = replace(state, best=refined, best_cameras=cameras)
         after_round(state)
     return state
 
@@ -197,16 +205,57 @@ def has_gained_enough(rounds: Sequence[Mapping[str, Any]], schedule: Schedule) -
     return recent < before + GAIN
 
 
-def validation_psnr(scene: Gaussians, source: ViewSource, numbers: Sequence[int], backend: str) -> float:
-    """Mean PSNR of the validation views, dB, of the pixels that count, one view at a time."""
+def views_now(
+    state: Checkpoint, chosen: Sequence[int], source: ViewSource, schedule: Schedule, settings: RoundSettings
+) -> tuple[Views, Float[Tensor, "1 V H W"] | None, Cameras | None]:
+    """The views of a round, their pixels' weights, and what is known of all cameras; None where they do not move.
+
+    Where they do, each view of the round makes a step before it, with the scene as it is. The images are those that the
+    views would have taken at no exposure of their own.
+    """
+    given, pixel_weights = source.load(chosen)
+    groups = view_groups(settings.tto.groups)
+    if not groups:
+        return given, pixel_weights, None
+    cameras = state.cameras or Cameras.given(source.world_to_camera)
+    if len(state.rounds) >= schedule.views_from:
+        views, exposure = fitted(
+            state.scene.to(given.device),
+            cameras.placed(given, chosen),
+            cameras.exposures(chosen).to(given.device),
+            groups,
+            settings.tto.backend,
+            given=given.world_to_camera,
+            pixel_weights=pixel_weights,
+            weights=settings.all_weights(),
+            steps=CAMERA_STEPS,
+        )
+        cameras = cameras.with_views(chosen, views.world_to_camera, exposure)
+        cameras = cameras.balanced(schedule.fitted, source.world_to_camera)
+    placed = cameras.placed(given, chosen)
+    return unexposed(placed, cameras.exposures(chosen).to(given.device)), pixel_weights, cameras
+
+
+def validation_psnr(
+    scene: Gaussians, source: ViewSource, numbers: Sequence[int], settings: RoundSettings, cameras: Cameras | None
+) -> tuple[float, Cameras | None]:
+    """Mean PSNR of the validation views, dB, of the pixels that count, one view at a time.
+
+    Where poses or exposures move, those of each view are fitted before, with the scene as it is, and returned.
+    """
     scores = []
+    groups, backend = settings.tto.groups, settings.tto.backend
     for number in numbers:
         views, weights = source.load([number])
-        with torch.no_grad():
-            rendered = render(scene, views.replace(images=None, image_size=views.image_size), backend)
+        exposure = scene.means.new_zeros(1, 1, 6)
+        if cameras is not None:
+            placed, exposure = cameras.placed(views, [number]), cameras.exposures([number]).to(views.device)
+            views, exposure = fitted(scene, placed, exposure, groups, backend, pixel_weights=weights)
+            cameras = cameras.with_views([number], views.world_to_camera, exposure)
+        rendered = shown(scene, views, exposure, backend)
         truth, counted = masked(views.given_images, rendered, weights)
         scores.append(float(psnr(truth, rendered).mean()) + 10 * math.log10(counted))
-    return fmean(scores)
+    return fmean(scores), cameras
 
 
 def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:

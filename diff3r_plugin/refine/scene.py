@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
+from diff3r_plugin.groups.exposure import Exposure, decode_exposure
 from diff3r_plugin.refine.checkpoint import Checkpoint
 from diff3r_plugin.refine.rounds import make_schedule, run_rounds
 from diff3r_plugin.refine.settings import RoundSettings
@@ -26,11 +27,15 @@ class SceneResult:
             best one; where both are there, that of the best one.
         rounds: What is recorded of each round: views, energies, steps, Gaussians, validation PSNR, seconds.
         best_round: Number of the best one, from 1; None without validation.
+        world_to_camera: Where the views were found to stand; None where poses do not move.
+        exposure: What their cameras were found to do to colors; None where exposures do not move.
     """
 
     scene: Gaussians
     rounds: list[dict[str, Any]]
     best_round: int | None
+    world_to_camera: Float[Tensor, "1 V 4 4"] | None = None
+    exposure: Exposure | None = None
 
 
 def refine_scene(
@@ -85,4 +90,7 @@ def refine_scene(
             after_round(state.rounds[-1])
 
     state = run_rounds(Checkpoint(gaussians.detach(), []), source, schedule, settings, told)
-    return SceneResult(state.result, state.rounds, state.best_round)
+    groups, cameras = settings.tto.groups, state.result_cameras
+    poses = cameras.world_to_camera[None] if cameras is not None and "poses" in groups else None
+    exposure = decode_exposure(cameras.exposure[None]) if cameras is not None and "exposure" in groups else None
+    return SceneResult(state.result, state.rounds, state.best_round, poses, exposure)

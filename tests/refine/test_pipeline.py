@@ -172,7 +172,6 @@ def test_an_error_message_does_not_stand_behind_a_bar(settings):
         ),
         ({"device": "tpu"}, "device='tpu' is not one of cpu, cuda"),
         ({"memory_gib": 0.0}, "memory=0.0"),
-        ({"tto": TTOConfig(groups=("means", "poses"))}, "cameras of a stand-alone refinement stay"),
     ],
 )
 def test_settings_are_checked(settings, changes, message):
