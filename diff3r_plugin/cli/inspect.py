@@ -28,7 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("scene", nargs="?", type=Path, metavar="SCENE", help="Gaussians: .ply or .npz")
-    add("--points", action="store_true", help="the points that the cameras come with instead")
+    add("--points", nargs="?", const=True, metavar="FILE",
+        help="points instead: of a PLY file or COLMAP model, by default those that the cameras come with")  # fmt: skip
     add("--cameras", required=True, metavar="PATH",
         help="COLMAP folder, transforms.json, Blender's folder, or chunk FILE.torch[:KEY]")  # fmt: skip
     add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
@@ -52,8 +53,8 @@ def main(args: argparse.Namespace) -> int:
     from diff3r_plugin.refine.inputs import read_inputs
     from diff3r_plugin.refine.inspection import inspect
 
-    if (args.scene is None) != args.points:
-        raise UsageError("Give a SCENE (.ply or .npz), or --points for the points that the cameras come with.")
+    if (args.scene is None) != bool(args.points):
+        raise UsageError("Give a SCENE (.ply or .npz), or --points [FILE] for points, and not both.")
     if args.views < 1:
         raise UsageError(f"--views must be at least 1, got {args.views}.")
     background = tuple(float(part) for part in args.background.split(","))
@@ -61,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
         args.scene,
         args.cameras,
         args.out,
+        points=args.points if isinstance(args.points, str) else None,
         images=args.images,
         world=args.world,
         undistort=args.undistort,

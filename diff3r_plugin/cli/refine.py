@@ -33,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("scene", nargs="?", type=Path, metavar="SCENE", help="Gaussians: .ply (Inria, gsplat, nerfstudio) or .npz")
-    add("--points", action="store_true", help="start from the points of the COLMAP model instead")
+    add("--points", nargs="?", const=True, metavar="FILE",
+        help="start from points instead: of a PLY file or COLMAP model, by default of the cameras' own")  # fmt: skip
     add("--cameras", required=True, metavar="PATH",
         help="COLMAP folder, transforms.json, or chunk FILE.torch[:KEY]")  # fmt: skip
     add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
@@ -103,8 +104,8 @@ def settings_of(args: argparse.Namespace) -> RefineSettings:
     from diff3r_plugin.config import TTOConfig
     from diff3r_plugin.refine import RefineSettings
 
-    if (args.scene is None) != args.points:
-        raise UsageError("Give a SCENE (.ply or .npz), or --points to start from the points of a COLMAP model.")
+    if (args.scene is None) != bool(args.points):
+        raise UsageError("Give a SCENE (.ply or .npz), or --points [FILE] to start from points, and not both.")
     groups = tuple(args.groups.split(",")) if args.groups else TTOConfig().groups
     try:
         background = tuple(float(part) for part in args.background.split(","))
@@ -115,6 +116,7 @@ def settings_of(args: argparse.Namespace) -> RefineSettings:
         scene=args.scene,
         cameras=args.cameras,
         out=args.out,
+        points=args.points if isinstance(args.points, str) else None,
         images=args.images,
         world=args.world,
         undistort=args.undistort,

@@ -123,13 +123,14 @@ def _read_scene(
 ) -> tuple[Gaussians, SplatRendering]:
     """The scene with positions counted from the origin, and how it was made to be rendered."""
     if settings.scene is None:
-        points = read_points(settings.cameras, world)
+        place = settings.points or settings.cameras
+        points = read_points(place, world)
         if origin is not None:
             points = PointCloud(points.positions - origin, points.colors)
         try:
             return gaussians_from_points(points, settings.sh_degree), SplatRendering()
         except ValueError as error:
-            raise RefineError(f"{settings.cameras}: {error}") from error
+            raise RefineError(f"{place}: {error}") from error
     splats = read_splats(settings.scene, None if origin is None else origin.tolist())
     tell_of_training(settings.scene, settings.background)
     if splats.gaussians.batch_size != 1:

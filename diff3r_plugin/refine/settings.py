@@ -103,9 +103,11 @@ class RefineSettings(RoundSettings):
     :class:`RoundSettings`.
 
     Args:
-        scene: Gaussians, ``.ply`` or ``.npz``; None to start from the points of the COLMAP model.
+        scene: Gaussians, ``.ply`` or ``.npz``; None to start from points.
         cameras: COLMAP folder, ``transforms.json``, or chunk ``FILE.torch[:KEY]``.
         out: Folder for the results.
+        points: Where these come from: a PLY file, a COLMAP model, or a ``transforms.json`` that names a PLY file; None
+            for what lies at ``cameras``.
         images: Folder of the images, where it is not beside the cameras.
         world: "file"; "original" to undo a ``transforms.json``'s ``applied_transform`` and ``applied_scale``; the path
             of nerfstudio's ``dataparser_transforms.json``; or "auto": that where it lies beside the scene, else "file".
@@ -131,6 +133,7 @@ class RefineSettings(RoundSettings):
     scene: Path | None
     cameras: str
     out: Path
+    points: str | None = None
     images: Path | None = None
     world: str = "auto"
     undistort: bool = False
@@ -149,6 +152,8 @@ class RefineSettings(RoundSettings):
         super().__post_init__()
         for name, least in (("downscale", 1), ("pictures", 0), ("sh_degree", 0)):
             require_whole(name, getattr(self, name), least)
+        if self.scene is not None and self.points is not None:
+            raise ValueError(f"points={self.points!r} and scene={str(self.scene)!r}: give one of them to start from.")
         if self.sh_degree > 4:
             raise ValueError(f"sh_degree={self.sh_degree} must be 0 to 4.")
         if not self.world.lower().endswith(".json"):

@@ -51,3 +51,13 @@ def test_a_missing_package_is_one_line(words, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "plyfile", None)
     assert main(words) == 1
     assert "pip install 'diff3r-plugin[refine]'" in capsys.readouterr().err
+
+
+def test_points_may_be_a_file_of_their_own(tmp_path, capsys):
+    for name in ("model", "cameras"):
+        (tmp_path / name).mkdir()
+    points = refine_files.write_colmap(tmp_path / "model")
+    _, cameras = refine_files.write_scene(tmp_path / "cameras")
+    words = ["refine", "--points", str(points), "--cameras", str(cameras), "--out", str(tmp_path / "out")]
+    assert main([*words, "--rounds", "1"]) == 0
+    assert "60 Gaussians (degree 1)" in capsys.readouterr().err

@@ -120,6 +120,26 @@ def test_points_far_from_the_origin_start_as_near_ones_do(tmp_path):
     assert starts[1] == pytest.approx(starts[0], abs=0.1)
 
 
+def test_points_of_a_file_are_those_of_the_model_in_it(tmp_path):
+    """A PLY with the model's points starts as the model does, beside cameras of any kind."""
+    folder = refine_files.write_colmap(tmp_path / "data")
+    rows = [line.split() for line in (folder / "sparse" / "points3D.txt").read_text().splitlines()]
+    header = ["ply", "format ascii 1.0", f"element vertex {len(rows)}"]
+    header += [f"property double {axis}" for axis in "xyz"]
+    header += [f"property uchar {color}" for color in ("red", "green", "blue")]
+    file = tmp_path / "points.ply"
+    file.write_text("\n".join([*header, "end_header", *(" ".join(row[1:7]) for row in rows)]) + "\n")
+    own = RefineSettings(None, str(folder), tmp_path / "out", hold_out="none")
+    expected = read_inputs(own).scene
+    (tmp_path / "other").mkdir()
+    _, cameras = refine_files.write_scene(tmp_path / "other")
+    for points, there in ((str(file), str(folder)), (str(file), str(cameras)), (str(folder), str(cameras))):
+        found = read_inputs(replace(own, points=points, cameras=there)).scene
+        assert all(torch.allclose(a, b) for a, b in zip(found.tensors(), expected.tensors(), strict=True))
+    with pytest.raises(ValueError, match="give one of them to start from"):
+        replace(own, points=str(file), scene=file)
+
+
 def test_the_world_before_scale_and_transform(settings):
     axes = torch.tensor([[0.0, 1, 0, 1], [0, 0, 1, 2], [1, 0, 0, 3], [0, 0, 0, 1]], dtype=torch.float64)
 
