@@ -22,8 +22,8 @@ import torch
 
 from diff3r_plugin.refine.checkpoint import Checkpoint
 from diff3r_plugin.refine.inputs import StoredImages, read_inputs
-from diff3r_plugin.refine.rounds import make_schedule, run_rounds
-from diff3r_plugin.refine.scoring import mean_scores, score_views
+from diff3r_plugin.refine.refinement import Refinement
+from diff3r_plugin.refine.scoring import mean_scores
 from diff3r_plugin.refine.settings import RefineSettings
 
 
@@ -41,13 +41,16 @@ class Marks:
 
     def __init__(self, settings: RefineSettings, seconds: Sequence[float]) -> None:
         self._settings, self._left = settings, list(seconds)
-        self._inputs = read_inputs(settings)
+        self._inputs = inputs = read_inputs(settings)
+        context = StoredImages(inputs.context, inputs, settings)
+        self._held_out = StoredImages(inputs.held_out, inputs, settings, cache_bytes=0)
+        self._refinement = Refinement.of(settings, inputs.scene, context, from_points=True)
         self._began = time.process_time()
 
     def run(self) -> None:
         """Refine until the last mark, or until it ends by itself."""
         settings, inputs = self._settings, self._inputs
-        schedule = make_schedule(settings, inputs.scene, len(inputs.context), inputs.size, from_points=True)
+        schedule = self._refinement.schedule
         height, width = inputs.size
         print(
             f"{inputs.scene.num_gaussians} points, at most {schedule.gaussians} Gaussians, {len(schedule.fitted)} "
@@ -58,9 +61,7 @@ class Marks:
         print("| --- | --- | --- | --- | --- | --- | --- |")
         self._began = time.process_time()
         try:
-            state = run_rounds(
-                Checkpoint(inputs.scene, []), StoredImages(inputs, settings), schedule, settings, self._after
-            )
+            state = self._refinement.run(Checkpoint(inputs.scene, []), self._after)
             self._tell(state, time.process_time() - self._began)
             print("ended by itself")
         except OutOfTime:
@@ -78,9 +79,8 @@ class Marks:
         self._began = time.process_time() - spent
 
     def _tell(self, state: Checkpoint, spent: float) -> None:
-        inputs, settings = self._inputs, self._settings
         written = state.result
-        scores = [mean_scores(score_views(g, inputs.held_out, inputs, settings)) for g in (written, state.scene)]
+        scores = [mean_scores(self._refinement.score(g, self._held_out)) for g in (written, state.scene)]
         assert scores[0] is not None and scores[1] is not None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         print(

@@ -164,41 +164,28 @@ def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
         )
 
 
-def loaded(images: PosedImages, numbers: list[int], inputs: Inputs, settings: RefineSettings) -> Views:
-    """Some of the images as views, of the settings and on their device."""
-    chosen = images.subset(numbers)
-    views = chosen.views(inputs.size, near=settings.near, far=settings.far, background=settings.background)
-    how = inputs.rendering
-    return views.replace(antialiased=how.antialiased, dilation=how.dilation).to(settings.device)
-
-
-def pixel_weights(
-    images: PosedImages, numbers: list[int], inputs: Inputs, settings: RefineSettings
-) -> Float[Tensor, "1 V H W"] | None:
-    """How much each pixel of :func:`loaded` counts, by masks; None where none of these images has one."""
-    weights = images.subset(numbers).pixel_weights(inputs.size)
-    return None if weights is None else weights.to(settings.device)
-
-
 class StoredImages:
-    """Implements :class:`~diff3r_plugin.refine.sources.ViewSource` with the files of the context images.
-
-    Images that were loaded are kept as long as all of them fit into CACHE_BYTES; further ones are read each time.
+    """Implements :class:`~diff3r_plugin.refine.sources.ViewSource` with the files of images.
 
     Args:
+        images: The context images of the inputs, the held-out ones, or some of them.
         inputs: What was read.
         settings: How images become views, and on which device.
+        cache_bytes: Images that were loaded are kept as long as all of them fit into so many bytes; further ones are
+            read each time.
     """
 
-    def __init__(self, inputs: Inputs, settings: RefineSettings) -> None:
-        self._inputs, self._settings = inputs, settings
+    def __init__(
+        self, images: PosedImages, inputs: Inputs, settings: RefineSettings, *, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self._images, self._rendering, self._settings = images, inputs.rendering, settings
         self._kept: dict[int, Views] = {}
-        self._left = CACHE_BYTES // (12 * inputs.size[0] * inputs.size[1])
-        self.names, self.image_size = inputs.context.names, inputs.size
-        self.world_to_camera = inputs.context.world_to_camera
-        scales = [inputs.size[1] / size[1] for size in inputs.context.sizes]
-        matrices = inputs.context.intrinsics[:, 0, 0].tolist()
-        self.focal = max(focal * scale for focal, scale in zip(matrices, scales, strict=True))
+        self._left = cache_bytes // (12 * inputs.size[0] * inputs.size[1])
+        self.names, self.image_size = images.names, inputs.size
+        self.world_to_camera = images.world_to_camera
+        scales = [inputs.size[1] / size[1] for size in images.sizes]
+        matrices = images.intrinsics[:, 0, 0].tolist()
+        self.focal = max((focal * scale for focal, scale in zip(matrices, scales, strict=True)), default=0.0)
 
     def load(self, numbers: Sequence[int]) -> tuple[Views, Float[Tensor, "1 V H W"] | None]:
         new = [number for number in numbers if number not in self._kept]
@@ -212,8 +199,12 @@ class StoredImages:
                 for name in ("world_to_camera", "intrinsics", "images", "near", "far")
             }
         )
-        weights = pixel_weights(self._inputs.context, list(numbers), self._inputs, self._settings)
-        return joined.to(self._settings.device), weights
+        device = self._settings.device
+        weights = self._images.subset(numbers).pixel_weights(self.image_size)
+        return joined.to(device), None if weights is None else weights.to(device)
 
     def _one(self, number: int) -> Views:
-        return loaded(self._inputs.context, [number], self._inputs, self._settings).to("cpu")
+        settings, how = self._settings, self._rendering
+        chosen = self._images.subset([number])
+        views = chosen.views(self.image_size, near=settings.near, far=settings.far, background=settings.background)
+        return views.replace(antialiased=how.antialiased, dilation=how.dilation).to("cpu")

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from diff3r_plugin.io import PosedImages, write_image
 from diff3r_plugin.io.world_frames import camera_centers
-from diff3r_plugin.refine.inputs import Inputs, loaded, pixel_weights, world_of
+from diff3r_plugin.refine.inputs import Inputs, StoredImages, world_of
 from diff3r_plugin.refine.plausibility import share_in_view, tell_of_doubt
-from diff3r_plugin.refine.scoring import score_views
+from diff3r_plugin.refine.refinement import Refinement
+from diff3r_plugin.refine.scoring import RenderedView
 from diff3r_plugin.refine.settings import RefineSettings
-from diff3r_plugin.render import render
 
 BAR = 4
 """Pixels between the parts of a picture."""
@@ -50,18 +50,21 @@ def inspect(inputs: Inputs, settings: RefineSettings, views: int) -> Inspection:
         FileError: for an image that cannot be read.
     """
     first = inputs.context.subset(range(min(views, len(inputs.context))))
-    scores = score_views(inputs.scene, first, inputs, settings)
+    source = StoredImages(first, inputs, settings)
+    refinement = Refinement.of(settings, inputs.scene, source, from_points=settings.scene is None)
     lines = [
         *_scene_lines(inputs, settings),
         *_camera_lines(inputs, settings),
         "",
         "view  PSNR, dB  depths of Gaussians",
     ]
-    pictures = []
-    for number, score in enumerate(scores):
+    pictures, scores = [], []
+    for number, name in enumerate(first.names):
+        view = refinement.render(inputs.scene, number)
+        scores.append(view.scores())
         pictures.append(settings.out / f"{number:02d}.png")
-        write_image(pictures[-1], _picture(inputs, settings, first, number))
-        lines.append(f"{first.names[number]}  {score['psnr']:.2f}  {_depths(inputs, settings, first, number)}")
+        write_image(pictures[-1], _picture(view))
+        lines.append(f"{name}  {view.psnr():.2f}  {_depths(inputs, settings, first, number)}")
     mean = fmean(score["psnr"] for score in scores)
     lines.append(f"start: {mean:.2f} dB over {len(scores)} views")
     if settings.scene is not None:
@@ -122,18 +125,11 @@ def _lens_text(images: PosedImages, undone: int) -> str:
     return f"undistorted, {undone} of {len(images)} ({'; '.join(list(kinds)[:3])})"
 
 
-def _picture(inputs: Inputs, settings: RefineSettings, images: PosedImages, number: int) -> Float[Tensor, "3 H W"]:
-    views = loaded(images, [number], inputs, settings)
-    assert views.images is not None
-    with torch.no_grad():
-        drawn = render(
-            inputs.scene.to(views.device), views.replace(images=None, image_size=inputs.size), settings.tto.backend
-        )
-    truth, drawn = views.images[0, 0].cpu(), drawn[0, 0].cpu().clamp(0, 1)
+def _picture(view: RenderedView) -> Float[Tensor, "3 H W"]:
+    truth, drawn = view.view.given_images[0, 0].cpu(), view.rendering[0, 0].cpu().clamp(0, 1)
     difference = (truth - drawn).abs()
-    weights = pixel_weights(images, [number], inputs, settings)
-    if weights is not None:
-        difference = difference * weights[0, 0].cpu()
+    if view.weights is not None:
+        difference = difference * view.weights[0, 0].cpu()
     gap = torch.ones(3, truth.shape[1], BAR)
     return torch.cat([truth, gap, drawn, gap, difference], -1)
 

@@ -22,9 +22,10 @@ from diff3r_plugin.refine.pictures import write_pictures
 from diff3r_plugin.refine.plan import make_plan
 from diff3r_plugin.refine.plausibility import tell_of_doubt
 from diff3r_plugin.refine.progress import Progress
-from diff3r_plugin.refine.rounds import make_schedule, run_rounds
-from diff3r_plugin.refine.scoring import mean_scores, score_views
+from diff3r_plugin.refine.refinement import Refinement
+from diff3r_plugin.refine.scoring import mean_scores
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
+from diff3r_plugin.refine.sources import ViewSource
 from diff3r_plugin.render import resolve_backend
 from diff3r_plugin.strict_json import write_json
 
@@ -70,8 +71,11 @@ def refine(
     """
     progress = progress or Progress(None)
     inputs = read_inputs(settings)
-    schedule = make_schedule(settings, inputs.scene, len(inputs.context), inputs.size, settings.scene is None)
-    plan = make_plan(inputs, settings, schedule)
+    context = StoredImages(inputs.context, inputs, settings)
+    kinds = {"context": context, "held_out": StoredImages(inputs.held_out, inputs, settings, cache_bytes=0)}
+    refinement = Refinement.of(settings, inputs.scene, context, from_points=settings.scene is None)
+    plan = make_plan(inputs, settings, refinement.schedule)
+    refinement = replace(refinement, schedule=plan.schedule)
     identity = {key: value for key, value in settings.record().items() if key not in NOT_IDENTITY}
     checkpoints = Checkpoints(settings.out, {**identity, "inputs": inputs.fingerprint(), "version": __version__})
     if checkpoints.exists() and not resume:
@@ -79,7 +83,7 @@ def refine(
     started = checkpoints.load() if checkpoints.exists() else Checkpoint(inputs.scene, [])
     _check_writable(settings)
     progress.begin(inputs, plan, len(started.rounds))
-    before = {kind: score_views(inputs.scene, images, inputs, settings) for kind, images in _kinds(inputs).items()}
+    before = {kind: refinement.score(inputs.scene, views) for kind, views in kinds.items()}
     if settings.scene is not None:
         tell_of_doubt(inputs, settings, before["context"])
 
@@ -90,14 +94,12 @@ def refine(
             after_round(len(state.rounds))
 
     try:
-        state = run_rounds(started, StoredImages(inputs, settings), plan.schedule, settings, told)
+        state = refinement.run(started, told)
     finally:
         progress.close()
     refined = state.result
     known = {"context": state.result_cameras, "held_out": None}
-    after = {
-        kind: score_views(refined, images, inputs, settings, known[kind]) for kind, images in _kinds(inputs).items()
-    }
+    after = {kind: refinement.score(refined, views, known[kind]) for kind, views in kinds.items()}
     metrics = {
         "version": __version__,
         "torch": torch.__version__,
@@ -113,28 +115,17 @@ def refine(
         "memory_estimate_gib": plan.needed / (1 << 30),
         "before": {kind: mean_scores(scores) for kind, scores in before.items()},
         "after": {kind: mean_scores(scores) for kind, scores in after.items()},
-        "views": {
-            kind: [
-                {"name": name, "before": b, "after": a}
-                for name, b, a in zip(images.names, before[kind], after[kind], strict=True)
-            ]
-            for kind, images in _kinds(inputs).items()
-        },
+        "views": {kind: _by_view(views, before[kind], after[kind]) for kind, views in kinds.items()},
         "rounds": state.rounds,
         "refine_seconds": sum(entry["seconds"] for entry in state.rounds),
     }
-    write_results(settings, inputs, state, metrics)
-    progress.end(metrics)
-    return RefineResult(refined, metrics)
-
-
-def write_results(settings: RefineSettings, inputs: Inputs, state: Checkpoint, metrics: dict[str, Any]) -> None:
-    """All files of a finished refinement; ``metrics.json`` last."""
-    write_scene(settings.out, state.result, inputs)
+    write_scene(settings.out, refined, inputs)
     if state.result_cameras is not None:
         write_cameras(settings.out / "cameras.json", inputs, state.result_cameras)
-    write_pictures(inputs, state.result, settings, state.result_cameras)
+    write_pictures(refinement, kinds, inputs.scene, state, settings.out / "images", settings.pictures)
     write_json(settings.out / "metrics.json", metrics)
+    progress.end(metrics)
+    return RefineResult(refined, metrics)
 
 
 def write_scene(folder: Path, scene: Gaussians, inputs: Inputs) -> None:
@@ -171,8 +162,8 @@ def write_cameras(path: Path, inputs: Inputs, cameras: Cameras) -> None:
     write_json(path, {"camera_model": "OPENCV", "frames": frames})
 
 
-def _kinds(inputs: Inputs) -> dict[str, Any]:
-    return {"context": inputs.context, "held_out": inputs.held_out}
+def _by_view(views: ViewSource, before: list[dict[str, float]], after: list[dict[str, float]]) -> list[dict[str, Any]]:
+    return [{"name": name, "before": b, "after": a} for name, b, a in zip(views.names, before, after, strict=True)]
 
 
 def _check_writable(settings: RefineSettings) -> None:

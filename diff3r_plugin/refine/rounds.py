@@ -1,32 +1,20 @@
-"""Rounds in a row: which views each sees, when the scene grows, when it ends, and which round's scene is returned."""
+"""The rules of rounds in a row: how many there are, when the scene grows, how damped each begins, when it ends."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.info import Outcome
 from diff3r_plugin.memory import unknowns_per_gaussian
-from diff3r_plugin.metrics import psnr
-from diff3r_plugin.proximal import ProximalWeights
-from diff3r_plugin.refine.cameras import Cameras, fitted, shown, unexposed, view_groups
-from diff3r_plugin.refine.checkpoint import Checkpoint
 from diff3r_plugin.refine.growth import bounded, grown, with_scales
-from diff3r_plugin.refine.round import RoundResult, run_round
-from diff3r_plugin.refine.scoring import masked
+from diff3r_plugin.refine.round import RoundResult
 from diff3r_plugin.refine.settings import ROUNDS_OF_MANY, RefineError, RoundSettings
 from diff3r_plugin.refine.sources import ViewSource, camera_centers, validation_views
-from diff3r_plugin.refine.split import views_of_round
-from diff3r_plugin.views import Views
 
 RAISE, HOPELESS = 8.0, 1e5
 """Of the damping after a round in which no step lowered the energy; beyond this it begins anew."""
@@ -121,68 +109,6 @@ def make_schedule(
     )
 
 
-def run_rounds(
-    state: Checkpoint,
-    source: ViewSource,
-    schedule: Schedule,
-    settings: RoundSettings,
-    after_round: Callable[[Checkpoint], None],
-) -> Checkpoint:
-    """The rounds that are still to do.
-
-    Args:
-        state: Where they begin.
-        source: The context views.
-        schedule: What they do.
-        settings: How.
-        after_round: Is given the state after each.
-
-    Raises:
-        RefineError: if nothing can be done with the scene or the views.
-    """
-    held = settings.all_weights()
-    weights = ProximalWeights.of(held)
-    firmly = ProximalWeights.of({group: SETTLING_WEIGHT * weight for group, weight in held.items()})
-    while not is_finished(state.rounds, schedule):
-        number, started = len(state.rounds), time.perf_counter()
-        settling = has_gained_enough(state.rounds, schedule)
-        if settling and state.best is not None and not state.rounds[-1]["settling"]:
-            state = replace(state, scene=state.best, cameras=state.best_cameras)
-        seen = range(len(source.names)) if settling else schedule.fitted
-        order = views_of_round(len(seen), settings.views_per_round, number, settings.seed)
-        chosen = [seen[i] for i in order]
-        damping = first_damping(settings.tto.damping, state.rounds)
-        views, pixel_weights, cameras = views_now(state, chosen, source, schedule, settings)
-        scene = state.scene.to(views.device)
-        config = replace(settings.layer(schedule.many), damping=damping)
-        hold = firmly if settling else weights
-        result = run_round(scene, views, hold, config, pixel_weights=pixel_weights, robust=settings.robust)
-        _require_usable(result, number)
-        between = replace(schedule, gaussians=schedule.start) if settling else schedule
-        refined = _between_rounds(scene, result, number, source, between, settings) if schedule.many else result.scene
-        score = None
-        if schedule.validation and not settling and (number + 1) % VALIDATE_EVERY == 0:
-            score, cameras = validation_psnr(refined, source, schedule.validation, settings, cameras)
-        entry = {
-            "round": number + 1,
-            "views": [source.names[i] for i in chosen],
-            "outcome": str(result.outcome),
-            "energy_before": result.energy_before,
-            "energy_after": result.energy_after,
-            "accepted_steps": result.accepted_steps,
-            "damping": damping,
-            "gaussians": refined.num_gaussians,
-            "validation_psnr": score,
-            "settling": settling,
-            "seconds": time.perf_counter() - started,
-        }
-        state = replace(state, scene=refined, rounds=[*state.rounds, entry], cameras=cameras)
-        if state.best_round == number + 1:
-            state = replace(state, best=refined, best_cameras=cameras)
-        after_round(state)
-    return state
-
-
 def is_finished(rounds: Sequence[Mapping[str, Any]], schedule: Schedule) -> bool:
     """Whether there is nothing more to do, by what is recorded of the rounds alone."""
     if len(rounds) >= schedule.rounds:
@@ -205,59 +131,6 @@ def has_gained_enough(rounds: Sequence[Mapping[str, Any]], schedule: Schedule) -
     return recent < before + GAIN
 
 
-def views_now(
-    state: Checkpoint, chosen: Sequence[int], source: ViewSource, schedule: Schedule, settings: RoundSettings
-) -> tuple[Views, Float[Tensor, "1 V H W"] | None, Cameras | None]:
-    """The views of a round, their pixels' weights, and what is known of all cameras; None where they do not move.
-
-    Where they do, each view of the round makes a step before it, with the scene as it is. The images are those that the
-    views would have taken at no exposure of their own.
-    """
-    given, pixel_weights = source.load(chosen)
-    groups = view_groups(settings.tto.groups)
-    if not groups:
-        return given, pixel_weights, None
-    cameras = state.cameras or Cameras.given(source.world_to_camera)
-    if len(state.rounds) >= schedule.views_from:
-        views, exposure = fitted(
-            state.scene.to(given.device),
-            cameras.placed(given, chosen),
-            cameras.exposures(chosen).to(given.device),
-            groups,
-            settings.tto.backend,
-            given=given.world_to_camera,
-            pixel_weights=pixel_weights,
-            weights=settings.all_weights(),
-            steps=CAMERA_STEPS,
-        )
-        cameras = cameras.with_views(chosen, views.world_to_camera, exposure)
-        cameras = cameras.balanced(schedule.fitted, source.world_to_camera)
-    placed = cameras.placed(given, chosen)
-    return unexposed(placed, cameras.exposures(chosen).to(given.device)), pixel_weights, cameras
-
-
-def validation_psnr(
-    scene: Gaussians, source: ViewSource, numbers: Sequence[int], settings: RoundSettings, cameras: Cameras | None
-) -> tuple[float, Cameras | None]:
-    """Mean PSNR of the validation views, dB, of the pixels that count, one view at a time.
-
-    Where poses or exposures move, those of each view are fitted before, with the scene as it is, and returned.
-    """
-    scores = []
-    groups, backend = settings.tto.groups, settings.tto.backend
-    for number in numbers:
-        views, weights = source.load([number])
-        exposure = scene.means.new_zeros(1, 1, 6)
-        if cameras is not None:
-            placed, exposure = cameras.placed(views, [number]), cameras.exposures([number]).to(views.device)
-            views, exposure = fitted(scene, placed, exposure, groups, backend, pixel_weights=weights)
-            cameras = cameras.with_views([number], views.world_to_camera, exposure)
-        rendered = shown(scene, views, exposure, backend)
-        truth, counted = masked(views.given_images, rendered, weights)
-        scores.append(float(psnr(truth, rendered).mean()) + 10 * math.log10(counted))
-    return fmean(scores), cameras
-
-
 def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
     """The damping that the next round begins with: raised by every round whose steps all failed, lowered by others.
 
@@ -277,7 +150,7 @@ def first_damping(given: float, rounds: Sequence[Mapping[str, Any]]) -> float:
     return damping
 
 
-def _between_rounds(
+def between_rounds(
     before: Gaussians,
     result: RoundResult,
     number: int,
@@ -297,7 +170,8 @@ def _between_rounds(
     return grown(scene, result.missed, target, generator)
 
 
-def _require_usable(result: RoundResult, number: int) -> None:
+def require_usable(result: RoundResult, number: int) -> None:
+    """Raises where a round could do nothing with the scene or its views."""
     outcome = result.outcome
     if outcome in (Outcome.INVALID_GAUSSIANS, Outcome.INVALID_VIEWS):
         raise RefineError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.groups.exposure import Exposure, decode_exposure
 from diff3r_plugin.refine.checkpoint import Checkpoint
-from diff3r_plugin.refine.rounds import make_schedule, run_rounds
+from diff3r_plugin.refine.refinement import Refinement
 from diff3r_plugin.refine.settings import RoundSettings
 from diff3r_plugin.refine.sources import ViewsInMemory
 from diff3r_plugin.views import Views
@@ -82,14 +82,13 @@ def refine_scene(
         raise ValueError(
             f"refine_scene takes one scene, got {gaussians.batch_size}: give gaussians.map(lambda t: t[i : i + 1])."
         )
-    source = ViewsInMemory(views, pixel_weights)
-    schedule = make_schedule(settings, gaussians, views.num_views, views.image_size, from_points)
+    refinement = Refinement.of(settings, gaussians, ViewsInMemory(views, pixel_weights), from_points=from_points)
 
     def told(state: Checkpoint) -> None:
         if after_round is not None:
             after_round(state.rounds[-1])
 
-    state = run_rounds(Checkpoint(gaussians.detach(), []), source, schedule, settings, told)
+    state = refinement.run(Checkpoint(gaussians.detach(), []), told)
     groups, cameras = settings.tto.groups, state.result_cameras
     poses = cameras.world_to_camera[None] if cameras is not None and "poses" in groups else None
     exposure = decode_exposure(cameras.exposure[None]) if cameras is not None and "exposure" in groups else None

@@ -1,75 +1,46 @@
-"""Scores of a scene on images, one view at a time."""
+"""What a scene shows beside an image of it, and the scores of that."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from jaxtyping import Float
 from torch import Tensor
 
-from diff3r_plugin.gaussians import Gaussians
-from diff3r_plugin.io import PosedImages
 from diff3r_plugin.metrics import psnr, ssim
-from diff3r_plugin.refine.cameras import Cameras, fitted, shown, view_groups
-from diff3r_plugin.refine.inputs import Inputs, loaded, pixel_weights
-from diff3r_plugin.refine.settings import RefineSettings
 from diff3r_plugin.views import Views
 
 METRICS = ("psnr", "ssim")
 
 
-def score_views(
-    scene: Gaussians,
-    images: PosedImages,
-    inputs: Inputs,
-    settings: RefineSettings,
-    cameras: Cameras | None = None,
-) -> list[dict[str, float]]:
-    """``psnr`` (dB) and ``ssim`` of each image.
-
-    Where poses or exposures move, those of each view are fitted to the scene before: twelve numbers of an image,
-    without which a scene in a slightly other place would be called a worse one.
+@dataclass(frozen=True, eq=False)
+class RenderedView:
+    """A scene rendered where an image was taken.
 
     Args:
-        scene: One scene.
-        images: What it is compared with.
-        inputs: What was read.
-        settings: What was asked for.
-        cameras: Where the fit begins; None for the poses as they were given.
+        view: With that image; where it was found to stand.
+        exposure: What it was found to be exposed by, see :class:`~diff3r_plugin.refine.cameras.Cameras`.
+        rendering: Of the scene, so exposed.
+        weights: How much each pixel counts, by masks; None where all do.
     """
-    scores = []
-    for number in range(len(images)):
-        views, rendered = seen_by(scene, images, number, inputs, settings, cameras)
-        truth, counted = masked(views.given_images, rendered, pixel_weights(images, [number], inputs, settings))
-        scores.append(
-            {
-                "psnr": float(psnr(truth, rendered).mean()) + 10 * math.log10(counted),
-                "ssim": float(ssim(truth, rendered).mean()),
-            }
-        )
-    return scores
 
+    view: Views
+    exposure: Float[Tensor, "1 1 6"]
+    rendering: Float[Tensor, "1 1 3 H W"]
+    weights: Float[Tensor, "1 1 H W"] | None
 
-def seen_by(
-    scene: Gaussians,
-    images: PosedImages,
-    number: int,
-    inputs: Inputs,
-    settings: RefineSettings,
-    cameras: Cameras | None = None,
-) -> tuple[Views, Float[Tensor, "1 1 3 H W"]]:
-    """One view with its image, and the scene as it is seen from there; see :func:`score_views`."""
-    views = loaded(images, [number], inputs, settings)
-    cameras = cameras or Cameras.given(images.world_to_camera)
-    scene, exposure = scene.to(views.device), cameras.exposures([number]).to(views.device)
-    if view_groups(settings.tto.groups):
-        weights = pixel_weights(images, [number], inputs, settings)
-        start = cameras.placed(views, [number])
-        groups, backend = settings.tto.groups, settings.tto.backend
-        views, exposure = fitted(scene, start, exposure, groups, backend, pixel_weights=weights)
-    return views, shown(scene, views, exposure, settings.tto.backend)
+    def psnr(self) -> float:
+        """Of the pixels that count, dB."""
+        truth, counted = masked(self.view.given_images, self.rendering, self.weights)
+        return float(psnr(truth, self.rendering).mean()) + 10 * math.log10(counted)
+
+    def scores(self) -> dict[str, float]:
+        """``psnr`` (dB) and ``ssim``."""
+        truth, _ = masked(self.view.given_images, self.rendering, self.weights)
+        return {"psnr": self.psnr(), "ssim": float(ssim(truth, self.rendering).mean())}
 
 
 def masked(

@@ -11,7 +11,7 @@ from typing import Any
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.io import FileError, read_splats
-from diff3r_plugin.refine.inputs import loaded, read_inputs
+from diff3r_plugin.refine.inputs import StoredImages, read_inputs
 from diff3r_plugin.refine.settings import RefineError, RefineSettings
 from diff3r_plugin.report.run_folder import EvaluationRun, ReportError, SceneRecord, as_mapping, number, scores
 from diff3r_plugin.views import Views
@@ -55,7 +55,7 @@ def both_states(run: EvaluationRun) -> tuple[Gaussians, Gaussians, Views] | None
         settings = _settings(run.header["settings"])
         inputs = read_inputs(settings)
         after = read_splats(refined, inputs.origin).gaussians  # the file is in the frame of the inputs
-        return inputs.scene, after, loaded(inputs.context, [0], inputs, settings)
+        return inputs.scene, after, StoredImages(inputs.context, inputs, settings).load([0])[0]
     except (OSError, KeyError, TypeError, ValueError, FileError, RefineError, ImportError):
         return None
 

@@ -16,10 +16,9 @@ from PIL import Image
 
 from diff3r_plugin import TTOConfig
 from diff3r_plugin.io import FileError, FileWarning, read_npz, read_splats, write_ply
-from diff3r_plugin.refine import RefineError, RefineSettings, refine
-from diff3r_plugin.refine.inputs import read_inputs
+from diff3r_plugin.refine import RefineError, Refinement, RefineSettings, refine
+from diff3r_plugin.refine.inputs import StoredImages, read_inputs
 from diff3r_plugin.refine.inspection import inspect
-from diff3r_plugin.refine.scoring import score_views
 from diff3r_plugin.render import render
 
 pytestmark = pytest.mark.filterwarnings("ignore::diff3r_plugin.io.FileWarning")
@@ -38,7 +37,8 @@ def settings(tmp_path) -> RefineSettings:
 def start(settings: RefineSettings) -> float:
     """PSNR of the scene as it is read."""
     inputs = read_inputs(settings)
-    return fmean(score["psnr"] for score in score_views(inputs.scene, inputs.context, inputs, settings))
+    refinement = Refinement.of(settings, inputs.scene, StoredImages(inputs.context, inputs, settings))
+    return fmean(score["psnr"] for score in refinement.score(inputs.scene))
 
 
 def fits(settings: RefineSettings) -> bool:
