@@ -50,6 +50,8 @@ class TTOConfig:
         damping: First Levenberg-Marquardt damping, relative to the diagonal of the matrix, positive.
         learning_rates: Adam's step per group (missing groups take the default).
         stationarity_tolerance: A scene is done when ‖∇E(θ)‖ / ‖∇E(θ₀)‖ falls below this.
+        largest_size: No Gaussian leaves larger than so many times its distance to the nearest camera, or than it came,
+            positive; None: no bound.
         stationarity_warning: Warn when the implicit gradient is taken above this; None for never.
 
     Raises:
@@ -74,6 +76,7 @@ class TTOConfig:
     damping: float = 1.0
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     stationarity_tolerance: float = 1e-3
+    largest_size: float | None = None
     stationarity_warning: float | None = 0.3
 
     def __post_init__(self) -> None:
@@ -104,8 +107,9 @@ class TTOConfig:
             raise ValueError(f"groups is empty; name at least one of {', '.join(GROUPS)}.")
         for group, rate in self.learning_rates.items():
             require_positive(f"learning_rates[{group!r}]", rate)
-        if self.stationarity_warning is not None:
-            require_positive("stationarity_warning", self.stationarity_warning)
+        for name in ("largest_size", "stationarity_warning"):
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))
 
     def learning_rate(self, group: str) -> float:
         """Adam's step for a group."""

@@ -29,6 +29,7 @@ from diff3r_plugin.info import Outcome, TTOInfo, warn_of_fallbacks
 from diff3r_plugin.linalg import PCGReason
 from diff3r_plugin.optimize import Adam, GaussNewton, InnerSolution, InnerSolver
 from diff3r_plugin.proximal import ProximalWeights
+from diff3r_plugin.size_bound import bounded_sizes
 from diff3r_plugin.validation import check_inputs, require_something_to_refine
 from diff3r_plugin.views import Views
 
@@ -118,7 +119,7 @@ class TTOLayer(nn.Module):
             config = TTOConfig(**chosen)  # type: ignore[arg-type]
         self.solver = solver or _solver(config)
         self.backward = backward or _backward(config)
-        self.groups, self.backend = config.groups, config.backend
+        self.groups, self.backend, self.largest_size = config.groups, config.backend, config.largest_size
         self.validate, self.warn_of_fallbacks = validate, warn_of_fallbacks
 
     def forward(
@@ -196,6 +197,8 @@ class TTOLayer(nn.Module):
         nothing = stuck & solution.stationary_start & solution.energy[0].isfinite()
         unsolved = stuck & solution.energy[0].isfinite() & _broke_down(solution.solves.reason_codes)
         refined = coordinates.apply(theta, gaussians_in)
+        if self.largest_size is not None:
+            refined = bounded_sizes(refined, gaussians_in, views, self.largest_size)
         # A stationary start is its own solution, and the theorem holds there; a failed descent has no gradient of
         # its own, so what was given goes out as it came in.
         given_back = broken | (stuck & ~nothing)
