@@ -16,7 +16,7 @@ from diff3r_plugin.render.gsplat_backend import GsplatLinearization, rasterizer_
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer
 from diff3r_plugin.views import Views
 
-MOVE_STRIDE, DIAGONAL_SUMS = 28, 10
+MEAN_MOVE, DIAGONAL_SUMS = 27, 10
 """As in ``kernels/math/gram_diagonal.h``."""
 
 
@@ -83,7 +83,7 @@ class GsplatCharted:
         scene = self.scene
         scene.check_unchanged()
         with scene.enough_memory():
-            moves = scene.empty((scene.images, scene.gaussians, MOVE_STRIDE))
+            moves = scene.empty((scene.images, scene.gaussians, MEAN_MOVE))
             sums = scene.zeros((scene.images, scene.gaussians, DIAGONAL_SUMS))
             out = torch.empty_like(self._theta)
             scene.run("mean_moves", moves.data_ptr())

@@ -15,11 +15,9 @@ template <class T, int BASES> __device__ __forceinline__ void mean_moves(const D
     const int64_t image = at / scene.gaussians, n = image / scene.views * scene.gaussians + at % scene.gaussians;
     SeenGaussian<T> one;
     const Seen<T> seen = one.template load<BASES>(scene, n, image, flags);
-    T move[MOVE_STRIDE] = {};
+    T move[MEAN_MOVE];
     mean_move(seen, one.camera, one.projection, move);
-    Four<T>* rows = reinterpret_cast<Four<T>*>(out + MOVE_STRIDE * at);
-    DIFF3R_UNROLL
-    for (int k = 0; k < MOVE_STRIDE; k += 4) rows[k / 4] = {move[k], move[k + 1], move[k + 2], move[k + 3]};
+    for (int k = 0; k < MEAN_MOVE; ++k) out[MEAN_MOVE * at + k] = move[k];
 }
 
 template <class T, int BASES>

@@ -5,8 +5,6 @@
 namespace diff3r {
 namespace {
 
-static_assert(MOVE_STRIDE % 4 == 0, "loaded by fours");
-
 template <class T> struct GramDiagonal {
     const DeviceScene<T>& scene;
     const T* moves;  // read where they are: in shared memory they would take more than the splats, and keep other blocks out
@@ -27,20 +25,14 @@ template <class T> struct GramDiagonal {
         const Blend<T> step = blend(transmittance, covered.alpha, covered.visible, RayStop<T>::value);
         if (!__any_sync(EVERY_LANE, step.taken)) return;
         const bool changes = step.taken && covered.free;
-        T derivative[3], sums[DIAGONAL_SUMS] = {}, move[MOVE_STRIDE];
-        const Four<T>* rows = reinterpret_cast<const Four<T>*>(moves + int64_t(MOVE_STRIDE) * splat.id);
-        DIFF3R_UNROLL
-        for (int k = 0; k < MOVE_STRIDE / 4; ++k) {
-            const Four<T> four = rows[k];
-            move[4 * k] = four.a, move[4 * k + 1] = four.b, move[4 * k + 2] = four.c, move[4 * k + 3] = four.d;
-        }
+        T derivative[3], sums[DIAGONAL_SUMS] = {};
         DIFF3R_UNROLL
         for (int c = 0; c < 3; ++c) {
             behind[c] -= step.weight * splat.color[c];
             const T given = log_alpha_derivative(step.weight, covered.alpha, splat.color[c], behind[c]);
             derivative[c] = changes ? given : T(0);
         }
-        add_pixel(weight, step.weight, derivative, covered.dx, covered.dy, move, scene.bases > 1, sums);
+        add_pixel(weight, step.weight, derivative, covered.dx, covered.dy, moves + int64_t(MEAN_MOVE) * splat.id, scene.bases > 1, sums);
         adder.add(sums, out + int64_t(DIAGONAL_SUMS) * splat.id);
     }
 };

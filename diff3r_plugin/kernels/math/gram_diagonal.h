@@ -14,7 +14,6 @@ namespace diff3r {
 
 // Of each of the mean's three numbers: coefficients of z₁, z₂, z₁², z₁ z₂, z₂² in q; then color' by channel and number; L.
 constexpr int MEAN_MOVE = 27;
-constexpr int MOVE_STRIDE = 28;  // from one splat's to the next one's on a GPU, which loads them by fours
 constexpr int MEAN_COLORS = 15;
 constexpr int MEAN_AXES = 24;
 constexpr int DIAGONAL_SUMS = 10;  // mean 3, d² z₁^i z₂^j of degree four, d², weight²
