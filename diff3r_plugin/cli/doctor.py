@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report; status 1 when something would stop the plugin."""
     healthy = environment()
     if arguments.gpu:
-        from diff3r_plugin.cli import doctor_gpu
+        from diff3r_plugin.cli import _doctor_gpu
 
-        healthy = doctor_gpu.tested_again() and healthy
+        healthy = _doctor_gpu.tested_again() and healthy
     if arguments.checkout is not None:
         healthy = checkout(arguments.checkout, arguments.adapter) and healthy
     return 0 if healthy else 1
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 def environment() -> bool:
     """Report on this Python environment."""
     from diff3r_plugin import __version__
-    from diff3r_plugin.cli import doctor_gpu
+    from diff3r_plugin.cli import _doctor_gpu
     from diff3r_plugin.plugin.host import registry
     from diff3r_plugin.render import available_backends
 
@@ -76,7 +76,7 @@ def environment() -> bool:
 
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     print("render backends: " + "; ".join(f"{d}: {', '.join(available_backends(d))}" for d in devices))
-    doctor_gpu.report()
+    _doctor_gpu.report()
     own = importlib.util.find_spec("diff_gaussian_rasterization")
     print(f"rasterizer: {'installed at ' + str(own.origin) if own else 'none installed; hosts get the drop-in'}")
     print(f"adapters: {', '.join(registry.adapters()) or 'none'}")

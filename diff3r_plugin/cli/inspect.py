@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from diff3r_plugin.cli._file_warnings import said_as
+from diff3r_plugin.cli._settings_options import named_fields
 from diff3r_plugin.errors import UsageError
 
 EPILOG = """examples:
@@ -26,22 +28,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("scene", nargs="?", type=Path, metavar="SCENE", help="Gaussians: .ply or .npz")
-    add("--points", nargs="?", const=True, metavar="FILE",
+    add = partial(parser.add_argument, default=argparse.SUPPRESS)  # those of the settings
+    add("scene", nargs="?", default=None, type=Path, metavar="SCENE", help="Gaussians: .ply or .npz")
+    add("--points", nargs="?", const=True, default=None, metavar="FILE",
         help="points instead: of a PLY file or COLMAP model, by default those that the cameras come with")  # fmt: skip
     add("--cameras", required=True, metavar="PATH",
         help="COLMAP folder, transforms.json, Blender's folder, or chunk FILE.torch[:KEY]")  # fmt: skip
     add("--images", type=Path, metavar="DIR", help="folder of the images, if not beside the cameras")
-    add("--world", default="auto", metavar="WHOSE",
+    add("--world", metavar="WHOSE",
         help="file, original, or the path of a dataparser_transforms.json (default: auto)")  # fmt: skip
     add("--undistort", action="store_true", help="undistort images of lenses that distort as they are loaded")
-    add("--frames", default="all", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
+    add("--frames", help="images to use: FIRST:END[:STEP], or numbers or names (default: all)")
     add("--hold-out", default="none", help="as in 'diff3r refine' (default: none)")
-    add("--downscale", type=int, default=1, metavar="K", help="make the images K times smaller")
-    add("--near", type=float, default=0.01, help="nothing nearer is drawn, world units (default: 0.01)")
-    add("--far", type=float, default=1e10, help="nothing farther is drawn, world units")
-    add("--background", default="0,0,0", metavar="R,G,B", help="color behind all Gaussians, 0 to 1 (default: 0,0,0)")
+    add("--downscale", type=int, metavar="K", help="make the images K times smaller")
+    add("--near", type=float, help="nothing nearer is drawn, world units (default: 0.01)")
+    add("--far", type=float, help="nothing farther is drawn, world units")
+    add("--background", metavar="R,G,B", help="color behind all Gaussians, 0 to 1 (default: 0,0,0)")
     add("--views", type=int, default=4, metavar="N", help="images to draw (default: 4)")
     add("--out", type=Path, default=Path("inspected"), metavar="DIR", help="folder for pictures (default: inspected)")
     parser.set_defaults(run=main)
@@ -57,22 +59,11 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("Give a SCENE (.ply or .npz), or --points [FILE] for points, and not both.")
     if args.views < 1:
         raise UsageError(f"--views must be at least 1, got {args.views}.")
-    background = tuple(float(part) for part in args.background.split(","))
-    settings = RefineSettings(
-        args.scene,
-        args.cameras,
-        args.out,
-        points=args.points if isinstance(args.points, str) else None,
-        images=args.images,
-        world=args.world,
-        undistort=args.undistort,
-        frames=args.frames,
-        hold_out=args.hold_out,
-        downscale=args.downscale,
-        near=args.near,
-        far=args.far,
-        background=background,  # type: ignore[arg-type]
-    )
+    values = named_fields(args, RefineSettings)
+    values["points"] = args.points if isinstance(args.points, str) else None
+    if "background" in values:
+        values["background"] = tuple(float(part) for part in args.background.split(","))
+    settings = RefineSettings(**values)
     with said_as("diff3r inspect"):
         found = inspect(read_inputs(settings), settings, args.views)
     print("\n".join(found.lines))

@@ -7,9 +7,9 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from diff3r_plugin.cli._file_warnings import said_as
+from diff3r_plugin.cli._settings_options import named_fields
 from diff3r_plugin.data import OUTLIER_KINDS, DataOptions
 
 _HELP = {
@@ -115,16 +115,11 @@ def _captures(args: argparse.Namespace) -> int:
 
 
 def _rooms(args: argparse.Namespace) -> int:
-    values: dict[str, Any] = {}
-    for field in fields(DataOptions):
-        value = getattr(args, field.name)
-        if field.name == "size":
-            height, width = value or (field.default, field.default)
-            if height != width:
-                raise ValueError(f"--size {height}x{width}: rooms are square; give one number, or captures (--from).")
-            value = height
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    options = DataOptions(**values)
+    values = named_fields(args, DataOptions)
+    height, width = values.pop("size") or (DataOptions.size, DataOptions.size)
+    if height != width:
+        raise ValueError(f"--size {height}x{width}: rooms are square; give one number, or captures (--from).")
+    options = DataOptions(**values, size=height)
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}.")
     from diff3r_plugin.data import make_data  # brings NumPy and Pillow
