@@ -122,7 +122,7 @@ def checkout(folder: Path, name: str) -> bool:
         print(f"    {method}: {why}")
     noted = ", data_shim (notes the batch)" if adapter.lightning else ""
     print(
-        f"  and on the instance: encoder.{adapter.refined.name} (refines){noted}, load_state_dict (the head), "
+        f"  and on the instance: {_refined(adapter)}{noted}, load_state_dict (the head), "
         "named_parameters (leaves the head out)"
     )
     print("  and on the host's optimizer: zero_grad (the head's gradients, too), a hook after step (the head's step)")
@@ -132,8 +132,22 @@ def checkout(folder: Path, name: str) -> bool:
         print(f"    {path}: encoder calls inside are left alone (diff3r.refine_extra=true refines them, too)")
     if not adapter.encoder_sees_poses:
         print("  its encoder does not see the context poses: diff3r.context_poses says which ones refine its scenes")
-    if adapter.tap is None:
+    if _overridden(adapter, "tap_of"):
+        print("  the head reads features from where the encoder's configuration has them")
+    elif adapter.tap is None:
         print("  the head sees images, residuals and initial Gaussians; no feature map is tapped")
     else:
         print(f"  the head reads the {adapter.tap.side} of encoder.{', encoder.'.join(adapter.tap.modules)}")
     return True
+
+
+def _refined(adapter: Any) -> str:
+    """The method whose calls are refined, as far as it can be told without the host's configuration."""
+    other = ", or another method where the encoder's configuration decides so"
+    return f"encoder.{adapter.refined.name} (refines{other if _overridden(adapter, 'refined_of') else ''})"
+
+
+def _overridden(adapter: Any, method: str) -> bool:
+    from diff3r_plugin.plugin import HostAdapter
+
+    return getattr(type(adapter), method) is not getattr(HostAdapter, method)

@@ -51,6 +51,22 @@ def test_doctor_passes_on_the_miniature_host(checkout, capsys):
         assert expected in text
 
 
+def test_doctor_says_where_a_hosts_configuration_decides_what_is_refined_and_read(checkout, capsys, monkeypatch):
+    from diff3r_adapters.mini_host import MiniHost
+    from diff3r_plugin.plugin import RefinedMethod
+
+    assert main(["doctor", str(checkout)]) == 0
+    assert "encoder.forward (refines), data_shim" in capsys.readouterr().out
+    monkeypatch.setattr(MiniHost, "refined", RefinedMethod("predict"))
+    monkeypatch.setattr(MiniHost, "refined_of", lambda self, encoder: RefinedMethod("update"))
+    monkeypatch.setattr(MiniHost, "tap_of", lambda self, encoder: None)
+    assert main(["doctor", str(checkout)]) == 0
+    text = capsys.readouterr().out
+    assert "encoder.predict (refines, or another method where the encoder's configuration decides so)" in text
+    assert "the head reads features from where the encoder's configuration has them" in text
+    assert "no feature map is tapped" not in text
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "problem"),
     [

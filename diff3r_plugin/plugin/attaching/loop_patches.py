@@ -33,7 +33,7 @@ CHECKPOINTS = "torch.save, torch.load and those of safetensors"
 MODEL, LOADER, OPTIMIZER = "__init__", "__iter__ of its data loader", "torch.optim.Optimizer.__init__"
 
 WATCHED = {
-    MODEL: "adds the uncertainty head and replaces encoder.forward on the instance",
+    MODEL: "adds the uncertainty head and replaces the encoder's refined method on the instance",
     LOADER: "a batch begins a step: encoder calls until the next one are refined and reported",
     OPTIMIZER: "the head's optimizer follows the one that holds the model's parameters",
     CHECKPOINTS: "files that lose that metadata get a neighbor with the head, FILE.diff3r, which is read with them",

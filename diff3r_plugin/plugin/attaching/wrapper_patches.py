@@ -104,7 +104,7 @@ class Change(NamedTuple):
 
 
 CHANGES = {
-    "__init__": Change(_init, "adds the uncertainty head and replaces encoder.forward on the instance"),
+    "__init__": Change(_init, "adds the uncertainty head and replaces the encoder's refined method on the instance"),
     "training_step": Change(partial(_step, "train"), "encoder calls inside are refined; logs diff3r/*"),
     "validation_step": Change(partial(_step, "val"), "encoder calls inside are refined; logs diff3r/val/*"),
     "test_step": Change(

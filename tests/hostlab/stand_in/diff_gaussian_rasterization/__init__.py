@@ -13,8 +13,8 @@ Two dialects of the CUDA package are served, told apart by the settings:
                returns ``(color, radii, depth, opacity, n_touched)``; spherical
                harmonics use z as the polar axis.
 
-Kept from the CUDA behavior: points nearer than 0.2 are dropped, 0.3 is added
-to the diagonal of the screen-space covariance, the footprint reaches three
+Kept from the CUDA behavior: points nearer than 0.2 are dropped, 0.3 (or what
+the settings say) is added to the diagonal of the screen-space covariance, the footprint reaches three
 standard deviations and is counted in 16x16 tiles, contributions under 1/255
 are skipped, alpha is capped at 0.99 (the gradient passes through the cap), a
 pixel stops once its transmittance would fall under 1e-4, harmonics above

@@ -13,7 +13,6 @@ from diff_gaussian_rasterization.shape import cov_from_scale_rotation, cov_from_
 
 TILE = 16  # pixels on a tile's side
 NEAR = 0.2
-DILATION = 0.3
 
 
 class Screen(NamedTuple):
@@ -88,9 +87,9 @@ def on_screen(
     jac = torch.stack([focal_x / z, zero, -focal_x * u / z, zero, focal_y / z, -focal_y * v / z], -1).reshape(-1, 2, 3)
     m = jac @ rot
     cov2d = m @ cov3d @ m.transpose(1, 2)
-    a = cov2d[:, 0, 0] + DILATION
+    a = cov2d[:, 0, 0] + s.low_pass
     b = cov2d[:, 0, 1]
-    c = cov2d[:, 1, 1] + DILATION
+    c = cov2d[:, 1, 1] + s.low_pass
     det = a * c - b * b
     good = front & (det > 0)
     det = torch.where(good, det, torch.ones_like(det))

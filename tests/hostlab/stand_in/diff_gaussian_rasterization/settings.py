@@ -21,3 +21,4 @@ class GaussianRasterizationSettings(NamedTuple):
     prefiltered: bool = False
     debug: bool = False
     projmatrix_raw: Tensor | None = None
+    low_pass: float = 0.3  # added to the diagonal of the screen-space covariance, in square pixels

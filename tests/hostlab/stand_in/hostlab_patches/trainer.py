@@ -9,13 +9,14 @@ import os
 from time import perf_counter, process_time
 
 from hostlab_patches.backbones import point_prior, shrink_croco, shrink_transplat
-from hostlab_patches.vggt import shrink_vggt
+from hostlab_patches.resplat import patch_resplat
+from hostlab_patches.vggt import shrink_c3g, shrink_vggt
 from hostlab_patches.yonosplat import shrink_yonosplat
 
 # Called when the Trainer is built: everything is imported then, and in all hosts
 # the model comes after it.  A further sitecustomize.py on the path may append to
 # `sys.modules["sitecustomize"].BEFORE_MODEL` and call that module's _chain(__file__).
-BEFORE_MODEL = [shrink_croco, shrink_transplat, shrink_vggt, shrink_yonosplat]
+BEFORE_MODEL = [shrink_croco, shrink_transplat, shrink_vggt, shrink_c3g, shrink_yonosplat, patch_resplat]
 
 
 def patch_trainer(module) -> None:

@@ -50,6 +50,20 @@ def shrink_vggt() -> None:
     _with_points_on_a_plane(modules["models.vggt"].VGGT)
 
 
+def shrink_c3g() -> None:
+    """The same network in C3G, which takes its tokens alone and has a dense head of its own."""
+    package = "src.model.encoder.backbone.vggt"
+    if "src.model.encoder.encoder_vggt" not in sys.modules or f"{package}.aggregator" not in sys.modules:
+        return
+    layers = list(range(LAYERS))
+    _always(sys.modules[f"{package}.aggregator"].Aggregator, depth=LAYERS)
+    _always(sys.modules[f"{package}.layers.vision_transformer"].DinoVisionTransformer, depth=2)
+    _always(sys.modules[f"{package}.heads.camera_head"].CameraHead, trunk_depth=1)
+    heads = {sys.modules[f"{package}.heads.dpt_head"].DPTHead, sys.modules["src.model.encoder.encoder_vggt"].DPTHead}
+    for head in heads:
+        _always(head, intermediate_layer_idx=layers)
+
+
 def _always(made: type, **sizes: object) -> None:
     real = made.__init__
 
