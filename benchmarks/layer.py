@@ -63,7 +63,7 @@ class Steps:
     def __init__(self, gaussians: Gaussians, views: Views) -> None:
         coordinates = Coordinates(gaussians, views, TTOConfig().groups)
         self.zero = torch.zeros(1, coordinates.num_unknowns)
-        self.vector, self.room = torch.randn_like(self.zero), torch.empty_like(self.zero)
+        self.vector, self.buffer = torch.randn_like(self.zero), torch.empty_like(self.zero)
         self.objective = Objective(coordinates, views, self.zero, torch.full_like(self.zero, WEIGHT))
         self.layer, self.gaussians, self.views = TTOLayer(TTOConfig(stationarity_warning=None)), gaussians, views
         self.here = self.objective.linearize(self.zero)
@@ -80,7 +80,7 @@ class Steps:
         _ = self.here.gradient
 
     def product(self) -> None:
-        self.here.gauss_newton_product(self.vector, out=self.room)
+        self.here.gauss_newton_product(self.vector, out=self.buffer)
 
     def preconditioner(self) -> None:
         self.here.__dict__.pop("_data_diagonal", None)
@@ -90,7 +90,7 @@ class Steps:
 
     def pcg(self) -> None:
         def matvec(v):
-            return self.here.gauss_newton_product(v, out=self.room)
+            return self.here.gauss_newton_product(v, out=self.buffer)
 
         pcg(matvec, self.vector, preconditioner=self.inverse, max_iterations=4, tolerance=0.0)
 

@@ -61,7 +61,7 @@ class TTOLayer(nn.Module):
         config: All settings by name; by default those of :class:`TTOConfig`.
         solver: :class:`GaussNewton` or :class:`Adam`.
         backward: :class:`Implicit`, :class:`Stepwise`, :class:`Unroll`, :class:`Truncated` or :class:`FirstOrder`.
-        groups: What may move; see :class:`TTOConfig`.
+        groups: Optimized groups; see :class:`TTOConfig`.
         backend: "auto", "gsplat", "native" or "torch".
         validate: Look for input in other conventions at every call (:func:`diff3r_plugin.validation.check_inputs`).
         warn_of_fallbacks: Warn (:class:`FallbackWarning`) of scenes that keep their prediction because something is
@@ -235,8 +235,8 @@ def _refined_views(
 def _broke_down(reason_codes: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
     """Scenes whose last linear solve ended for a reason that more damping should have cured."""
     reasons = tuple(PCGReason)
-    curved, spoiled = (reasons.index(r) for r in (PCGReason.NON_POSITIVE_CURVATURE, PCGReason.NON_FINITE))
-    return (reason_codes == curved) | (reason_codes == spoiled)
+    curved, broken = (reasons.index(r) for r in (PCGReason.NON_POSITIVE_CURVATURE, PCGReason.NON_FINITE))
+    return (reason_codes == curved) | (reason_codes == broken)
 
 
 def _on_the_host(flags: Sequence[Bool[Tensor, " B"]], solution: InnerSolution) -> tuple[list[list[bool]], list[int]]:

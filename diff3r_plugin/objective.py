@@ -161,8 +161,8 @@ class LinearizedObjective:
         On a GPU each product may lie where the one before it lay.
         """
         # A CPU's kernels hand out memory that was used before; PyTorch's allocator would be asked at every iteration.
-        room = torch.empty_like(self.theta) if self.theta.is_cuda and not torch.is_grad_enabled() else None
-        product = partial(self.gauss_newton_product, diagonal=diagonal, out=room)
+        buffer = torch.empty_like(self.theta) if self.theta.is_cuda and not torch.is_grad_enabled() else None
+        product = partial(self.gauss_newton_product, diagonal=diagonal, out=buffer)
         return product, self.preconditioner(kind, diagonal, gram)
 
     def preconditioner(

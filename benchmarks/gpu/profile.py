@@ -69,7 +69,7 @@ def kernel_split(call: Callable[[], object], device: torch.device) -> list[dict[
 
 
 def host_seconds(call: Callable[[], object], device: torch.device) -> float:
-    """How long the host is busy queueing one call: the time until it could go on with something else."""
+    """How long the host is busy queueing one call: the time until it could do something else."""
     synchronize(device)
     started = time.perf_counter()
     for _ in range(CALLS):

@@ -1,6 +1,6 @@
 """Part 4: the miniature host on the device. ``python -m benchmarks.gpu.training --out FILE --seconds S [--cpu]``.
 
-Trains it plainly, goes on with the flag from what that gave, and tests the result on held-out rooms before and after
+Trains it plainly, resumes from that with the flag, and tests the result on held-out rooms before and after
 refinement: seconds per step with and without the flag, and PSNR. Rooms, runs and logs go to a temporary folder.
 """
 

@@ -19,7 +19,7 @@ PROCESS_CHANGES = {
     "LightningModule.__init_subclass__": "a host without Hydra begins once its LightningModule is defined",
     "torch.nn.Module.__init_subclass__": "a host without Hydra and Lightning begins once its model is defined",
     "sys.meta_path": "Hydra, Lightning and PyTorch are changed as above once they have been imported",
-    "sys.excepthook": "a program that fails for want of its rasterizer names the mistake in its command line",
+    "sys.excepthook": "a program that fails because its rasterizer is missing names the mistake in its command line",
     "sys.path": "the drop-in rasterizer's folder, behind an installed one (diff3r.rasterizer)",
 }
 """What ``diff3r_startup`` changes in a program that was started with the flag, and why."""

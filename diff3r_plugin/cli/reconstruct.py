@@ -14,7 +14,7 @@ EPILOG = """examples:
   diff3r reconstruct frames --out street --matching sequential --size 960
 
 OUT gets undistorted/ (images and cameras, a COLMAP folder), refined/ (refined.ply and the rest of 'diff3r refine') and
-report.html. After an interruption the same command goes on where it was.
+report.html. After an interruption the same command resumes it.
 """
 
 
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"diff3r reconstruct: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("diff3r reconstruct: stopped; the same command goes on.", file=sys.stderr)
+        print("diff3r reconstruct: stopped; the same command resumes it.", file=sys.stderr)
         return 130
     print(f"wrote {args.out / 'refined' / 'refined.ply'}")
     return 0 if args.no_page else _page(args.out)

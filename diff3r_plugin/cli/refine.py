@@ -59,7 +59,8 @@ def add_options(add: Callable[..., object]) -> None:
         "names some, else every:8)")  # fmt: skip
     add("--downscale", type=int, metavar="K", help="make the images K times smaller")
     add("--groups", metavar="A,B,..",
-        help="what moves (default: means,covariance,opacity,sh_dc,sh_rest; of views: poses,exposure)")  # fmt: skip
+        help="optimized groups (default: means,covariance,opacity,sh_dc,sh_rest; of views: "
+        "poses,exposure)")  # fmt: skip
     add("--weights", metavar="GROUP=W,..", help="proximal weight of all groups or of some (default: 0.1)")
     add("--views-per-round", type=int, metavar="N", help="views that a round sees at most (default: 8)")
     add("--rounds", type=int, metavar="N",

@@ -131,7 +131,7 @@ class TrainingLog:
         self._offset = 0
 
     def read(self) -> None:
-        """Take in what was written since the last call."""
+        """Read what was written since the last call."""
         if not self.path.is_file():
             return
         with self.path.open() as file:

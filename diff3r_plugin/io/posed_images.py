@@ -50,7 +50,7 @@ class PosedImages:
         lenses: Each a lens that distorts or None; empty where none does.
         undistortions: Each what an image goes through once it is loaded, or None; empty where nothing has to be done.
         masks: Each which pixels count, or None for all; empty where there are none.
-        problems: Each why the image cannot be had, or None; empty where nothing is known to be wrong.
+        problems: Each why the image is unavailable, or None; empty where nothing is known to be wrong.
         splits: Each "train", "val" or "test" where the file says so, or ""; empty where it does not.
 
     Raises:

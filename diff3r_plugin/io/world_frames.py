@@ -32,7 +32,7 @@ COLMAP_APPLIED = ((1.0, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0))
 
 
 def moved(posed: PosedImages, way: Float[Tensor, "4 4"]) -> PosedImages:
-    """The same images with their cameras in another world.
+    """The same images with their cameras in another coordinate frame.
 
     Example:
         >>> import torch
@@ -53,7 +53,7 @@ def moved(posed: PosedImages, way: Float[Tensor, "4 4"]) -> PosedImages:
 
 
 def points_moved(points: Float[Tensor, "N 3"], way: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
-    """Points in another world, float64."""
+    """Points in another coordinate frame, float64."""
     return points.double() @ way[:3, :3].mT + way[:3, 3]
 
 

@@ -181,7 +181,7 @@ class FusedUpdates:
         return torch.empty_like(like) if self._empty is None else self._empty(tuple(like.shape), like.dtype)
 
     def _other_room(self, r: Tensor) -> Tensor:
-        """A room for a new residual that holds neither the current one nor a caller's tensor."""
+        """A buffer for a new residual that holds neither the current one nor a caller's tensor."""
         for room in self._rooms:
             if room.data_ptr() != r.data_ptr():
                 return room

@@ -94,8 +94,8 @@ _OF_SOLVES = (
 
 
 def _solves(case: Case) -> Pairs:
-    """Of three diagonal systems: one goes on, one breaks at once; of the third the first product is wrong, so that its
-    residual is replaced."""
+    """Of three diagonal systems: one continues, one breaks at once; of the third the first product is wrong, so that
+    its residual is replaced."""
     generator = torch.Generator().manual_seed(2)
     b, x0 = (torch.randn(3, 1500, generator=generator).double() for _ in range(2))
     diagonal = 1 + torch.rand(3, 1500, generator=generator).double()

@@ -23,7 +23,7 @@ def reconstruct(
 ) -> RefineResult:
     """Find the cameras of photographs, and refine a scene from the points they share.
 
-    A run in ``settings.out`` that was interrupted goes on where it was. Files there: ``sfm`` (COLMAP's database and
+    A run in ``settings.out`` that was interrupted is resumed. Files there: ``sfm`` (COLMAP's database and
     models), ``undistorted`` (images and cameras, a COLMAP folder), ``refined`` (see
     :func:`~diff3r_plugin.refine.refine`), ``reconstruction.json``.
 

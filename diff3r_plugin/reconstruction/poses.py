@@ -1,7 +1,7 @@
 """Cameras and points of photographs by ``pycolmap``: features, matches, incremental mapping, undistortion.
 
 Each step writes beside its place and is moved there when it is whole; features and matches are kept one by one in
-COLMAP's database, so that an interrupted step goes on with what is missing.
+COLMAP's database, so that an interrupted step resumes with what is missing.
 """
 
 from __future__ import annotations

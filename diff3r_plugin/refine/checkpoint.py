@@ -1,4 +1,4 @@
-"""What an interrupted refinement resumes from: the scene after each round, and what was said of the rounds."""
+"""What an interrupted refinement resumes from: the scene after each round, and the records of the rounds."""
 
 from __future__ import annotations
 

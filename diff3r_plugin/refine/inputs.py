@@ -143,7 +143,7 @@ def _read_scene(
 
 
 def _check_in_view(inputs: Inputs, settings: RefineSettings) -> None:
-    """A scene in another world than the cameras would be refined to nothing without a word."""
+    """A scene in another coordinate frame than the cameras' would be refined to nothing without a word."""
     means = inputs.scene.means[0].double()
     seen = 0
     for pose, matrix, size in zip(

@@ -57,7 +57,7 @@ def refine(
 
     Args:
         settings: What, on what, and how.
-        resume: Go on where the run in ``settings.out`` was interrupted; without one, start.
+        resume: Continue an interrupted run in ``settings.out``; without one, start.
         progress: Is told of each round; silent by default.
         after_round: Called with the number of finished rounds once their checkpoint is on the disk.
 

@@ -213,8 +213,8 @@ class GsplatLinearization:
             scene.empty((B, N, 3)), scene.empty((B, N, 3, 3)), scene.empty((B, N)), scene.empty((B, N, 3, scene.bases))
         )
         vector = Vector(*(value.data_ptr() for value in gradient.tensors()))
-        room = None if sums is None else sums.data_ptr()
-        scene.run("splat_vjp", splats.data_ptr(), arriving, vector, room)
+        buffer = None if sums is None else sums.data_ptr()
+        scene.run("splat_vjp", splats.data_ptr(), arriving, vector, buffer)
         return gradient
 
     def _to_image(self, image: Float[Tensor, "I H W 3"]) -> Float[Tensor, "B V 3 H W"]:

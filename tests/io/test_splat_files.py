@@ -161,7 +161,7 @@ def test_positions_far_from_the_origin_are_read_from_there_and_written_back(tmp_
     assert after.dtype["x"] == np.float64 and all(np.allclose(before[a], after[a], rtol=0, atol=1e-6) for a in "xyz")
 
 
-def test_positions_that_float32_has_spoiled_are_told_of(tmp_path):
+def test_positions_that_float32_has_rounded_are_told_of(tmp_path):
     def far(table):
         table["x"] += 5e6
 

@@ -240,7 +240,7 @@ def test_iterations_after_the_second_take_no_memory(fused):
     updates._empty = lambda shape, dtype: made.append(torch.empty(shape, dtype=dtype)) or made[-1]
     right = b.clone()
     by(A, b, on_cpu_or_in_pytorch(lambda *given: updates), preconditioner, tolerance=0.0, max_iterations=9)
-    assert len(made) == 4, "one room for x, one for the direction, two for r"
+    assert len(made) == 4, "one buffer for x, one for the direction, two for r"
     assert torch.equal(b, right), "the right-hand side is the caller's"
 
 

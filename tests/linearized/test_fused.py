@@ -69,9 +69,9 @@ def test_every_product_is_that_of_the_composed_linearization(compiled_backend, f
     weights, center = torch.rand_like(theta), torch.randn_like(theta)
     _close(found.gradient(u, weights, center), expected.gradient(u, weights, center).nan_to_num())
     _close(found.weighted_distance(weights, center), expected.weighted_distance(weights, center))
-    room = torch.empty_like(theta)
-    assert found.gauss_newton_product(v, pixels, diagonal, room) is room
-    _close(room, product)
+    buffer = torch.empty_like(theta)
+    assert found.gauss_newton_product(v, pixels, diagonal, buffer) is buffer
+    _close(buffer, product)
 
 
 @pytest.mark.parametrize("form", ["covariances", "scales"])

@@ -43,11 +43,11 @@ def test_rounds_refine_a_scene_in_memory(made):
 def test_pixels_of_no_weight_are_not_fitted(made):
     """A view that shows something else by half: what is masked out does not pull the scene."""
     scene, views = made
-    spoiled = views.images.clone()
-    spoiled[:, :, :, :, :16] = 1.0
-    weights = torch.ones_like(spoiled[:, :, 0])
+    corrupted = views.images.clone()
+    corrupted[:, :, :, :, :16] = 1.0
+    weights = torch.ones_like(corrupted[:, :, 0])
     weights[..., :16] = 0
-    changed = views.replace(images=spoiled)
+    changed = views.replace(images=corrupted)
     settings = RoundSettings(views_per_round=2, rounds=6)
     cameras = views.replace(images=None, image_size=views.image_size)
     found = {}
@@ -60,13 +60,13 @@ def test_pixels_of_no_weight_are_not_fitted(made):
 def test_robust_rounds_fit_less_of_what_does_not_belong(made):
     scene, views = made
     good = refine_scene(scene, views, RoundSettings(views_per_round=3, rounds=8)).scene
-    spoiled = views.images.clone()
-    spoiled[:, 0, :, 4:12, 8:20] = 1.0  # something in front of the lens
+    corrupted = views.images.clone()
+    corrupted[:, 0, :, 4:12, 8:20] = 1.0  # something in front of the lens
     cameras = views.replace(images=None, image_size=views.image_size)
     scores = []
     for robust in (None, 0.1):
         settings = RoundSettings(views_per_round=3, rounds=6, robust=robust)
-        refined = refine_scene(good, views.replace(images=spoiled), settings).scene
+        refined = refine_scene(good, views.replace(images=corrupted), settings).scene
         scores.append(float(psnr(views.images, render(refined, cameras)).mean()))
     assert scores[1] > scores[0] + 1
 

@@ -167,7 +167,7 @@ def only_one(name: str, timeout: float = 1800.0) -> Iterator[None]:
 
     Args:
         name: What they exclude each other from.
-        timeout: Seconds after which a process goes on all the same.
+        timeout: Seconds after which a process proceeds without it.
     """
     for directory in directories():
         if _objection_to_directory(directory) is None and _objection_to_writing(directory) is None:

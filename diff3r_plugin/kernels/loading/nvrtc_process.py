@@ -81,7 +81,7 @@ class Nvrtc:
 
 
 def answer(request: dict) -> dict:
-    """What a request asks for; ``error`` if that cannot be had."""
+    """What a request asks for; ``error`` if that is unavailable."""
     try:
         nvrtc = Nvrtc(request["library"])
         if "source" not in request:

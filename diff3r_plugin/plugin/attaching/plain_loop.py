@@ -44,7 +44,7 @@ class PlainLoop:
     ranks = property(lambda self: distributed.get_world_size() if _several() else 1)
     clip_value = None
     gradient_scale = 1.0  # Adam does not mind another one
-    resuming = False  # the heads' optimizer goes on when the host's own is loaded
+    resuming = False  # the heads' optimizer resumes when the host's own is loaded
 
     def __init__(
         self,

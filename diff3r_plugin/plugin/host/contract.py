@@ -44,7 +44,7 @@ class Example:
 
     @property
     def made(self) -> Call:
-        """The call, made up where it was not given."""
+        """The call, a synthetic one where none was given."""
         if self.call is not None:
             return self.call
         return Call(self.wrapper, (self.context, 0), {}, {"context": self.context}, "test", ("context", "global_step"))

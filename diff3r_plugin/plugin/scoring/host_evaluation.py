@@ -79,7 +79,7 @@ class HostTest:
         if left and not others:
             lines.go_on()
             self.context.say(
-                f"going on with the test that was interrupted: {left} scenes are in {lines.path} and are left out now. "
+                f"resuming the test that was interrupted: {left} scenes are in {lines.path} and are left out now. "
                 "The host's own scores will be those of the others alone, ours those of all."
             )
         else:
@@ -105,7 +105,7 @@ class HostTest:
         return True
 
     def add(self, refinement: Refinement, batch: Any, drawn: Sequence[Tensor] = ()) -> dict[str, float]:
-        """Take in the scenes of one encoder call and write what the settings ask for; returns their mean scores.
+        """Score the scenes of one encoder call and write what the settings ask for; returns their mean scores.
 
         ``drawn``: what the host itself rendered in its step, where that can be told from the call.
 

@@ -41,7 +41,7 @@ class Sheet:
 class ImageLogging:
     """Logs the first scenes of every validation.
 
-    Nothing that goes wrong here ends the host's run: it is said once, and the run goes on.
+    Nothing that goes wrong here ends the host's run: it is said once, and the run continues.
 
     Args:
         wrapper: The host's LightningModule, whose loggers are used.

@@ -73,7 +73,7 @@ class ScoreLines:
         self._take(_restored(json.loads(_line(entry))))
 
     def merge(self, others: Iterable[Path]) -> None:
-        """Take in the lines of other processes and remove their files; a scene that several scored counts once."""
+        """Merge the lines of other processes and remove their files; a scene that several scored counts once."""
         for path in others:
             if not path.is_file():
                 continue
@@ -147,7 +147,8 @@ class ScoreLines:
         except OSError as error:
             raise PluginError(
                 f"the scores could not be written to {self.path} ({error.strerror or error}). Those of "
-                f"{len(self.entries)} scenes are there; make room and run the same command again: it resumes from them."
+                f"{len(self.entries)} scenes are there; free some space and run the same command again: it resumes "
+                "from them."
             ) from error
 
     def _require_room(self) -> None:

@@ -33,7 +33,7 @@ class UseCheck:
         after: Float[Tensor, "B V 3 H W"],
         truth: Float[Tensor, "B V 3 H W"],
     ) -> Float[Tensor, " B"] | None:
-        """Take in one step.
+        """Record one step.
 
         Args:
             drawn: What the host rendered in it, in its order; its last images of the targets' number and size count, in

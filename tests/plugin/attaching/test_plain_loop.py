@@ -172,7 +172,7 @@ def test_an_interrupted_test_goes_on(host, plugged_in):
     assert [next(broken_off) for _ in range(3)] == ["test0", "test1", "test2"], "the third is not over"
     said = plugged_in()  # as in another process
     assert list(evaluation()) == ["test2", "test3"]
-    assert any("going on with the test that was interrupted: 2 scenes" in line for line in said)
+    assert any("resuming the test that was interrupted: 2 scenes" in line for line in said)
     assert len(json.loads(Path("diff3r_scores.json").read_text())["scenes"]) == 4
 
 

@@ -1,4 +1,4 @@
-"""A host's test that was interrupted, and what it is compared with before it goes on."""
+"""A host's test that was interrupted, and what it is compared with before it resumes."""
 
 import json
 from types import SimpleNamespace
@@ -57,7 +57,7 @@ def test_it_goes_on_to_the_same_scores(tmp_path, killed_at):
     assert not (tmp_path / "cut" / "diff3r_scores.json").exists()
     said, resumed = run_test(tmp_path / "cut")
     assert resumed == calls - killed_at, "scenes with scores are left out"
-    assert any(f"going on with the test that was interrupted: {2 * killed_at} scenes" in line for line in said)
+    assert any(f"resuming the test that was interrupted: {2 * killed_at} scenes" in line for line in said)
     whole, cut = scores(tmp_path / "whole"), scores(tmp_path / "cut")
     assert whole["scenes"] == cut["scenes"] and len(cut["scenes"]) == 6
     assert whole["mean"] == cut["mean"]

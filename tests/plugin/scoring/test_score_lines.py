@@ -149,5 +149,5 @@ def test_a_full_disk_is_found_before_anything_is_tested(tmp_path, monkeypatch):
 def test_a_disk_that_fills_up_says_how_many_scenes_are_safe(tmp_path, monkeypatch):
     lines = begun(tmp_path / "scores.jsonl", "a")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(PluginError, match=r"Those of 1 scenes are there; make room.*resumes"):
+    with pytest.raises(PluginError, match=r"Those of 1 scenes are there; free some space.*resumes"):
         lines.add(entry("b"))
