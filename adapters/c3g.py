@@ -29,7 +29,7 @@ class C3G(NoPoSplat):
     tap = None
     fingerprints = (*NoPoSplat.fingerprints, ENCODER, "src/model/encoder/common/gmae.py")
     expectations = (
-        *PixelSplatFamily.expectations,
+        *(e for e in PixelSplatFamily.expectations if e.symbol != "Gaussians"),  # here with features
         Expectation(ENCODER, "EncoderVGGT.forward", ("context", "global_step"), "refining its output", ("Gaussians",)),
         Expectation(
             "src/model/types.py",
