@@ -21,7 +21,7 @@ from diff3r_plugin.kernels.loading.driver import Driver
 from diff3r_plugin.kernels.loading.library_cuda import CudaKernels
 from diff3r_plugin.kernels.loading.modules_cuda import sources, sources_and_headers
 from diff3r_plugin.linearized.charted_gsplat import GsplatCharted
-from diff3r_plugin.render import semantics
+from diff3r_plugin.render import gsplat_backend, semantics
 from diff3r_plugin.render.gsplat_backend import GsplatLinearization
 from diff3r_plugin.render.gsplat_rasterizer import Rasterizer, without_gsplat
 from diff3r_plugin.views import Views
@@ -106,10 +106,17 @@ def backend(make: Callable[[torch.dtype], Rasterizer]) -> SimpleNamespace:
     def charted(coordinates: Coordinates, theta: Tensor, views: Views) -> GsplatCharted:
         return GsplatCharted(coordinates, theta, views, make(theta.dtype))
 
-    def is_available(device: torch.device | str = "cpu") -> bool:
+    def is_available(device: torch.device | str = "cpu", bases: int | None = None) -> bool:
         return torch.device(device).type == "cpu" and library() is not None
 
-    return SimpleNamespace(linearize=linearize, charted=charted, is_available=is_available)
+    return SimpleNamespace(
+        linearize=linearize,
+        charted=charted,
+        is_available=is_available,
+        NEEDS=gsplat_backend.NEEDS,
+        FOLLOWED_BY_AUTOGRAD=False,
+        RUNS_ON=None,
+    )
 
 
 BACKENDS = {"gsplat_on_cpu": backend(rasterizer), "kernels_on_cpu": backend(own_rasterizer)}

@@ -59,7 +59,11 @@ def module() -> SimpleNamespace | None:
     if device() is None:
         return None
     return SimpleNamespace(
-        linearize=lambda gaussians, views: _OnDevice(gaussians, views), is_available=lambda device="cpu": True
+        NEEDS=gsplat_backend.NEEDS,
+        FOLLOWED_BY_AUTOGRAD=False,
+        RUNS_ON=None,
+        linearize=lambda gaussians, views: _OnDevice(gaussians, views),
+        is_available=lambda device="cpu", bases=None: True,
     )
 
 

@@ -19,7 +19,7 @@ from diff3r_plugin.linearized.composed import ComposedLinearization
 from diff3r_plugin.linearized.fused import FusedLinearization
 from diff3r_plugin.linearized.imaged import ImagedLinearization
 from diff3r_plugin.linearized.protocol import ThetaLinearization
-from diff3r_plugin.render import resolve_backend
+from diff3r_plugin.render import BACKENDS, resolve_backend
 from diff3r_plugin.views import Views
 
 __all__ = [
@@ -52,7 +52,8 @@ def linearize_theta(
         return ImagedLinearization(coordinates, last, chart, theta, rendering)
     name = resolve_backend(backend, theta.device, coordinates.reference.harmonics.shape[-1])
     followed = torch.is_grad_enabled() and theta.requires_grad
-    copied = name == "native" and theta.device.type != "cpu"
+    runs_on = BACKENDS[name].RUNS_ON
+    copied = runs_on is not None and theta.device.type not in runs_on
     if name in CHARTED and not copied and theta.dtype in (torch.float32, torch.float64) and not followed:
         return FusedLinearization(coordinates, theta, views, CHARTED[name])
     return ComposedLinearization(coordinates, theta, views, name)

@@ -31,7 +31,7 @@ PAIR_BYTES = 86
 """What the reference keeps of each pixel and Gaussian."""
 
 BACKENDS: dict[str, ModuleType] = {name: import_module(f"{__name__}.{name}_backend") for name in RENDERERS}
-"""Each renderer's module by its name, the preferred one first."""
+"""Each renderer's module by its name, the preferred one first. What a module must have is what `torch_backend` has."""
 
 
 def available_backends(device: torch.device | str = "cpu", bases: int | None = None) -> tuple[str, ...]:
@@ -41,11 +41,7 @@ def available_backends(device: torch.device | str = "cpu", bases: int | None = N
         device: Where they are.
         bases: How many spherical harmonics the scenes have, if known.
     """
-    return tuple(name for name in BACKENDS if _is_available(name, device, bases))
-
-
-def _is_available(name: str, device: torch.device | str, bases: int | None) -> bool:
-    return BACKENDS[name].is_available(device, bases) if name == "gsplat" else BACKENDS[name].is_available(device)
+    return tuple(name for name, module in BACKENDS.items() if module.is_available(device, bases))
 
 
 def resolve_backend(backend: str, device: torch.device | str, bases: int | None = None) -> str:
@@ -59,18 +55,15 @@ def resolve_backend(backend: str, device: torch.device | str, bases: int | None 
     Raises:
         ValueError: for an unknown name, or one that cannot work on this device or machine.
     """
-    if backend == "torch":  # works everywhere: no need to compile anything to know
-        return backend
-    if backend != "auto" and backend not in BACKENDS:
-        raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
     if backend == "auto":
-        return next(name for name in BACKENDS if _is_available(name, device, bases))
-    if not _is_available(backend, device, bases):
+        return next(name for name, module in BACKENDS.items() if module.is_available(device, bases))
+    if backend not in BACKENDS:
+        raise ValueError(f"Unknown render backend {backend!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}.")
+    if not BACKENDS[backend].is_available(device, bases):
         available = available_backends(device, bases)
         raise ValueError(
             f"The render backend {backend!r} is not available for tensors on {device} here (available: "
-            f"{', '.join(available)}); 'native' needs a C++ compiler, 'gsplat' needs CUDA tensors and NVRTC, which "
-            "comes with PyTorch. Use backend='auto'."
+            f"{', '.join(available)}); it needs {BACKENDS[backend].NEEDS}. Use backend='auto'."
         )
     return backend
 
@@ -137,7 +130,7 @@ def render(gaussians: Gaussians, views: Views, backend: str = "auto") -> Float[T
     gaussians, views = _prepare(gaussians, views)
     name = _resolve(backend, gaussians, views)
     with torch.autocast(gaussians.device.type, enabled=False):
-        if name == "torch":
+        if BACKENDS[name].FOLLOWED_BY_AUTOGRAD:
             return BACKENDS[name].render_image(gaussians, views)
         return render_differentiably(gaussians.with_covariances(), views, BACKENDS[name])
 
@@ -149,7 +142,7 @@ def _resolve(backend: str, gaussians: Gaussians, views: Views) -> str:
         MemoryError: if nothing else is left on a GPU, and its memory is not enough for that.
     """
     name = resolve_backend(backend, gaussians.device, gaussians.harmonics.shape[-1])
-    if name == "torch" and backend == "auto" and gaussians.device.type == "cuda":
+    if BACKENDS[name].FOLLOWED_BY_AUTOGRAD and backend == "auto" and gaussians.device.type == "cuda":
         pairs = math.prod(views.world_to_camera.shape[:2]) * math.prod(views.image_size) * gaussians.num_gaussians
         there = available_bytes(gaussians.device)
         if there is not None and PAIR_BYTES * pairs > there:

@@ -30,6 +30,11 @@ SPLAT_NUMBERS, GRAM_NUMBERS = 9, 34
 """As in ``kernels/math/splat_chain.h``."""
 
 
+NEEDS = "CUDA tensors and NVRTC, which comes with PyTorch"
+FOLLOWED_BY_AUTOGRAD = False
+RUNS_ON = None
+
+
 def is_available(device: torch.device | str = "cuda", bases: int | None = None) -> bool:
     """Whether tensors on ``device`` can be rendered here. The first call on a GPU may compile, and warns if that fails.
 

@@ -16,12 +16,17 @@ from diff3r_plugin.render.linearization import GaussianGram, Linearization
 from diff3r_plugin.render.native_scene import NativeScene
 from diff3r_plugin.views import Views
 
+NEEDS = "a C++ compiler"
+FOLLOWED_BY_AUTOGRAD = False
+RUNS_ON = ("cpu",)
 
-def is_available(device: torch.device | str = "cpu") -> bool:
+
+def is_available(device: torch.device | str = "cpu", bases: int | None = None) -> bool:
     """Whether the kernels are, or can be, compiled here. The first call may take some seconds and warns if not.
 
     Args:
         device: Where the tensors are; from elsewhere they are copied to the CPU and back.
+        bases: How many spherical harmonics the scenes have; kernels of all numbers are compiled together.
 
     Example:
         >>> from diff3r_plugin.render import native_backend

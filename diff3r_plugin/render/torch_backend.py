@@ -28,6 +28,15 @@ from diff3r_plugin.render.semantics import (
 from diff3r_plugin.render.spherical_harmonics import spherical_harmonics_basis
 from diff3r_plugin.views import Views
 
+NEEDS = ""
+"""What a machine must have, for the message where it has not."""
+
+FOLLOWED_BY_AUTOGRAD = True
+"""Whether `render_image` is made of differentiable functions of PyTorch's."""
+
+RUNS_ON: tuple[str, ...] | None = None
+"""Kinds of devices it computes on, tensors of others being copied there and back; None: wherever tensors are."""
+
 PAIRS_PER_CHUNK = 2**22
 """Pixel-Gaussian pairs looked at together; bounds memory to some hundred megabytes."""
 
@@ -206,7 +215,7 @@ class TorchLinearization:
         return torch.stack(tangents) if tangents else scene[0].new_zeros(0, B, V, N, 9)
 
 
-def is_available(device: torch.device | str = "cpu") -> bool:
+def is_available(device: torch.device | str = "cpu", bases: int | None = None) -> bool:
     """True: PyTorch is everywhere."""
     return True
 
