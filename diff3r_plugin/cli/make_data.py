@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -88,7 +87,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _captures(args: argparse.Namespace) -> int:
     from diff3r_plugin.data import CaptureOptions, make_capture_data
-    from diff3r_plugin.io import FileError
 
     options = CaptureOptions(
         size=args.size or CaptureOptions.size,
@@ -98,12 +96,8 @@ def _captures(args: argparse.Namespace) -> int:
         val=tuple(filter(None, args.val_scenes.split(","))),
         test=tuple(filter(None, args.test_scenes.split(","))),
     )
-    try:
-        with said_as("diff3r make-data"):
-            report = make_capture_data(args.out, args.sources, options, say=print)
-    except FileError as error:
-        print(f"diff3r make-data: {error}", file=sys.stderr)
-        return 2
+    with said_as("diff3r make-data"):
+        report = make_capture_data(args.out, args.sources, options, say=print)
     for name, scene in report["scenes"].items():
         for note in scene["notes"]:
             print(f"{name}: {note}")

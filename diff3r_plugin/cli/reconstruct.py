@@ -47,9 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand; returns the exit status."""
-    from diff3r_plugin.io import FileError, MissingPackageError
-    from diff3r_plugin.reconstruction import ReconstructionError, ReconstructionSettings, reconstruct
-    from diff3r_plugin.refine import RefineError
+    from diff3r_plugin.reconstruction import ReconstructionSettings, reconstruct
     from diff3r_plugin.refine.progress import Progress
 
     refinement: dict[str, Any] = {"hold_out": args.hold_out, "rounds": args.rounds, "memory_gib": args.memory}
@@ -71,9 +69,6 @@ def main(args: argparse.Namespace) -> int:
             reconstruct(
                 settings, progress=Progress(sys.stderr), say=lambda line: print(line, file=sys.stderr, flush=True)
             )
-    except (ReconstructionError, RefineError, FileError, MissingPackageError, ValueError) as error:
-        print(f"diff3r reconstruct: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("diff3r reconstruct: stopped; the same command resumes it.", file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from diff3r_plugin.errors import Diff3rError
 from diff3r_plugin.ranges import require_choice, require_whole
 
 MATCHINGS = ("auto", "exhaustive", "sequential")
@@ -14,7 +15,7 @@ MOST_EXHAUSTIVE = 150
 CAMERA_MODELS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE")
 
 
-class ReconstructionError(Exception):
+class ReconstructionError(Diff3rError):
     """A reconstruction that cannot be done; the message says what to change."""
 
 

@@ -125,10 +125,10 @@ def test_folders_are_searched_and_damaged_files_named(tmp_path):
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys, monkeypatch):
-    assert main(["reconstruct", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 2
+    assert main(["reconstruct", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
     assert "is no folder of photographs" in capsys.readouterr().err
     for number in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
     monkeypatch.setitem(__import__("sys").modules, "pycolmap", None)
-    assert main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert main(["reconstruct", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert "pip install 'diff3r-plugin[sfm]'" in capsys.readouterr().err
