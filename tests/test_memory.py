@@ -28,6 +28,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
 def test_the_estimate_is_near_the_measured_peak():
     """In a process of its own (some seconds), for a peak never falls."""

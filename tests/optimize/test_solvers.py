@@ -38,6 +38,7 @@ def test_energy_never_rises(backend, name, seed):
     torch.testing.assert_close(solution.energy[0], objective.energy(zero))
 
 
+@pytest.mark.slow
 def test_both_solvers_find_the_same_minimum():
     objective, zero = problem("torch", weight=1.0, batch=2, gaussians=6, size=(10, 10))
     newton = minimize(solver("gauss_newton", steps=15), objective, zero)
@@ -53,6 +54,7 @@ def test_gauss_newton_needs_far_fewer_steps_than_adam(backend):
     assert (newton.energy[-1] < adam.energy[-1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gauss_newton", "adam"])
 def test_a_batch_is_solved_as_its_scenes_alone(backend, name):
     together, zero = problem(backend, batch=3, gaussians=6, size=(9, 9))

@@ -46,6 +46,7 @@ def ratios(centers: torch.Tensor) -> torch.Tensor:
     return distances / distances.mean()
 
 
+@pytest.mark.slow
 def test_photographs_become_cameras_points_and_a_scene(room, settings):
     said: list[str] = []
     result = reconstruct(settings, say=said.append)
@@ -59,6 +60,7 @@ def test_photographs_become_cameras_points_and_a_scene(room, settings):
     assert any("photographs have cameras" in line for line in said)
 
 
+@pytest.mark.slow
 def test_each_step_resumes_and_what_is_done_is_not_done_again(settings, monkeypatch):
     names, _ = photographs(settings.photos)
 
