@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from diff3r_plugin.kernels.loading import cache, toolchain
@@ -80,11 +82,26 @@ def openmp_runtime() -> str | None:
     the idle one keeps spinning for milliseconds and takes the cores away from the busy one.
     """
     with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
-        for line in maps:
-            match = re.search(r"/\S*/lib(?:gomp|iomp5|omp)(?:-\w+)?\.so[.\d]*$", line.strip())
-            if match and os.path.exists(match.group()):
-                return match.group()
+        torch = importlib.util.find_spec("torch")
+        return pytorchs_openmp(maps, os.path.dirname(torch.origin) if torch and torch.origin else "")
     return None
+
+
+def pytorchs_openmp(maps: Iterable[str], torch_folder: str) -> str | None:
+    """Of the OpenMP libraries in a process's memory map the one beside PyTorch; of none there, the first.
+
+    Other packages bring their own (pycolmap does), and one that is loaded lower in memory comes first in the map.
+    """
+    found = [
+        match.group()
+        for line in maps
+        if (match := re.search(r"/\S*/lib(?:gomp|iomp5|omp)(?:-\w+)?\.so[.\d]*$", line.strip()))
+        and os.path.exists(match.group())
+    ]
+    beside = [
+        path for path in found if torch_folder and path.startswith(torch_folder)
+    ]  # also torch.libs, where wheels have it
+    return next(iter(beside or found), None)
 
 
 def _sources() -> list[Path]:
