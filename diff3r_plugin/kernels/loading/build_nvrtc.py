@@ -20,7 +20,10 @@ from diff3r_plugin.kernels.loading.build_cpu import SOURCE_DIRECTORY
 from diff3r_plugin.kernels.loading.build_cuda import closest
 from diff3r_plugin.kernels.loading.cache import BuildError
 
-OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--generate-line-info")
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space")
+
+LINE_INFO = "--generate-line-info"
+"""So that profilers and checks of PTX name lines. NVRTC 11.8 crashes on it for sm_90: before 12 PTX alone has it."""
 
 _LIBRARY = re.compile(r"(libnvrtc(-[0-9a-f]+)?\.so(\.[\d.]+)?|nvrtc64_\d+_\d+\.dll)")
 
@@ -95,7 +98,7 @@ class Nvrtc:
         self.version: tuple[int, int] = tuple(about["version"])  # type: ignore[assignment]
         self._architectures = sorted(about["architectures"])
         self.name = f"NVRTC {self.version[0]}.{self.version[1]}"
-        self.key = hashlib.sha256(repr((about, OPTIONS)).encode()).hexdigest()[:12]
+        self.key = hashlib.sha256(repr((about, OPTIONS, LINE_INFO)).encode()).hexdigest()[:12]
 
     def target(self, capability: tuple[int, int]) -> str:
         """``sm_90``; for a device that is newer than this NVRTC the newest ``compute_``, which the driver finishes."""
@@ -104,11 +107,13 @@ class Nvrtc:
     def compile(self, source: Path, bases: int, target: str, output: Path) -> None:
         folders = [f"--include-path={folder}" for folder in (SOURCE_DIRECTORY, SOURCE_DIRECTORY / "cuda")]
         defined = [f"--define-macro=DIFF3R_BASES={bases}"] if bases else []
+        kind = "CUBIN" if target.startswith("sm_") else "PTX"
+        lines = [LINE_INFO] if kind == "PTX" or self.version >= (12, 0) else []
         self._ask(
             {
                 "source": str(source),
-                "options": [f"--gpu-architecture={target}", *OPTIONS, *folders, *defined],
-                "kind": "CUBIN" if target.startswith("sm_") else "PTX",
+                "options": [f"--gpu-architecture={target}", *OPTIONS, *lines, *folders, *defined],
+                "kind": kind,
                 "output": str(output),
             }
         )

@@ -186,3 +186,19 @@ def test_a_process_that_dies_is_an_error_not_an_answer(tmp_path, monkeypatch):
 
 def test_the_process_answers_with_json():
     assert "error" in json.loads(json.dumps(nvrtc_process.answer({"library": "/nowhere/libnvrtc.so"})))
+
+
+@pytest.mark.parametrize(
+    ("version", "target", "named"),
+    [((11, 8), "sm_90", False), ((11, 8), "compute_80", True), ((12, 1), "sm_90", True)],
+)
+def test_lines_are_named_where_the_compiler_survives_it(version, target, named, monkeypatch, tmp_path):
+    asked = []
+
+    def ask(self, request):
+        asked.append(request)
+        return {"version": version, "architectures": [80, 90]}
+
+    monkeypatch.setattr(build_nvrtc.Nvrtc, "_ask", ask)
+    build_nvrtc.Nvrtc(tmp_path / "libnvrtc.so").compile(tmp_path / "a.cu", 0, target, tmp_path / "a")
+    assert (build_nvrtc.LINE_INFO in asked[-1]["options"]) == named
