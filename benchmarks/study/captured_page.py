@@ -23,6 +23,7 @@ from benchmarks.study.trainings import Training
 from diff3r_plugin.atomic import atomic_write
 from diff3r_plugin.config import TTOConfig
 from diff3r_plugin.demo.flag import tto_config
+from diff3r_plugin.demo.page import ShownImage
 from diff3r_plugin.evaluation import SavedScene
 from diff3r_plugin.gaussians import Gaussians
 from diff3r_plugin.layer import TTOLayer
@@ -30,19 +31,6 @@ from diff3r_plugin.metrics import psnr
 from diff3r_plugin.optimize.customary import CustomaryTTO
 from diff3r_plugin.render import render
 from diff3r_plugin.report.shown_scene import data_url
-
-
-@dataclass(frozen=True)
-class Shown:
-    """An image of the page.
-
-    Args:
-        source: ``data:`` URL of a PNG.
-        caption: What it shows.
-    """
-
-    source: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class Row:
     """
 
     heading: str
-    images: list[Shown]
+    images: list[ShownImage]
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class Window:
     """
 
     name: str
-    views: list[Shown]
+    views: list[ShownImage]
     rows: list[Row]
 
 
@@ -138,14 +126,14 @@ def _row(unit: str, scene: SavedScene, record: Mapping[str, Any], training: Trai
     return Row(heading, [_rendered(scene, gaussians, way) for way, gaussians in ways.items()])
 
 
-def _rendered(scene: SavedScene, gaussians: Gaussians, way: str) -> Shown:
+def _rendered(scene: SavedScene, gaussians: Gaussians, way: str) -> ShownImage:
     with torch.no_grad():
         image = render(gaussians, scene.target.replace(images=None))
     score = float(psnr(scene.target.given_images, image).mean())
     return shown(image[0, scene.target.num_views // 2], f"{way}: {score:.2f} dB")
 
 
-def shown(image: Float[Tensor, "3 H W"], caption: str) -> Shown:
+def shown(image: Float[Tensor, "3 H W"], caption: str) -> ShownImage:
     """A PNG for the page."""
     pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return Shown(data_url(pixels), caption)
+    return ShownImage(data_url(pixels), caption)
